@@ -1,0 +1,482 @@
+//! Events: one line each of what happened, in the order in which it happened.
+//!
+//! Mirrors the vocabulary of Jepsen's histories (invoke, then ok, fail or info) for what clients
+//! see, and Kafka's own words for the white-box notes.
+
+use oncesim_types::{
+    ActorId, BrokerEpoch, CallId, ErrorCode, GenerationId, GroupId, Instant, LeaderEpoch, MemberId,
+    Offset, PartitionEpoch, ProducerEpoch, ProducerId, RecordId, Sequence, TopicPartition,
+};
+
+/// One event. Its position in [`crate::History::events`] is its sequence number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Virtual time of the world (not of a skewed host).
+    pub time: Instant,
+    /// Whose event.
+    pub actor: ActorId,
+    /// Which process of that actor, from 0; each start is a new one.
+    pub incarnation: u32,
+    /// What.
+    pub kind: EventKind,
+}
+
+/// A range of one of the history's arenas: `start .. start + len`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SpanIndex {
+    /// First index.
+    pub start: u32,
+    /// How many.
+    pub len: u32,
+}
+
+/// How an operation ended (checkers.md R1, R2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outcome {
+    /// It happened.
+    Ok,
+    /// It did not and will not happen.
+    Fail(ErrorCode),
+    /// Unknown: it may have happened, or may still happen.
+    Info(ErrorCode),
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EventKind {
+    /// What a client did or saw.
+    Client(ClientKind),
+    /// What a machine noted about its inside, or the world did (the white-box tier).
+    World(WorldEvent),
+}
+
+/// The black-box tier: what a client of a real cluster could log as well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientKind {
+    /// `send()` is called.
+    SendInvoke {
+        /// The call; paired with [`ClientKind::SendEnd`] of the same actor and incarnation.
+        call: CallId,
+        /// To which topic, and partition if the application chose it (else `u16::MAX`).
+        partition: TopicPartition,
+        /// The logical send.
+        record: RecordId,
+        /// Record key.
+        key: Option<u32>,
+        /// Hash of the payload.
+        payload: u64,
+        /// 1 for the first `send()` of this record, more when the application repeats it.
+        attempt: u32,
+    },
+    /// `send()`'s callback.
+    SendEnd {
+        /// The call.
+        call: CallId,
+        /// The record.
+        record: RecordId,
+        /// The partition, once the partitioner has chosen.
+        partition: Option<TopicPartition>,
+        /// How it ended.
+        outcome: Outcome,
+        /// Where, if the client was told.
+        offset: Option<Offset>,
+    },
+    /// A producer has (a new epoch of) a producer id.
+    ProducerSession {
+        /// The id.
+        producer_id: ProducerId,
+        /// The epoch.
+        producer_epoch: ProducerEpoch,
+    },
+    /// A consumer subscribed.
+    Subscribe {
+        /// Its group.
+        group: GroupId,
+    },
+    /// A consumer without a group assigned its partitions itself.
+    Assign,
+    /// `onPartitionsAssigned`.
+    Assigned {
+        /// The group.
+        group: GroupId,
+        /// The member.
+        member: MemberId,
+        /// The generation.
+        generation: GenerationId,
+        /// What was added: a span of [`crate::History::partitions`].
+        added: SpanIndex,
+        /// Everything it owns now: a span of [`crate::History::partitions`].
+        owned: SpanIndex,
+    },
+    /// `onPartitionsRevoked`, when it returned.
+    Revoked {
+        /// The group.
+        group: GroupId,
+        /// A span of [`crate::History::partitions`].
+        partitions: SpanIndex,
+    },
+    /// `onPartitionsLost`.
+    Lost {
+        /// The group.
+        group: GroupId,
+        /// A span of [`crate::History::partitions`].
+        partitions: SpanIndex,
+    },
+    /// `poll()` is called.
+    PollInvoke,
+    /// `poll()` returned records.
+    PollEnd {
+        /// The group; `None` for a consumer without one.
+        group: Option<GroupId>,
+        /// A span of [`crate::History::polled`].
+        records: SpanIndex,
+    },
+    /// The application finished the processing of one record: its outcome at the processing level.
+    Processed {
+        /// The group.
+        group: GroupId,
+        /// From where.
+        partition: TopicPartition,
+        /// At which offset.
+        offset: Offset,
+        /// The record.
+        record: RecordId,
+    },
+    /// A commit is asked for.
+    CommitInvoke {
+        /// The call, or an internal number for auto commits (unique per incarnation, shared with
+        /// calls).
+        call: CallId,
+        /// The group.
+        group: GroupId,
+        /// A span of [`crate::History::commits`].
+        offsets: SpanIndex,
+        /// `commitSync`, or a commit that its caller does not wait for.
+        sync: bool,
+    },
+    /// A commit ended.
+    CommitEnd {
+        /// The call.
+        call: CallId,
+        /// How.
+        outcome: Outcome,
+    },
+    /// The position of a partition was set from somewhere else than the last poll.
+    PositionReset {
+        /// The group.
+        group: Option<GroupId>,
+        /// Which.
+        partition: TopicPartition,
+        /// To where: the next offset to be polled.
+        to: Offset,
+        /// Why.
+        reason: PositionReason,
+    },
+    /// The application closed its client in good order; everything before is complete.
+    Closed,
+    /// The final drain of a topic partition: this fresh client has read it from the log start to
+    /// the end, `to`, after every fault had healed.
+    Drained {
+        /// Which.
+        partition: TopicPartition,
+        /// The log start offset that it began at.
+        from: Offset,
+        /// The end offset that it reached.
+        to: Offset,
+    },
+}
+
+/// Why a consumer's position moved without records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PositionReason {
+    /// The group's committed offset.
+    Committed,
+    /// No committed offset: `auto.offset.reset`.
+    NoCommittedOffset,
+    /// Position outside of the log: `auto.offset.reset`.
+    OutOfRange,
+    /// The log was truncated below the position.
+    Truncated,
+    /// The application asked.
+    Seek,
+}
+
+/// A record as a consumer got it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PolledRecord {
+    /// From where.
+    pub partition: TopicPartition,
+    /// At which offset.
+    pub offset: Offset,
+    /// Epoch of the leader that appended it; [`LeaderEpoch::NONE`] when not known.
+    pub leader_epoch: LeaderEpoch,
+    /// The record.
+    pub record: RecordId,
+    /// Its key.
+    pub key: Option<u32>,
+    /// Hash of its payload.
+    pub payload: u64,
+}
+
+/// The white-box tier. The event's actor is the broker (or controller) that noted it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WorldEvent {
+    /// A process started (incarnation 0: with the world).
+    Started,
+    /// A process died.
+    Crashed {
+        /// Whether the power failed: what was not flushed is gone.
+        power: bool,
+    },
+    /// A process stands still (GC, VM freeze).
+    Paused,
+    /// It goes on.
+    Resumed,
+    /// A fault struck; index into [`crate::History::faults`].
+    Fault {
+        /// Which fault of the plan.
+        index: u32,
+    },
+    /// A fault ended.
+    Healed {
+        /// Which fault of the plan.
+        index: u32,
+    },
+    /// All faults have healed; the liveness phase begins.
+    QuiesceBegin,
+    /// The world had settled; the drain begins.
+    Settled,
+    /// The liveness bound passed and the world had not settled.
+    NotSettled,
+    /// A replica appended a batch of `len` records from an application:
+    /// a span of [`crate::History::appended`] (record ids in log order).
+    Append {
+        /// Where.
+        partition: TopicPartition,
+        /// Offset of the first record.
+        base_offset: Offset,
+        /// The record ids; empty for coordinator and control batches.
+        records: SpanIndex,
+        /// How many offsets the batch takes.
+        len: u32,
+        /// Leader epoch of the batch.
+        leader_epoch: LeaderEpoch,
+        /// Producer id, or none.
+        producer_id: ProducerId,
+        /// Producer epoch, or none.
+        producer_epoch: ProducerEpoch,
+        /// First sequence, or none.
+        base_sequence: Sequence,
+        /// Whether by the leader.
+        leader: bool,
+    },
+    /// A replica removed everything from `to` on.
+    Truncate {
+        /// Where.
+        partition: TopicPartition,
+        /// The log end offset afterwards.
+        to: Offset,
+    },
+    /// A power failure cut a replica's log.
+    DiskLoss {
+        /// Where.
+        partition: TopicPartition,
+        /// The log end offset afterwards.
+        to: Offset,
+    },
+    /// Everything below `to` is on the platter.
+    Flushed {
+        /// Where.
+        partition: TopicPartition,
+        /// Exclusive.
+        to: Offset,
+    },
+    /// A replica's high watermark moved.
+    HighWatermark {
+        /// Where.
+        partition: TopicPartition,
+        /// The new one.
+        high_watermark: Offset,
+        /// Whether at the leader.
+        leader: bool,
+        /// Leader's committed in-sync set, size.
+        isr: u8,
+        /// Effective `min.insync.replicas`.
+        min_isr: u8,
+    },
+    /// A broker began to lead.
+    BecameLeader {
+        /// What.
+        partition: TopicPartition,
+        /// Epoch.
+        leader_epoch: LeaderEpoch,
+        /// Its log end offset then.
+        log_end: Offset,
+    },
+    /// A broker began to follow.
+    BecameFollower {
+        /// What.
+        partition: TopicPartition,
+        /// Whom.
+        leader: Option<ActorId>,
+        /// Epoch.
+        leader_epoch: LeaderEpoch,
+    },
+    /// A leader answered `acks=all` with success.
+    AckedAll {
+        /// Where.
+        partition: TopicPartition,
+        /// Offset after the last acknowledged record.
+        next_offset: Offset,
+        /// Leader's committed in-sync set, size.
+        isr: u8,
+        /// Effective `min.insync.replicas`.
+        min_isr: u8,
+    },
+    /// A leader refused, or recognised as a duplicate, a batch of an idempotent producer.
+    ProducerStateRejected {
+        /// Where.
+        partition: TopicPartition,
+        /// Whose.
+        producer_id: ProducerId,
+        /// Epoch of the batch.
+        producer_epoch: ProducerEpoch,
+        /// Why.
+        error: ErrorCode,
+    },
+    /// A consumer fetch was served.
+    Served {
+        /// Where.
+        partition: TopicPartition,
+        /// First offset.
+        from: Offset,
+        /// Offset after the last.
+        to: Offset,
+        /// The replica's high watermark.
+        high_watermark: Offset,
+    },
+    /// The controller changed a partition.
+    PartitionChanged {
+        /// Which.
+        partition: TopicPartition,
+        /// Leader now.
+        leader: Option<ActorId>,
+        /// Leader epoch.
+        leader_epoch: LeaderEpoch,
+        /// Partition epoch.
+        partition_epoch: PartitionEpoch,
+        /// In-sync replicas: a span of [`crate::History::actors_arena`].
+        isr: SpanIndex,
+        /// Eligible leader replicas: a span of [`crate::History::actors_arena`].
+        elr: SpanIndex,
+        /// Whether elected outside of both.
+        unclean: bool,
+    },
+    /// The controller registered a broker process.
+    BrokerRegistered {
+        /// Which.
+        broker: ActorId,
+        /// Its epoch.
+        epoch: BrokerEpoch,
+        /// Whether the earlier process ended cleanly.
+        clean: bool,
+    },
+    /// The controller fenced or unfenced a broker.
+    BrokerFenced {
+        /// Which.
+        broker: ActorId,
+        /// Fenced or not.
+        fenced: bool,
+    },
+    /// A coordinator completed a rebalance.
+    Generation {
+        /// The group.
+        group: GroupId,
+        /// The generation.
+        generation: GenerationId,
+        /// Who owns what: a span of [`crate::History::assignments`].
+        assignment: SpanIndex,
+        /// Whether members keep partitions while they rebalance.
+        cooperative: bool,
+    },
+    /// A coordinator began a rebalance.
+    Rebalance {
+        /// The group.
+        group: GroupId,
+        /// Why.
+        reason: &'static str,
+    },
+    /// A coordinator removed a member.
+    MemberRemoved {
+        /// The group.
+        group: GroupId,
+        /// Whom.
+        member: MemberId,
+        /// By session timeout.
+        expired: bool,
+    },
+    /// A commit became durable.
+    OffsetAccepted {
+        /// The group.
+        group: GroupId,
+        /// By whom.
+        member: Option<MemberId>,
+        /// With this generation.
+        generation: GenerationId,
+        /// While the group was in this one.
+        current: GenerationId,
+        /// The partition.
+        partition: TopicPartition,
+        /// The next offset to consume.
+        offset: Offset,
+    },
+    /// A commit was refused.
+    OffsetRejected {
+        /// The group.
+        group: GroupId,
+        /// From whom.
+        member: Option<MemberId>,
+        /// With this generation.
+        generation: GenerationId,
+        /// Why.
+        error: ErrorCode,
+    },
+    /// A coordinator has loaded its partition.
+    CoordinatorLoaded {
+        /// The partition of `__consumer_offsets`.
+        partition: TopicPartition,
+        /// Its leader epoch.
+        leader_epoch: LeaderEpoch,
+    },
+    /// A producer sends a batch again.
+    Retry {
+        /// Where to.
+        partition: TopicPartition,
+        /// How many times now.
+        attempt: u32,
+        /// What went wrong before.
+        error: ErrorCode,
+    },
+    /// A planted bug changed what happened.
+    MutationHit,
+    /// An internal invariant of the model broke (checkers.md tier W); `id` is the anomaly.
+    InvariantBroken {
+        /// Anomaly id, `leader-incomplete` for example.
+        id: &'static str,
+        /// Where, if it concerns one partition.
+        partition: Option<TopicPartition>,
+        /// Offset, if it concerns one.
+        offset: Option<Offset>,
+        /// In words.
+        detail: String,
+    },
+    /// Something that has not ended when the run did: an operation, a consumer, a rebalance.
+    Stuck {
+        /// Anomaly id: `unresolved-op`, `stuck-consumer`, `no-leader`, `rebalance-livelock`, ...
+        id: &'static str,
+        /// Where, if it concerns one partition.
+        partition: Option<TopicPartition>,
+        /// In words.
+        detail: String,
+    },
+}

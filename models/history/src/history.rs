@@ -1,0 +1,174 @@
+//! A whole history: events, the arenas that they point into, and what the run promised.
+
+use oncesim_types::{
+    ActorId, GroupId, Instant, LeaderEpoch, MemberId, Offset, RecordId, TopicId, TopicPartition,
+};
+
+use crate::event::{Event, PolledRecord, SpanIndex};
+
+/// What a run recorded. Append-only while the run lasts.
+#[derive(Debug, Clone, Default)]
+pub struct History {
+    /// The actors, by [`ActorId`].
+    pub actors: Vec<ActorInfo>,
+    /// The topics, by [`TopicId`].
+    pub topics: Vec<TopicInfo>,
+    /// The groups, by [`GroupId`].
+    pub groups: Vec<GroupInfo>,
+    /// The faults of the plan, in words, by index.
+    pub faults: Vec<String>,
+    /// The events, in order.
+    pub events: Vec<Event>,
+    /// Arena of polled records.
+    pub polled: Vec<PolledRecord>,
+    /// Arena of committed offsets.
+    pub commits: Vec<CommitEntry>,
+    /// Arena of appended record ids.
+    pub appended: Vec<RecordId>,
+    /// Arena of partition lists.
+    pub partitions: Vec<TopicPartition>,
+    /// Arena of actor lists.
+    pub actors_arena: Vec<ActorId>,
+    /// Arena of group assignments: one entry per member and partition.
+    pub assignments: Vec<(MemberId, TopicPartition)>,
+    /// When the run ended.
+    pub end: Instant,
+}
+
+/// One actor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActorInfo {
+    /// Its name in the scenario: `b1`, `shop`, `mailer-0`, `controller`, `auditor`.
+    pub name: String,
+    /// What it is.
+    pub role: ActorRole,
+}
+
+/// What an actor is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ActorRole {
+    /// The controller.
+    Controller,
+    /// A broker.
+    Broker,
+    /// A producer, with what its configuration promises about its records.
+    Producer(Promise),
+    /// A consumer of a group.
+    Consumer(GroupId),
+    /// The fresh client that drains every topic at the end.
+    Auditor,
+    /// Anything else (a hosted task, the administrator).
+    Other,
+}
+
+/// What a producer's configuration obliges the log to keep (checkers.md R8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Promise {
+    /// An acknowledged record is durable: `acks=all` and an effective `min.insync.replicas` that is
+    /// met when it is acknowledged. Otherwise an acknowledgement promises less.
+    pub durable: bool,
+    /// The producer is idempotent: no duplicates within one session.
+    pub idempotent: bool,
+    /// Records of one partition keep their order: idempotent, one request in flight, or no retries.
+    pub ordered: bool,
+}
+
+/// One topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicInfo {
+    /// Its name.
+    pub name: String,
+    /// How many partitions.
+    pub partitions: u16,
+    /// Whether it is internal (`__consumer_offsets`).
+    pub internal: bool,
+    /// Whether an unclean election may discard acknowledged records.
+    pub unclean_election: bool,
+}
+
+/// One consumer group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupInfo {
+    /// Its `group.id`.
+    pub name: String,
+    /// The topics that it consumes.
+    pub topics: Vec<TopicId>,
+    /// Whether it starts from the log start when it has no offset (else records before its first
+    /// position are not its business).
+    pub from_earliest: bool,
+}
+
+/// One committed offset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CommitEntry {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The next offset to consume.
+    pub offset: Offset,
+    /// Leader epoch of the last record consumed, if known.
+    pub leader_epoch: LeaderEpoch,
+}
+
+impl History {
+    /// The polled records of a span.
+    #[must_use]
+    pub fn polled(&self, span: SpanIndex) -> &[PolledRecord] {
+        slice(&self.polled, span)
+    }
+
+    /// The committed offsets of a span.
+    #[must_use]
+    pub fn commits(&self, span: SpanIndex) -> &[CommitEntry] {
+        slice(&self.commits, span)
+    }
+
+    /// The record ids of a span.
+    #[must_use]
+    pub fn appended(&self, span: SpanIndex) -> &[RecordId] {
+        slice(&self.appended, span)
+    }
+
+    /// The partitions of a span.
+    #[must_use]
+    pub fn partitions(&self, span: SpanIndex) -> &[TopicPartition] {
+        slice(&self.partitions, span)
+    }
+
+    /// The actors of a span.
+    #[must_use]
+    pub fn actor_list(&self, span: SpanIndex) -> &[ActorId] {
+        slice(&self.actors_arena, span)
+    }
+
+    /// The assignment of a span.
+    #[must_use]
+    pub fn assignment(&self, span: SpanIndex) -> &[(MemberId, TopicPartition)] {
+        slice(&self.assignments, span)
+    }
+
+    /// The name of an actor.
+    #[must_use]
+    pub fn actor_name(&self, actor: ActorId) -> &str {
+        self.actors.get(usize::from(actor.0)).map_or("?", |info| info.name.as_str())
+    }
+
+    /// The name of a partition: `orders-2`.
+    #[must_use]
+    pub fn partition_name(&self, partition: TopicPartition) -> String {
+        let topic = self
+            .topics
+            .get(usize::from(partition.topic.0))
+            .map_or_else(|| partition.topic.to_string(), |info| info.name.clone());
+        format!("{topic}-{}", partition.partition)
+    }
+
+    /// The name of a group.
+    #[must_use]
+    pub fn group_name(&self, group: GroupId) -> &str {
+        self.groups.get(usize::from(group.0)).map_or("?", |info| info.name.as_str())
+    }
+}
+
+fn slice<T>(arena: &[T], span: SpanIndex) -> &[T] {
+    &arena[span.start as usize..(span.start + span.len) as usize]
+}

@@ -1,0 +1,12 @@
+//! What every client saw and what the model noted: the record of one run.
+//!
+//! A history is the only thing that a checker sees. The recorder of the engine writes it; imported
+//! histories of real clusters have the client events only (the black-box tier).
+
+mod event;
+mod history;
+
+pub use event::{
+    ClientKind, Event, EventKind, Outcome, PolledRecord, PositionReason, SpanIndex, WorldEvent,
+};
+pub use history::{ActorInfo, ActorRole, CommitEntry, GroupInfo, History, Promise, TopicInfo};

@@ -1,0 +1,16 @@
+//! Kafka's protocol as sans-IO state machines: log, brokers, controller, coordinators, producer
+//! and consumer.
+//!
+//! Nothing here reads a clock, draws a random number or performs anything: see [`machine`].
+
+pub mod broker;
+pub mod config;
+pub mod consumer;
+pub mod controller;
+pub mod group;
+pub mod log;
+pub mod machine;
+pub mod message;
+pub mod mutation;
+pub mod note;
+pub mod producer;

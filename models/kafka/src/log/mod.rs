@@ -1,0 +1,3 @@
+//! One partition's log and what is derived from it.
+
+pub mod batch;

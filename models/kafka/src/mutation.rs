@@ -1,0 +1,125 @@
+//! The mutation bank: one variant per planted bug, each a historical defect or a fault of design
+//! that a real system had. Off in every ordinary run.
+
+use serde::{Deserialize, Serialize};
+
+/// A set of planted bugs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Mutations(u64);
+
+impl Mutations {
+    /// None: the faithful model.
+    pub const NONE: Mutations = Mutations(0);
+
+    /// Just `mutation`.
+    #[must_use]
+    pub const fn only(mutation: Mutation) -> Self {
+        Mutations(1 << mutation as u64)
+    }
+
+    /// Whether `mutation` is planted.
+    #[must_use]
+    pub const fn has(self, mutation: Mutation) -> bool {
+        self.0 & (1 << mutation as u64) != 0
+    }
+}
+
+macro_rules! mutations {
+    ($($(#[$doc:meta])* $name:ident = $id:literal, $text:literal;)*) => {
+        /// One planted bug.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum Mutation {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Mutation {
+            /// All of them.
+            pub const ALL: &'static [Mutation] = &[$(Mutation::$name,)*];
+
+            /// Its name in scenarios: `repl.truncate-to-hw`.
+            #[must_use]
+            pub const fn id(self) -> &'static str {
+                match self { $(Mutation::$name => $id,)* }
+            }
+
+            /// The real bug that it imitates, in a sentence.
+            #[must_use]
+            pub const fn imitates(self) -> &'static str {
+                match self { $(Mutation::$name => $text,)* }
+            }
+        }
+    };
+}
+
+mutations! {
+    /// KIP-101.
+    ReplTruncateToHighWatermark = "repl.truncate-to-hw",
+        "KIP-101 / KAFKA-1211: a follower truncates to its own, lagging high watermark";
+    /// KIP-279.
+    ReplEpochReplyWithoutEpoch = "repl.epoch-reply-without-epoch",
+        "KIP-279 / KAFKA-6361: the leader's epoch answer lacks the epoch that it belongs to";
+    /// KIP-320.
+    FetchNoEpochCheck = "fetch.no-epoch-check",
+        "KIP-320 / KAFKA-7395: fetches carry no leader epoch, stale leaders and followers count";
+    /// KAFKA-7164.
+    ReplTruncateOnlyOnLeaderChange = "repl.truncate-only-on-leader-change",
+        "KAFKA-7164: a follower that misses an epoch change of the same leader does not truncate";
+    /// KIP-841.
+    IsrAllowFenced = "isr.allow-fenced",
+        "KAFKA-13916 / KIP-841: a fenced broker may be added to the in-sync replicas";
+    /// KIP-903.
+    IsrNoBrokerEpoch = "isr.no-broker-epoch",
+        "KAFKA-14617 / KIP-903: a stale AlterPartition adds a rebooted broker that lost data";
+    /// KIP-966.
+    HwIgnoreMinIsr = "hw.ignore-min-isr",
+        "KAFKA-15583: the high watermark advances although |ISR| < min.insync.replicas";
+    /// KIP-966.
+    CtrlNoElr = "ctrl.no-elr",
+        "KIP-966: the last ISR member is elected again although its disk lost data";
+    /// KAFKA-12686.
+    IsrApplyStaleReply = "isr.apply-stale-reply",
+        "KAFKA-12686: a late AlterPartition reply overwrites newer partition state";
+    /// KAFKA-9196.
+    FetchReadAboveHw = "fetch.read-above-hw",
+        "KAFKA-9196 / KAFKA-9835: a consumer reads records above the high watermark";
+    /// Redpanda 3039.
+    PsmNoDupCache = "psm.no-dup-cache",
+        "Redpanda #3039: no batch cache, a duplicate batch is out of order, and the client bumps";
+    /// KIP-360.
+    PsmDropOnFailover = "psm.drop-on-failover",
+        "producer state is lost on failover, and any sequence is accepted afterwards";
+    /// KAFKA-14920.
+    PsmAcceptNonzeroFirstSequence = "psm.accept-any-sequence",
+        "sequence gaps are accepted: a later batch overtakes an earlier one";
+    /// KAFKA-3197.
+    ClientDrainPastRetry = "client.drain-past-retry",
+        "KAFKA-3197: newer batches are sent while an older one is being retried without sequences";
+    /// Redpanda 6019.
+    AckBeforeHighWatermark = "leader.ack-before-hw",
+        "Redpanda #6019: acks=all is answered before the high watermark covers the records";
+    /// KIP-62 era.
+    GroupCommitAnyGeneration = "gc.commit-any-generation",
+        "a commit with a stale generation is accepted";
+    /// KAFKA-5600.
+    GroupLoadFirstWins = "gc.load-first-wins",
+        "KAFKA-5600: after a failover the oldest committed offset in the log wins";
+    /// Redpanda 9c1f30a573.
+    GroupReplyBeforeHighWatermark = "gc.reply-before-hw",
+        "Redpanda 9c1f30a573: an offset commit is acknowledged before it is replicated";
+    /// KAFKA-12984.
+    AssignorIgnoreGeneration = "assignor.ignore-generation",
+        "KAFKA-12984 / 13406: stale owned partitions count, two members own one partition";
+    /// KAFKA-18641.
+    ConsumerAutocommitFetchPosition = "consumer.autocommit-fetch-position",
+        "KAFKA-18641: auto commit covers records that the application has not been given";
+    /// KAFKA-20321.
+    ConsumerReturnAfterLost = "consumer.return-after-lost",
+        "KAFKA-20321: buffered records of lost partitions are still returned";
+    /// KAFKA-14196.
+    ConsumerFetchWhileRevoking = "consumer.fetch-while-revoking",
+        "KAFKA-14196: records are returned while the commit before a revocation is pending";
+    /// Kip320FirstTry.
+    LeaderCountStaleEpochFetch = "leader.count-stale-epoch-fetch",
+        "Kip320FirstTry: fetches of followers in an older epoch count for the high watermark";
+}

@@ -1,0 +1,248 @@
+//! What a machine tells the recorder about its inside.
+//!
+//! Notes are the white-box tier of the history (`checkers.md`, tier W): no protocol rule reads them.
+//! The engine translates them into history events and runs the internal invariants on them.
+
+use std::rc::Rc;
+
+use oncesim_types::ActorId;
+use oncesim_types::{
+    BrokerEpoch, Duration, ErrorCode, GenerationId, GroupId, LeaderEpoch, MemberId, Offset,
+    PartitionEpoch, ProducerEpoch, ProducerId, TopicPartition,
+};
+
+use crate::log::batch::LogBatch;
+use crate::message::RecoveryState;
+
+/// Something that happened inside a machine.
+#[derive(Debug, Clone)]
+pub enum Note {
+    /// A replica appended a batch.
+    Append {
+        /// Where.
+        partition: TopicPartition,
+        /// The batch with its offset and epoch.
+        batch: LogBatch,
+        /// Whether by the leader (else: copied by a follower).
+        leader: bool,
+    },
+    /// A replica removed everything from `to` on.
+    Truncate {
+        /// Where.
+        partition: TopicPartition,
+        /// The log end offset afterwards.
+        to: Offset,
+    },
+    /// Everything below `to` is on the platter.
+    Flushed {
+        /// Where.
+        partition: TopicPartition,
+        /// Exclusive.
+        to: Offset,
+    },
+    /// A replica's high watermark moved (also back, on a follower).
+    HighWatermark {
+        /// Where.
+        partition: TopicPartition,
+        /// The new one.
+        high_watermark: Offset,
+        /// Whether at the leader.
+        leader: bool,
+        /// Size of the leader's committed in-sync set; 0 at a follower.
+        isr: u8,
+        /// `min(min.insync.replicas, replication factor)`; 0 at a follower.
+        min_isr: u8,
+    },
+    /// A broker began to lead.
+    BecameLeader {
+        /// What.
+        partition: TopicPartition,
+        /// With this epoch.
+        leader_epoch: LeaderEpoch,
+        /// Its log end offset at that moment (the leader epoch start offset).
+        log_end: Offset,
+    },
+    /// A broker began to follow.
+    BecameFollower {
+        /// What.
+        partition: TopicPartition,
+        /// Whom; `None` when nobody leads.
+        leader: Option<ActorId>,
+        /// The leader's epoch.
+        leader_epoch: LeaderEpoch,
+    },
+    /// A leader answered an `acks=all` produce with success.
+    AckedAll {
+        /// Where.
+        partition: TopicPartition,
+        /// Offset after the last acknowledged record.
+        next_offset: Offset,
+        /// Size of the leader's committed in-sync set at the answer.
+        isr: u8,
+        /// `min(min.insync.replicas, replication factor)`.
+        min_isr: u8,
+    },
+    /// A leader refused a batch of an idempotent producer, or recognised it as a duplicate
+    /// (`error` is then [`ErrorCode::DuplicateSequenceNumber`] although the client sees success).
+    ProducerStateRejected {
+        /// Where.
+        partition: TopicPartition,
+        /// Whose.
+        producer_id: ProducerId,
+        /// The batch's epoch.
+        producer_epoch: ProducerEpoch,
+        /// Why.
+        error: ErrorCode,
+    },
+    /// A consumer fetch was served.
+    Served {
+        /// Where.
+        partition: TopicPartition,
+        /// First offset returned.
+        from: Offset,
+        /// Offset after the last returned.
+        to: Offset,
+        /// The serving replica's high watermark, read in the same step.
+        high_watermark: Offset,
+    },
+    /// The controller changed a partition.
+    PartitionChanged {
+        /// Which.
+        partition: TopicPartition,
+        /// Its leader now.
+        leader: Option<ActorId>,
+        /// With this epoch.
+        leader_epoch: LeaderEpoch,
+        /// And this partition epoch.
+        partition_epoch: PartitionEpoch,
+        /// The in-sync replicas.
+        isr: Rc<[ActorId]>,
+        /// The eligible leader replicas (KIP-966).
+        elr: Rc<[ActorId]>,
+        /// Whether the leader was elected outside of ISR and ELR.
+        unclean: bool,
+        /// Whether an unclean leader still has to recover.
+        recovery: RecoveryState,
+    },
+    /// The controller registered a broker process.
+    BrokerRegistered {
+        /// Which broker.
+        broker: ActorId,
+        /// With this epoch.
+        epoch: BrokerEpoch,
+        /// Whether its earlier process ended cleanly.
+        clean: bool,
+    },
+    /// The controller fenced (no heartbeat) or unfenced a broker.
+    BrokerFenced {
+        /// Which broker.
+        broker: ActorId,
+        /// Fenced or not.
+        fenced: bool,
+    },
+    /// A group coordinator completed a rebalance: members and what the leader assigned to them.
+    Generation {
+        /// The group.
+        group: GroupId,
+        /// Its new generation.
+        generation: GenerationId,
+        /// Members with their partitions.
+        assignment: Rc<[(MemberId, Vec<TopicPartition>)]>,
+        /// Whether members may own partitions while they rebalance (cooperative).
+        cooperative: bool,
+    },
+    /// A group coordinator began a rebalance.
+    Rebalance {
+        /// The group.
+        group: GroupId,
+        /// Why, in a few words.
+        reason: &'static str,
+    },
+    /// A group coordinator removed a member.
+    MemberRemoved {
+        /// The group.
+        group: GroupId,
+        /// Whom.
+        member: MemberId,
+        /// Whether its session expired (else: it left, or missed a rebalance).
+        expired: bool,
+    },
+    /// A group coordinator's commit of an offset became durable (its reply goes out).
+    OffsetAccepted {
+        /// The group.
+        group: GroupId,
+        /// Who committed; `None` without a group membership.
+        member: Option<MemberId>,
+        /// The generation that the request carried.
+        generation: GenerationId,
+        /// The group's generation when the request was validated.
+        current: GenerationId,
+        /// The partition.
+        partition: TopicPartition,
+        /// The next offset to consume.
+        offset: Offset,
+    },
+    /// A group coordinator refused a commit.
+    OffsetRejected {
+        /// The group.
+        group: GroupId,
+        /// Who.
+        member: Option<MemberId>,
+        /// The generation that the request carried.
+        generation: GenerationId,
+        /// Why.
+        error: ErrorCode,
+    },
+    /// A broker began to coordinate groups of one `__consumer_offsets` partition, and has loaded
+    /// its log.
+    CoordinatorLoaded {
+        /// The partition of `__consumer_offsets`.
+        partition: TopicPartition,
+        /// Its leader epoch.
+        leader_epoch: LeaderEpoch,
+    },
+    /// A producer client began a session, or bumped its epoch.
+    ProducerSession {
+        /// The producer id.
+        producer_id: ProducerId,
+        /// The epoch.
+        producer_epoch: ProducerEpoch,
+    },
+    /// A producer client sends a batch again.
+    Retry {
+        /// To where.
+        partition: TopicPartition,
+        /// How many times it has been sent, this one included.
+        attempt: u32,
+        /// What went wrong before.
+        error: ErrorCode,
+    },
+    /// A client sees a partition's position move without records: reset by policy, or truncation.
+    PositionReset {
+        /// Which.
+        partition: TopicPartition,
+        /// To where.
+        to: Offset,
+        /// Why.
+        reason: ResetReason,
+    },
+    /// A planted bug changed what happened.
+    MutationHit,
+    /// A line for the trace that no checker reads.
+    Remark(&'static str, Duration),
+}
+
+/// Why a consumer's position moved without records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResetReason {
+    /// A group's committed offset was found.
+    Committed,
+    /// No committed offset: `auto.offset.reset`.
+    NoCommittedOffset,
+    /// The position is outside of the log: `auto.offset.reset`.
+    OutOfRange,
+    /// The log was truncated below the position (KIP-320).
+    Truncated,
+    /// The application asked for it.
+    Seek,
+}

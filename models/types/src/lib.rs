@@ -1,0 +1,18 @@
+//! The words every floor shares: ids, offsets, epochs, time, ratios and Kafka's error codes.
+
+mod epoch;
+mod error_code;
+mod id;
+mod offset;
+mod ratio;
+mod time;
+
+pub use epoch::{BrokerEpoch, GenerationId, LeaderEpoch, PartitionEpoch, ProducerEpoch};
+pub use error_code::ErrorCode;
+pub use id::{
+    ActorId, CallId, ConnectionId, CorrelationId, GroupId, GroupInstanceId, MemberId, ProducerId,
+    RecordId, TopicId, TopicPartition, TransactionalId,
+};
+pub use offset::{Offset, Sequence};
+pub use ratio::Ratio;
+pub use time::{Duration, Instant};

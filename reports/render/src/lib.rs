@@ -1,0 +1,1 @@
+//! Reports from plain data: text, JSON and the trace view; it can run nothing.

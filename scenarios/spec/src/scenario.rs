@@ -1,0 +1,188 @@
+//! A scenario: what runs, under which faults, and what it promises. Valid by construction: the
+//! parser has refused everything that Kafka would refuse.
+
+use std::collections::BTreeMap;
+
+use oncesim_kafka::config::{BrokerConfig, ConsumerConfig, ProducerConfig, TopicConfig};
+use oncesim_kafka::mutation::Mutations;
+use oncesim_semantics::Claim;
+use oncesim_types::{Duration, GroupId, Ratio, TopicId};
+
+use crate::fault::{PlannedFault, SwarmSpec};
+
+/// One scenario file, parsed.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    /// Where it came from, for reports: the path that the user gave.
+    pub path: String,
+    /// Its title.
+    pub title: String,
+    /// What it promises ...
+    pub claim: Option<Claim>,
+    /// ... or the pitfall that must be found. Exactly one of the two is given.
+    pub expect: Option<Expectation>,
+    /// How many brokers. They are the actors 1 to n; the controller is actor 0.
+    pub brokers: u16,
+    /// Configuration of brokers and controller.
+    pub broker_config: BrokerConfig,
+    /// Topics by [`TopicId`]; `__consumer_offsets` is the last, if a group exists.
+    pub topics: Vec<TopicSpec>,
+    /// Producers, in the order of their names.
+    pub producers: Vec<ProducerSpec>,
+    /// Consumer groups' members, in the order of their names.
+    pub consumers: Vec<ConsumerGroupSpec>,
+    /// Names of groups by [`GroupId`].
+    pub groups: Vec<String>,
+    /// The network.
+    pub network: NetworkSpec,
+    /// Faults drawn per seed.
+    pub swarm: Option<SwarmSpec>,
+    /// Faults that strike in every run.
+    pub scripted: Vec<PlannedFault>,
+    /// Bounds of a run.
+    pub limits: Limits,
+    /// Planted bugs.
+    pub mutations: Mutations,
+}
+
+/// An anomaly that a scenario must show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expectation {
+    /// Its id, or sub-kind: `dup-retry`.
+    pub anomaly: String,
+    /// Within so many seeds.
+    pub within: u64,
+}
+
+/// A topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicSpec {
+    /// Its name.
+    pub name: String,
+    /// Its effective configuration.
+    pub config: TopicConfig,
+}
+
+/// A producer application: sends its records one after the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProducerSpec {
+    /// Its name; instances are `name-0`, `name-1`, ... when there are several.
+    pub name: String,
+    /// How many run at the same time.
+    pub instances: u16,
+    /// To which topic.
+    pub to: TopicId,
+    /// How many records each instance sends.
+    pub records: u64,
+    /// How many distinct keys; 0 sends records without a key.
+    pub keys: u32,
+    /// Time from one `send()` to the next.
+    pub interval: Duration,
+    /// Bytes per record.
+    pub record_size: u32,
+    /// Whether the application calls `send()` again for a record whose `send()` failed.
+    pub resend_on_error: bool,
+    /// Whether it waits for each acknowledgement before it sends the next record.
+    pub synchronous: bool,
+    /// What it does after a restart.
+    pub config: ProducerConfig,
+}
+
+/// The instances of a consumer application: poll, process, commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsumerGroupSpec {
+    /// Its name; instances are `name-0`, `name-1`, ... when there are several.
+    pub name: String,
+    /// How many run at the same time.
+    pub instances: u16,
+    /// Its group.
+    pub group: GroupId,
+    /// The topics that it subscribes to.
+    pub from: Vec<TopicId>,
+    /// When it commits.
+    pub commit: CommitStrategy,
+    /// How long it processes one record.
+    pub processing_time: Duration,
+    /// Whether `group.instance.id` is set (one per instance).
+    pub static_membership: bool,
+    /// Configuration; `config.instance` is set per instance by the engine when
+    /// `static_membership`.
+    pub config: ConsumerConfig,
+}
+
+/// When a consumer application commits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommitStrategy {
+    /// `enable.auto.commit`; records of a poll are processed before the next poll.
+    Auto,
+    /// `enable.auto.commit`, but records are handed to a worker and the next poll doesn't wait for
+    /// it (a mistake worth modelling).
+    AutoAsyncProcessing,
+    /// `commitSync` right after each poll, before its records are processed.
+    BeforeProcessing,
+    /// `commitSync` after the records of a poll are processed, and on revocation.
+    AfterProcessing,
+    /// `commitAsync` after the records of a poll are processed; `commitSync` on revocation.
+    AsyncAfterProcessing,
+    /// `commitSync` after each record.
+    PerRecord,
+}
+
+/// The network of a scenario.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkSpec {
+    /// Latency of every link without its own.
+    pub latency: LatencySpec,
+    /// Links with their own latency, by actor names, in either direction.
+    pub links: BTreeMap<(String, String), LatencySpec>,
+    /// Chance of each message to be lost together with its connection.
+    pub loss: Ratio,
+}
+
+/// Latency: `min`, plus an exponential part so that the mean is `mean`, capped at `max`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LatencySpec {
+    /// The fastest.
+    pub min: Duration,
+    /// The mean.
+    pub mean: Duration,
+    /// The slowest.
+    pub max: Duration,
+}
+
+/// Bounds of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Events of the kernel, before the run is called a livelock.
+    pub events: u64,
+    /// Virtual time after the last heal until everything must have settled.
+    pub liveness: Duration,
+    /// Virtual time of the fault phase, at most.
+    pub duration: Duration,
+}
+
+impl Default for LatencySpec {
+    fn default() -> Self {
+        LatencySpec {
+            min: Duration::from_micros(200),
+            mean: Duration::from_millis(1),
+            max: Duration::from_millis(40),
+        }
+    }
+}
+
+impl Default for NetworkSpec {
+    fn default() -> Self {
+        NetworkSpec { latency: LatencySpec::default(), links: BTreeMap::new(), loss: Ratio::ZERO }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            events: 20_000_000,
+            liveness: Duration::from_secs(900),
+            duration: Duration::from_secs(3_600),
+        }
+    }
+}

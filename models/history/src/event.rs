@@ -9,7 +9,7 @@ use oncesim_types::{
 };
 
 /// One event. Its position in [`crate::History::events`] is its sequence number.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Event {
     /// Virtual time of the world (not of a skewed host).
     pub time: Instant,
@@ -22,7 +22,7 @@ pub struct Event {
 }
 
 /// A range of one of the history's arenas: `start .. start + len`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct SpanIndex {
     /// First index.
     pub start: u32,
@@ -31,7 +31,7 @@ pub struct SpanIndex {
 }
 
 /// How an operation ended (checkers.md R1, R2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Outcome {
     /// It happened.
     Ok,
@@ -42,7 +42,7 @@ pub enum Outcome {
 }
 
 /// What happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum EventKind {
     /// What a client did or saw.
     Client(ClientKind),
@@ -51,7 +51,7 @@ pub enum EventKind {
 }
 
 /// The black-box tier: what a client of a real cluster could log as well.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ClientKind {
     /// `send()` is called.
     SendInvoke {
@@ -187,7 +187,7 @@ pub enum ClientKind {
 }
 
 /// Why a consumer's position moved without records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum PositionReason {
     /// The group's committed offset.
     Committed,
@@ -202,7 +202,7 @@ pub enum PositionReason {
 }
 
 /// A record as a consumer got it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PolledRecord {
     /// From where.
     pub partition: TopicPartition,
@@ -219,7 +219,7 @@ pub struct PolledRecord {
 }
 
 /// The white-box tier. The event's actor is the broker (or controller) that noted it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum WorldEvent {
     /// A process started (incarnation 0: with the world).
     Started,

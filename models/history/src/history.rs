@@ -99,7 +99,7 @@ pub struct GroupInfo {
 }
 
 /// One committed offset.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CommitEntry {
     /// The partition.
     pub partition: TopicPartition,

@@ -4,6 +4,7 @@
 //! Nothing here reads a clock, draws a random number or performs anything: see [`machine`].
 
 pub mod broker;
+pub mod client;
 pub mod config;
 pub mod consumer;
 pub mod controller;

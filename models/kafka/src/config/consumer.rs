@@ -41,6 +41,10 @@ pub struct ConsumerConfig {
     pub retry_backoff: Duration,
     /// `retry.backoff.max.ms`
     pub retry_backoff_max: Duration,
+    /// `reconnect.backoff.ms`
+    pub reconnect_backoff: Duration,
+    /// `reconnect.backoff.max.ms`
+    pub reconnect_backoff_max: Duration,
     /// `metadata.max.age.ms`
     pub metadata_max_age: Duration,
 }
@@ -76,6 +80,8 @@ impl Default for ConsumerConfig {
             default_api_timeout: Duration::from_millis(60_000),
             retry_backoff: Duration::from_millis(100),
             retry_backoff_max: Duration::from_millis(1_000),
+            reconnect_backoff: Duration::from_millis(50),
+            reconnect_backoff_max: Duration::from_millis(1_000),
             metadata_max_age: Duration::from_millis(300_000),
         }
     }

@@ -32,6 +32,10 @@ pub struct ProducerConfig {
     pub retry_backoff: Duration,
     /// `retry.backoff.max.ms`
     pub retry_backoff_max: Duration,
+    /// `reconnect.backoff.ms`
+    pub reconnect_backoff: Duration,
+    /// `reconnect.backoff.max.ms`
+    pub reconnect_backoff_max: Duration,
     /// `metadata.max.age.ms`
     pub metadata_max_age: Duration,
     /// `max.request.size`, bytes
@@ -65,6 +69,8 @@ impl Default for ProducerConfig {
             max_block: Duration::from_millis(60_000),
             retry_backoff: Duration::from_millis(100),
             retry_backoff_max: Duration::from_millis(1_000),
+            reconnect_backoff: Duration::from_millis(50),
+            reconnect_backoff_max: Duration::from_millis(1_000),
             metadata_max_age: Duration::from_millis(300_000),
             max_request_size: 1_048_576,
             partitioner: Partitioner::Default,

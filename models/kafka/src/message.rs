@@ -484,8 +484,12 @@ pub struct OffsetFetchResponse {
     /// What went wrong with the group, if anything.
     pub error: ErrorCode,
     /// The committed offset and its leader epoch; `None` where the group has none.
-    pub offsets: Vec<(TopicPartition, ErrorCode, Option<(Offset, LeaderEpoch)>)>,
+    pub offsets: Vec<FetchedOffset>,
 }
+
+/// One partition of an offset fetch response: its error, and the committed offset with its leader
+/// epoch if there is one.
+pub type FetchedOffset = (TopicPartition, ErrorCode, Option<(Offset, LeaderEpoch)>);
 
 /// Key 10.
 #[derive(Debug, Clone, Copy)]

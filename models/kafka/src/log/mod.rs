@@ -1,3 +1,12 @@
-//! One partition's log and what is derived from it.
+//! A partition's log at one broker.
 
 pub mod batch;
+mod leader_epoch_cache;
+mod partition_log;
+mod producer_state;
+#[cfg(test)]
+mod tests;
+
+pub use leader_epoch_cache::LeaderEpochCache;
+pub use partition_log::{PartitionLog, ProducerSnapshot, Read};
+pub use producer_state::{BatchMetadata, ProducerEntry, ProducerStates, Validation};

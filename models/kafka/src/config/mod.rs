@@ -4,11 +4,14 @@
 //! `ReplicationConfigs`, `TopicConfig`. Times are [`Duration`]s; a property `x.ms` is the field `x`.
 
 mod broker;
+mod client;
 mod consumer;
 mod producer;
+mod property;
 mod topic;
 
-pub use broker::BrokerConfig;
-pub use consumer::{ConsumerConfig, OffsetResetStrategy};
-pub use producer::{Partitioner, ProducerConfig};
-pub use topic::TopicConfig;
+pub use broker::{BrokerConfig, broker_config, broker_properties};
+pub use consumer::{ConsumerConfig, OffsetResetStrategy, consumer_config, consumer_properties};
+pub use producer::{Partitioner, ProducerConfig, producer_config, producer_properties};
+pub use property::{ConfigIssue, IssueKind, Property, PropertyKind};
+pub use topic::{TopicConfig, topic_config, topic_properties};

@@ -1,1 +1,29 @@
 //! Reports from plain data: text, JSON and the trace view; it can run nothing.
+//!
+//! Every function here is pure: a view goes in, a `String` comes out. `styled` asks for ANSI
+//! colours; whoever prints decides whether its stream can show them.
+
+mod campaign;
+mod catalogue;
+mod json;
+mod model;
+mod number;
+mod run;
+mod style;
+mod table;
+mod trace;
+
+#[cfg(test)]
+mod tests;
+
+pub use campaign::{bound_in_words, campaign_text, summary_text};
+pub use catalogue::{anomalies_json, anomalies_text, anomaly_text};
+pub use json::{bench_json, campaign_json, mutants_json, run_json};
+pub use model::{
+    BenchLine, CampaignView, End, FailureView, FaultView, Judgement, MutantView, RunView,
+    SummaryView, TraceView,
+};
+pub use number::{grouped, percent, seconds, short_count};
+pub use run::{failure_line, promise, run_text};
+pub use table::{ListRow, bench_text, list_text, mutants_text};
+pub use trace::{excerpt, trace_text};

@@ -1,0 +1,152 @@
+//! A campaign in text: counts, distinct failures, and what a green run is worth.
+
+use std::fmt::Write;
+
+use crate::model::{CampaignView, FailureView, Judgement, SummaryView};
+use crate::number::{grouped, percent, seconds, short_count, virtual_seconds};
+use crate::style::{FAINT, STRONG, of_judgement, paint};
+
+/// Seeds that are listed for one failure.
+const SEEDS_SHOWN: usize = 8;
+
+/// What the count of failing seeds proves: `0 violations in 10,000 seeds: at most 0.030 % of seeds
+/// break this claim (95 % confidence)`.
+#[must_use]
+pub fn bound_in_words(violations: u64, seeds: u64, bound_95: f64) -> String {
+    format!(
+        "{} in {}: at most {} of seeds break this claim (95 % confidence)",
+        short_count(violations, "violation", "violations"),
+        short_count(seeds, "seed", "seeds"),
+        percent(bound_95),
+    )
+}
+
+/// The report on one scenario's campaign.
+#[must_use]
+pub fn campaign_text(campaign: &CampaignView, styled: bool) -> String {
+    let mut out = String::new();
+    let verdict = paint(styled, of_judgement(campaign.judgement), word(campaign));
+    let _ = writeln!(out, "{verdict}  {}", paint(styled, STRONG, &campaign.scenario));
+    let _ = writeln!(out, "  {}", campaign.title);
+    let _ = writeln!(out, "  {}", finding(campaign));
+    for failure in &campaign.failures {
+        one_failure(&mut out, failure, styled);
+    }
+    if !campaign.nondeterministic.is_empty() {
+        let _ = writeln!(
+            out,
+            "  nondeterminism: another digest on the second run of {}",
+            seed_list(&campaign.nondeterministic, campaign.nondeterministic.len() as u64),
+        );
+    }
+    if !campaign.faults_struck.is_empty() {
+        let struck: Vec<String> =
+            campaign.faults_struck.iter().map(|(k, n)| format!("{k} {}", grouped(*n))).collect();
+        let line = format!("faults that struck: {}", struck.join(", "));
+        let _ = writeln!(out, "  {}", paint(styled, FAINT, line));
+    }
+    let line = format!(
+        "seeds {}..={}{}; {} virtual; {:.0} runs/s (wall)",
+        campaign.range.0,
+        campaign.range.1,
+        if campaign.interrupted { ", ended early" } else { "" },
+        seconds(virtual_seconds(campaign.virtual_time)),
+        campaign.runs_per_second(),
+    );
+    let _ = writeln!(out, "  {}", paint(styled, FAINT, line));
+    out
+}
+
+const fn word(campaign: &CampaignView) -> &'static str {
+    match (campaign.judgement, campaign.expect.is_some()) {
+        (Judgement::AsClaimed, false) => "as claimed",
+        (Judgement::AsClaimed, true) => "found",
+        (Judgement::Vacuous, false) => "vacuous",
+        (Judgement::Vacuous, true) => "not found",
+        (Judgement::NotLive, _) => "not live",
+        (Judgement::Violated, _) => "violated",
+        (Judgement::Nondeterministic, _) => "nondeterministic",
+        (Judgement::Bug, _) => "bug",
+    }
+}
+
+fn finding(campaign: &CampaignView) -> String {
+    if let Some((anomaly, within)) = &campaign.expect {
+        let found =
+            campaign.failures.iter().any(|failure| failure.judgement == Judgement::AsClaimed);
+        let seeds = short_count(campaign.seeds, "seed", "seeds");
+        return match (campaign.judgement, found) {
+            (Judgement::AsClaimed, _) | (_, true) => {
+                format!("{anomaly} found within {seeds} (expected within {within})")
+            }
+            _ => format!("{anomaly} not found in {seeds} (expected within {within})"),
+        };
+    }
+    let broken: u64 = campaign
+        .failures
+        .iter()
+        .filter(|failure| failure.judgement == Judgement::Violated)
+        .map(|failure| failure.count)
+        .sum();
+    bound_in_words(broken, campaign.seeds, campaign.bound_95)
+}
+
+fn one_failure(out: &mut String, failure: &FailureView, styled: bool) {
+    let _ = writeln!(
+        out,
+        "  {}  {}",
+        paint(styled, of_judgement(failure.judgement), &failure.id),
+        seed_list(&failure.seeds, failure.count),
+    );
+    if !failure.sentence.is_empty() {
+        let _ = writeln!(out, "    {}", failure.sentence);
+    }
+    if let Some(file) = &failure.counterexample {
+        let command = format!("oncesim replay {file}");
+        let _ = writeln!(out, "    {}", paint(styled, STRONG, command));
+    }
+}
+
+fn seed_list(seeds: &[u64], count: u64) -> String {
+    let shown: Vec<String> = seeds.iter().take(SEEDS_SHOWN).map(u64::to_string).collect();
+    let more = if count > shown.len() as u64 { ", ..." } else { "" };
+    format!("{}: {}{more}", short_count(count, "seed", "seeds"), shown.join(", "))
+}
+
+/// The last line of a command: everything together.
+#[must_use]
+pub fn summary_text(summary: &SummaryView, styled: bool) -> String {
+    let mut out = String::new();
+    let seeds: u64 = summary.campaigns.iter().map(|campaign| campaign.seeds).sum();
+    let good = summary
+        .campaigns
+        .iter()
+        .filter(|campaign| campaign.judgement == Judgement::AsClaimed)
+        .count() as u64;
+    let failures: u64 = summary
+        .campaigns
+        .iter()
+        .flat_map(|campaign| &campaign.failures)
+        .filter(|failure| failure.judgement != Judgement::AsClaimed)
+        .count() as u64;
+    let virtual_time: f64 =
+        summary.campaigns.iter().map(|campaign| virtual_seconds(campaign.virtual_time)).sum();
+    let wall = summary.wall.as_secs_f64();
+    let rate = if wall > 0.0 { seeds as f64 / wall } else { 0.0 };
+    if !summary.skipped.is_empty() {
+        let _ = writeln!(out, "not run: {}", summary.skipped.join(", "));
+    }
+    let line = format!(
+        "{} of {} as claimed; {}; {}; {} virtual in {} wall, {rate:.0} runs/s",
+        grouped(good),
+        short_count(summary.campaigns.len() as u64, "scenario", "scenarios"),
+        short_count(failures, "distinct failure", "distinct failures"),
+        short_count(seeds, "seed", "seeds"),
+        seconds(virtual_time),
+        seconds(wall),
+    );
+    let worst = summary.campaigns.iter().map(|campaign| campaign.judgement).max();
+    let style = worst.map_or(FAINT, of_judgement);
+    let _ = writeln!(out, "{}", paint(styled, style, line));
+    out
+}

@@ -1,0 +1,264 @@
+//! JSON documents. Their shape is a contract, numbered by `schema`; a field may be added under the
+//! same number, never changed or removed.
+
+use std::collections::BTreeMap;
+
+use oncesim_semantics::{Anomaly, Guarantee, Level, Verdict};
+use serde::Serialize;
+
+use crate::model::{BenchLine, CampaignView, MutantView, RunView, SummaryView};
+
+/// Version of all documents.
+pub(crate) const SCHEMA: u32 = 1;
+
+#[derive(Serialize)]
+struct RunDoc<'a> {
+    schema: u32,
+    scenario: &'a str,
+    seed: u64,
+    digest: &'a str,
+    virtual_ms: u64,
+    wall_ms: u64,
+    events: u64,
+    outcome: &'static str,
+    guarantees: GuaranteesDoc,
+    anomalies: Vec<AnomalyDoc<'a>>,
+    faults: BTreeMap<&'a str, u64>,
+}
+
+#[derive(Serialize)]
+struct GuaranteesDoc {
+    log: LevelDoc,
+    processing: LevelDoc,
+    effect: LevelDoc,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct LevelDoc {
+    at_most_once: &'static str,
+    at_least_once: &'static str,
+    exactly_once: &'static str,
+}
+
+#[derive(Serialize)]
+struct AnomalyDoc<'a> {
+    id: &'static str,
+    level: &'static str,
+    count: u64,
+    witness: WitnessDoc<'a>,
+}
+
+#[derive(Serialize)]
+struct WitnessDoc<'a> {
+    sentence: &'a str,
+    events: &'a [u32],
+    record: Option<u64>,
+    offsets: Vec<i64>,
+    actors: Vec<u16>,
+    virtual_ms: u64,
+}
+
+/// One run.
+#[must_use]
+pub fn run_json(run: &RunView) -> String {
+    let mut faults: BTreeMap<&str, u64> = BTreeMap::new();
+    for fault in &run.faults {
+        *faults.entry(fault.kind.as_str()).or_default() += u64::from(fault.struck.is_some());
+    }
+    document(&RunDoc {
+        schema: SCHEMA,
+        scenario: &run.scenario,
+        seed: run.seed,
+        digest: &run.digest,
+        virtual_ms: run.virtual_time.as_millis(),
+        wall_ms: millis(run.wall),
+        events: run.events,
+        outcome: run.judgement.name(),
+        guarantees: guarantees(&run.verdict),
+        anomalies: run.verdict.anomalies.iter().map(anomaly).collect(),
+        faults,
+    })
+}
+
+fn guarantees(verdict: &Verdict) -> GuaranteesDoc {
+    let level = |level: Level| {
+        let name = |guarantee: Guarantee| verdict.guarantees.get(level, guarantee).name();
+        LevelDoc {
+            at_most_once: name(Guarantee::AtMostOnce),
+            at_least_once: name(Guarantee::AtLeastOnce),
+            exactly_once: name(Guarantee::ExactlyOnce),
+        }
+    };
+    GuaranteesDoc {
+        log: level(Level::Log),
+        processing: level(Level::Processing),
+        effect: level(Level::Effect),
+    }
+}
+
+fn anomaly(anomaly: &Anomaly) -> AnomalyDoc<'_> {
+    let witness = &anomaly.witness;
+    AnomalyDoc {
+        id: anomaly.id(),
+        level: anomaly.class.level.name(),
+        count: anomaly.count,
+        witness: WitnessDoc {
+            sentence: &witness.sentence,
+            events: &witness.events,
+            record: witness.record.map(|record| record.0),
+            offsets: witness.offsets.iter().map(|offset| offset.0).collect(),
+            actors: witness.actors.iter().map(|actor| actor.0).collect(),
+            virtual_ms: witness.time.0 / 1_000_000,
+        },
+    }
+}
+
+#[derive(Serialize)]
+struct FuzzDoc<'a> {
+    schema: u32,
+    scenarios: Vec<CampaignDoc<'a>>,
+}
+
+#[derive(Serialize)]
+struct CampaignDoc<'a> {
+    scenario: &'a str,
+    seeds: u64,
+    outcome: &'static str,
+    anomalies: Vec<FailureDoc<'a>>,
+    runs_per_s: f64,
+    bound_95: f64,
+    first_seed: u64,
+    last_seed: u64,
+    interrupted: bool,
+    virtual_ms: u64,
+    wall_ms: u64,
+}
+
+#[derive(Serialize)]
+struct FailureDoc<'a> {
+    id: &'a str,
+    seeds: &'a [u64],
+    counterexample: Option<&'a str>,
+    count: u64,
+}
+
+/// All campaigns of one command.
+#[must_use]
+pub fn campaign_json(summary: &SummaryView) -> String {
+    document(&FuzzDoc {
+        schema: SCHEMA,
+        scenarios: summary.campaigns.iter().map(campaign).collect(),
+    })
+}
+
+fn campaign(campaign: &CampaignView) -> CampaignDoc<'_> {
+    CampaignDoc {
+        scenario: &campaign.scenario,
+        seeds: campaign.seeds,
+        outcome: campaign.judgement.name(),
+        anomalies: campaign
+            .failures
+            .iter()
+            .map(|failure| FailureDoc {
+                id: &failure.id,
+                seeds: &failure.seeds,
+                counterexample: failure.counterexample.as_deref(),
+                count: failure.count,
+            })
+            .collect(),
+        runs_per_s: (campaign.runs_per_second() * 10.0).round() / 10.0,
+        bound_95: campaign.bound_95,
+        first_seed: campaign.range.0,
+        last_seed: campaign.range.1,
+        interrupted: campaign.interrupted,
+        virtual_ms: campaign.virtual_time.as_millis(),
+        wall_ms: millis(campaign.wall),
+    }
+}
+
+#[derive(Serialize)]
+struct MutantsDoc<'a> {
+    schema: u32,
+    mutants: Vec<MutantDoc<'a>>,
+    found: usize,
+}
+
+#[derive(Serialize)]
+struct MutantDoc<'a> {
+    id: &'a str,
+    scenario: &'a str,
+    anomaly: &'a str,
+    found: bool,
+    seed: Option<u64>,
+    seeds: u64,
+    hits: u64,
+    also: &'a [String],
+    clean_seeds: u64,
+    problem: Option<&'a str>,
+}
+
+/// The planted bugs.
+#[must_use]
+pub fn mutants_json(mutants: &[MutantView]) -> String {
+    document(&MutantsDoc {
+        schema: SCHEMA,
+        mutants: mutants
+            .iter()
+            .map(|mutant| MutantDoc {
+                id: &mutant.id,
+                scenario: &mutant.scenario,
+                anomaly: &mutant.anomaly,
+                found: mutant.caught(),
+                seed: mutant.found,
+                seeds: mutant.seeds,
+                hits: mutant.hits,
+                also: &mutant.others,
+                clean_seeds: mutant.clean_seeds,
+                problem: mutant.problem.as_deref(),
+            })
+            .collect(),
+        found: mutants.iter().filter(|mutant| mutant.caught()).count(),
+    })
+}
+
+#[derive(Serialize)]
+struct BenchDoc<'a> {
+    schema: u32,
+    figures: Vec<FigureDoc<'a>>,
+}
+
+#[derive(Serialize)]
+struct FigureDoc<'a> {
+    what: &'a str,
+    measured: &'a str,
+    target: &'a str,
+    met: Option<bool>,
+}
+
+/// Measured figures.
+#[must_use]
+pub fn bench_json(lines: &[BenchLine]) -> String {
+    let figures = lines
+        .iter()
+        .map(|line| FigureDoc {
+            what: &line.what,
+            measured: &line.measured,
+            target: &line.target,
+            met: line.met,
+        })
+        .collect();
+    document(&BenchDoc { schema: SCHEMA, figures })
+}
+
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// `value` as one pretty document with a newline at its end.
+pub(crate) fn document<T: Serialize>(value: &T) -> String {
+    let mut text = serde_json::to_string_pretty(value)
+        .expect("documents hold strings, integers and finite numbers only");
+    text.push('\n');
+    text
+}

@@ -1,0 +1,236 @@
+//! What a report is made of: plain data, filled by whoever ran something.
+
+use oncesim_semantics::{Claim, Verdict};
+use oncesim_types::{Duration, Instant};
+
+/// What a run or a campaign means for what its scenario claims.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Judgement {
+    /// Everything as claimed, or the expected anomaly was found.
+    AsClaimed,
+    /// Nothing wrong and nothing proved.
+    Vacuous,
+    /// The system never recovered.
+    NotLive,
+    /// A claimed guarantee was violated.
+    Violated,
+    /// The same input gave another digest.
+    Nondeterministic,
+    /// A bug of oncesim.
+    Bug,
+}
+
+impl Judgement {
+    /// Its name in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Judgement::AsClaimed => "as-claimed",
+            Judgement::Vacuous => "vacuous",
+            Judgement::NotLive => "not-live",
+            Judgement::Violated => "violated",
+            Judgement::Nondeterministic => "nondeterministic",
+            Judgement::Bug => "bug",
+        }
+    }
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// Everything came to rest.
+    Settled,
+    /// The liveness bound passed first.
+    NotSettled,
+    /// The event budget was used up.
+    BudgetExhausted,
+    /// A bug of oncesim, with its message.
+    Panicked(String),
+}
+
+/// One fault of a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FaultView {
+    /// In words.
+    pub description: String,
+    /// Its kind, as scenarios name it.
+    pub kind: String,
+    /// When it struck; `None`: never.
+    pub struck: Option<Instant>,
+    /// Whether the scenario declares it (else the seed drew it).
+    pub scripted: bool,
+}
+
+/// One line of a trace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TraceView {
+    /// When.
+    pub time: Instant,
+    /// Whose event, by name.
+    pub actor: String,
+    /// The other end of a message, by name.
+    pub peer: Option<String>,
+    /// The history event that it belongs to.
+    pub event: Option<u32>,
+    /// In words.
+    pub text: String,
+}
+
+/// One run.
+#[derive(Debug, Clone)]
+pub struct RunView {
+    /// The scenario's path, as the user gave it.
+    pub scenario: String,
+    /// The scenario's title.
+    pub title: String,
+    /// What it claims.
+    pub claim: Option<Claim>,
+    /// The anomaly that it expects, and within how many seeds.
+    pub expect: Option<(String, u64)>,
+    /// The seed.
+    pub seed: u64,
+    /// The run's identity.
+    pub digest: String,
+    /// How it ended.
+    pub end: End,
+    /// Virtual time.
+    pub virtual_time: Duration,
+    /// Wall time.
+    pub wall: std::time::Duration,
+    /// Events of the kernel.
+    pub events: u64,
+    /// Messages delivered.
+    pub messages: u64,
+    /// What the checkers say.
+    pub verdict: Verdict,
+    /// The faults, in plan order.
+    pub faults: Vec<FaultView>,
+    /// The drawn world in a few lines.
+    pub world: Vec<String>,
+    /// The trace, or nothing.
+    pub trace: Vec<TraceView>,
+    /// What it means.
+    pub judgement: Judgement,
+    /// A note that belongs to this report alone, such as how a replay compares.
+    pub note: Option<String>,
+    /// The command that shows the same run again.
+    pub command: String,
+}
+
+/// One distinct failure (or find) of a campaign.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailureView {
+    /// The ids of its anomalies, or `panic`, `not-live`.
+    pub id: String,
+    /// What it means.
+    pub judgement: Judgement,
+    /// The first seeds that show it.
+    pub seeds: Vec<u64>,
+    /// How many seeds show it.
+    pub count: u64,
+    /// What happened in the first of them, in a sentence.
+    pub sentence: String,
+    /// The file to replay, if one was written.
+    pub counterexample: Option<String>,
+}
+
+/// A campaign over one scenario.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CampaignView {
+    /// The scenario's path.
+    pub scenario: String,
+    /// The scenario's title.
+    pub title: String,
+    /// The anomaly that it expects, and within how many seeds.
+    pub expect: Option<(String, u64)>,
+    /// Seeds that ran.
+    pub seeds: u64,
+    /// First and last seed.
+    pub range: (u64, u64),
+    /// Whether it was ended early.
+    pub interrupted: bool,
+    /// Wall time.
+    pub wall: std::time::Duration,
+    /// Virtual time covered.
+    pub virtual_time: Duration,
+    /// Messages delivered.
+    pub messages: u64,
+    /// Distinct failures and finds.
+    pub failures: Vec<FailureView>,
+    /// Seeds whose second run had another digest.
+    pub nondeterministic: Vec<u64>,
+    /// How often each fault kind struck.
+    pub faults_struck: Vec<(String, u64)>,
+    /// What the checkers saw.
+    pub witnesses: Vec<(String, u64)>,
+    /// What it means.
+    pub judgement: Judgement,
+    /// Upper 95 % bound on the share of seeds that break the claim, 0 to 1.
+    pub bound_95: f64,
+}
+
+impl CampaignView {
+    /// Runs per second of wall time.
+    #[must_use]
+    pub fn runs_per_second(&self) -> f64 {
+        let seconds = self.wall.as_secs_f64();
+        if seconds > 0.0 { self.seeds as f64 / seconds } else { 0.0 }
+    }
+}
+
+/// All campaigns of one command.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SummaryView {
+    /// One per scenario, in the order in which they ran.
+    pub campaigns: Vec<CampaignView>,
+    /// Scenarios that did not run because the campaign was ended.
+    pub skipped: Vec<String>,
+    /// Wall time of everything.
+    pub wall: std::time::Duration,
+}
+
+/// One planted bug, hunted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MutantView {
+    /// Its id: `repl.truncate-to-hw`.
+    pub id: String,
+    /// The real bug that it imitates.
+    pub imitates: String,
+    /// The scenario's path.
+    pub scenario: String,
+    /// The anomaly that must show it.
+    pub anomaly: String,
+    /// The seed that showed it first.
+    pub found: Option<u64>,
+    /// After how many seeds it was found, or how many were tried.
+    pub seeds: u64,
+    /// How often the planted bug changed what happened.
+    pub hits: u64,
+    /// Other anomalies in the run that found it.
+    pub others: Vec<String>,
+    /// What went wrong besides: a panic, an anomaly of the clean model.
+    pub problem: Option<String>,
+    /// Seeds that the clean model passed.
+    pub clean_seeds: u64,
+}
+
+impl MutantView {
+    /// Whether the mutation bank can count on it.
+    #[must_use]
+    pub fn caught(&self) -> bool {
+        self.found.is_some() && self.problem.is_none()
+    }
+}
+
+/// One measured figure beside its target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BenchLine {
+    /// What was measured.
+    pub what: String,
+    /// The figure, with its unit.
+    pub measured: String,
+    /// What it should reach, with its unit.
+    pub target: String,
+    /// Whether it does; `None`: there is no target.
+    pub met: Option<bool>,
+}

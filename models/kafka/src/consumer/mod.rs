@@ -1,4 +1,16 @@
 //! The consumer client.
+//!
+//! Mirrors `ClassicKafkaConsumer`, `SubscriptionState`, `Fetcher`, `OffsetFetcher`,
+//! `ConsumerCoordinator`. Simplifications are listed in each file.
+
+mod fetcher;
+mod machine;
+mod position;
+mod subscription;
+#[cfg(test)]
+mod tests;
+
+pub use machine::Consumer;
 
 use oncesim_types::{
     ErrorCode, GenerationId, LeaderEpoch, MemberId, Offset, TopicId, TopicPartition,

@@ -1,0 +1,332 @@
+//! The consumer as a machine: its calls, its responses, its timers, and the loop of `poll()`.
+//!
+//! Mirrors `ClassicKafkaConsumer` (`group.protocol=classic`) with its `ConsumerNetworkClient`.
+//!
+//! Simplifications:
+//! - `poll()` has no timeout: it waits for records or for a rebalance. An application that polls
+//!   with a timeout in a loop sees the same records at the same time.
+//! - Between two polls only the heartbeat thread works, as in Kafka; a response that arrives then
+//!   is taken in at once instead of by the next poll, and acts no earlier than that.
+
+use std::rc::Rc;
+
+use oncesim_types::{ActorId, CallId, ErrorCode, Instant, Offset, TopicPartition};
+
+use super::fetcher::Fetcher;
+use super::subscription::{PartitionState, SubscriptionState, SubscriptionType};
+use super::{ConsumerCall, ConsumerCompletion};
+use crate::client::{Backoff, Connections, InFlight, Metadata};
+use crate::config::{ConsumerConfig, TopicConfig};
+use crate::machine::{Call, Completion, Effect, Effects, Input, Machine, TimerKey};
+use crate::message::{OffsetSpec, Response};
+use crate::mutation::Mutations;
+use crate::note::ResetReason;
+
+/// What a request in flight is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Metadata,
+    Fetch(u32),
+    ListOffsets(u32),
+    OffsetForLeaderEpoch(u32),
+    OffsetFetch(u32),
+}
+
+/// A request in flight is overdue.
+const REQUEST_TIMER: TimerKey = TimerKey(0);
+/// A backoff or a deadline of the application's thread is over.
+const WAKE_TIMER: TimerKey = TimerKey(1);
+
+/// A consumer client of one process.
+#[derive(Debug)]
+pub struct Consumer {
+    pub(super) actor: ActorId,
+    pub(super) incarnation: u32,
+    pub(super) config: Rc<ConsumerConfig>,
+    pub(super) topics: Rc<[TopicConfig]>,
+    pub(super) mutations: Mutations,
+    pub(super) connections: Connections<Purpose>,
+    pub(super) metadata: Metadata,
+    pub(super) subscription: SubscriptionState,
+    pub(super) fetcher: Fetcher,
+    /// The `poll()` that waits.
+    pub(super) polling: Option<CallId>,
+    /// What every further `poll()` ends with.
+    pub(super) failed: Option<ErrorCode>,
+    tickets: u32,
+    /// When the application's thread wants to go on, found out anew in each step.
+    wake: Instant,
+    wake_armed: Instant,
+    request_armed: Instant,
+}
+
+impl Consumer {
+    /// A consumer of process `incarnation` of actor `id`, with its bootstrap `brokers`.
+    #[must_use]
+    pub fn new(
+        id: ActorId,
+        incarnation: u32,
+        brokers: Rc<[ActorId]>,
+        config: Rc<ConsumerConfig>,
+        topics: Rc<[TopicConfig]>,
+        mutations: Mutations,
+    ) -> Consumer {
+        let retry = Backoff::new(config.retry_backoff, config.retry_backoff_max);
+        let reconnect = Backoff::new(config.reconnect_backoff, config.reconnect_backoff_max);
+        Consumer {
+            actor: id,
+            incarnation,
+            connections: Connections::new(id, brokers, config.request_timeout, reconnect),
+            metadata: Metadata::new(config.metadata_max_age, retry),
+            config,
+            topics,
+            mutations,
+            subscription: SubscriptionState::new(),
+            fetcher: Fetcher::default(),
+            polling: None,
+            failed: None,
+            tickets: 0,
+            wake: Instant::NEVER,
+            wake_armed: Instant::NEVER,
+            request_armed: Instant::NEVER,
+        }
+    }
+
+    /// The next offset that the application gets of an assigned partition, once it is known and
+    /// valid.
+    #[must_use]
+    pub fn position(&self, partition: TopicPartition) -> Option<Offset> {
+        let state = self.subscription.get(partition)?;
+        state.has_valid_position().then_some(state.position)
+    }
+
+    /// The end of an assigned partition as its leader last told: its high watermark, or its last
+    /// stable offset for `read_committed`.
+    #[must_use]
+    pub fn end_offset(&self, partition: TopicPartition) -> Option<Offset> {
+        self.subscription.get(partition)?.end_offset
+    }
+
+    /// Whether nothing is under way between the consumer and its application.
+    ///
+    /// # Errors
+    ///
+    /// What is under way.
+    pub fn settled(&self) -> Result<(), String> {
+        if self.fetcher.buffer.is_empty() {
+            Ok(())
+        } else {
+            Err("records are buffered that the application has not been given".to_owned())
+        }
+    }
+
+    /// Whether the application has been given everything up to the last known end of each assigned
+    /// partition, and, with auto commit, all of it is committed.
+    #[must_use]
+    pub fn idle_at_end(&self) -> bool {
+        let at_end = |state: &PartitionState| {
+            state.has_valid_position() && state.end_offset == Some(state.position)
+        };
+        self.subscription.partitions.iter().all(at_end)
+    }
+
+    pub(super) fn next_ticket(&mut self) -> u32 {
+        self.tickets = self.tickets.wrapping_add(1);
+        self.tickets
+    }
+
+    /// The application's thread goes on at `at` at the latest.
+    pub(super) fn wake_at(&mut self, at: Instant) {
+        self.wake = self.wake.min(at);
+    }
+
+    fn call(&mut self, now: Instant, id: CallId, call: ConsumerCall, effects: &mut Effects) {
+        match call {
+            ConsumerCall::Assign(partitions) => {
+                self.subscription.kind = SubscriptionType::UserAssigned;
+                self.assign(&partitions, false);
+                complete(id, ConsumerCompletion::Done, effects);
+            }
+            ConsumerCall::Seek(partition, offset) => {
+                self.seek(partition, offset, effects);
+                complete(id, ConsumerCompletion::Done, effects);
+            }
+            ConsumerCall::SeekToBeginning => {
+                for state in &mut self.subscription.partitions {
+                    state.await_reset(OffsetSpec::Earliest, ResetReason::Seek);
+                    state.buffered = false;
+                    self.fetcher.drop_buffered(state.partition);
+                }
+                complete(id, ConsumerCompletion::Done, effects);
+            }
+            ConsumerCall::Poll => self.polling = Some(id),
+            _ => complete(id, ConsumerCompletion::Done, effects),
+        }
+        let _ = now;
+    }
+
+    /// `assignFromUser`, `assignFromSubscribed`.
+    pub(super) fn assign(&mut self, partitions: &[TopicPartition], keep_buffered: bool) {
+        let removed = self.subscription.assign(partitions);
+        self.fetcher.unassigned(&removed, keep_buffered);
+        for partition in partitions {
+            self.metadata.want(partition.topic);
+        }
+    }
+
+    fn seek(&mut self, partition: TopicPartition, offset: Offset, effects: &mut Effects) {
+        let leader = self.metadata.leader(partition);
+        let Some(state) = self.subscription.get_mut(partition) else { return };
+        state.seek(offset, oncesim_types::LeaderEpoch::NONE, leader, ResetReason::Seek);
+        state.buffered = false;
+        self.fetcher.drop_buffered(partition);
+        self.note_moved_positions(effects);
+    }
+
+    fn response(
+        &mut self,
+        now: Instant,
+        from: ActorId,
+        purpose: Purpose,
+        body: Response,
+        effects: &mut Effects,
+    ) {
+        match (purpose, body) {
+            (Purpose::Metadata, Response::Metadata(it)) => {
+                self.metadata.update(now, &it);
+                for state in &mut self.subscription.partitions {
+                    state.leader_changed(self.metadata.leader(state.partition));
+                }
+            }
+            (Purpose::Fetch(number), Response::Fetch(it)) => self.fetched(from, number, *it),
+            (Purpose::ListOffsets(ticket), Response::ListOffsets(it)) => {
+                self.offsets_listed(now, ticket, &it);
+            }
+            (Purpose::OffsetForLeaderEpoch(ticket), Response::OffsetForLeaderEpoch(it)) => {
+                self.offset_for_leader_epoch_answered(now, ticket, &it);
+            }
+            (Purpose::OffsetFetch(ticket), Response::OffsetFetch(it)) => {
+                self.offsets_fetched(now, ticket, &it);
+            }
+            // An answer of another kind than the question: as good as none.
+            (purpose, _) => self.lost(now, from, purpose, effects),
+        }
+    }
+
+    fn lost(&mut self, now: Instant, from: ActorId, purpose: Purpose, effects: &mut Effects) {
+        match purpose {
+            Purpose::Metadata => self.metadata.failed(now),
+            Purpose::Fetch(_) => self.fetcher.disconnected(from),
+            Purpose::ListOffsets(ticket)
+            | Purpose::OffsetForLeaderEpoch(ticket)
+            | Purpose::OffsetFetch(ticket) => self.lookup_failed(now, ticket),
+        }
+        let _ = effects;
+    }
+
+    fn disconnected(
+        &mut self,
+        now: Instant,
+        peer: ActorId,
+        lost: impl IntoIterator<Item = InFlight<Purpose>>,
+        effects: &mut Effects,
+    ) {
+        self.fetcher.disconnected(peer);
+        self.metadata.request_update();
+        for request in lost {
+            self.lost(now, peer, request.purpose, effects);
+        }
+    }
+
+    /// Goes on where the application's thread waits.
+    fn advance(&mut self, now: Instant, effects: &mut Effects) {
+        self.wake = Instant::NEVER;
+        if self.polling.is_some() {
+            self.poll(now, effects);
+        }
+        if self.polling.is_some() {
+            let due = self.metadata.poll(now, &mut self.connections, Purpose::Metadata, effects);
+            self.wake_at(due);
+        }
+        self.arm_timers(now, effects);
+    }
+
+    /// One pass of the loop in `poll()`.
+    fn poll(&mut self, now: Instant, effects: &mut Effects) {
+        self.update_fetch_positions(now, effects);
+        self.note_moved_positions(effects);
+        if let Some(error) = self.failed {
+            self.end_poll(ConsumerCompletion::Failed(error), effects);
+            return;
+        }
+        let records = self.collect_records(effects);
+        self.send_fetches(now, effects);
+        if !records.is_empty() {
+            self.end_poll(ConsumerCompletion::Polled(records), effects);
+        }
+    }
+
+    fn end_poll(&mut self, completion: ConsumerCompletion, effects: &mut Effects) {
+        if let Some(id) = self.polling.take() {
+            complete(id, completion, effects);
+        }
+    }
+
+    /// Both timers are lazy: one that is set too early finds nothing to do, and is set again.
+    fn arm_timers(&mut self, now: Instant, effects: &mut Effects) {
+        if self.wake < self.wake_armed {
+            self.wake_armed = self.wake;
+            effects.set_timer(WAKE_TIMER, self.wake.since(now));
+        }
+        if self.connections.in_flight() > 0
+            && self.request_armed > now + self.config.request_timeout
+        {
+            self.request_armed = now + self.config.request_timeout;
+            effects.set_timer(REQUEST_TIMER, self.config.request_timeout);
+        }
+    }
+
+    fn close_overdue(&mut self, now: Instant, effects: &mut Effects) {
+        self.request_armed = Instant::NEVER;
+        while let Some(peer) = self.connections.overdue(now) {
+            let lost = self.connections.close(now, peer, effects);
+            self.disconnected(now, peer, lost, effects);
+        }
+        let next = self.connections.next_deadline();
+        if next != Instant::NEVER {
+            self.request_armed = next;
+            effects.set_timer(REQUEST_TIMER, next.since(now));
+        }
+    }
+}
+
+pub(super) fn complete(id: CallId, completion: ConsumerCompletion, effects: &mut Effects) {
+    effects.0.push(Effect::Return(id, Completion::Consumer(completion)));
+}
+
+impl Machine for Consumer {
+    fn step(&mut self, now: Instant, input: Input, effects: &mut Effects) {
+        match input {
+            Input::Response { from, correlation, body } => {
+                if let Some(purpose) = self.connections.complete(from, correlation) {
+                    self.response(now, from, purpose, body, effects);
+                }
+            }
+            Input::Disconnected { peer } => {
+                let lost = self.connections.disconnected(now, peer);
+                self.disconnected(now, peer, lost, effects);
+            }
+            Input::Timer(REQUEST_TIMER) => self.close_overdue(now, effects),
+            Input::Timer(WAKE_TIMER) => self.wake_armed = Instant::NEVER,
+            Input::Call(id, Call::Consumer(call)) => self.call(now, id, call, effects),
+            _ => {}
+        }
+        self.advance(now, effects);
+    }
+}
+impl Consumer {
+    pub(super) fn ensure_coordinator(&mut self, _: Instant, _: &mut Effects) -> Option<ActorId> {
+        None
+    }
+    pub(super) fn coordinator_error(&mut self, _: Instant, _: ErrorCode) {}
+}

@@ -2,6 +2,7 @@
 //! parser has refused everything that Kafka would refuse.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use oncesim_kafka::config::{BrokerConfig, ConsumerConfig, ProducerConfig, TopicConfig};
 use oncesim_kafka::mutation::Mutations;
@@ -21,6 +22,8 @@ pub struct Scenario {
     pub claim: Option<Claim>,
     /// ... or the pitfall that must be found. Exactly one of the two is given.
     pub expect: Option<Expectation>,
+    /// `transaction.version` of the cluster: 2 is Kafka 4's default.
+    pub transaction_version: u8,
     /// How many brokers. They are the actors 1 to n; the controller is actor 0.
     pub brokers: u16,
     /// Configuration of brokers and controller.
@@ -43,6 +46,9 @@ pub struct Scenario {
     pub limits: Limits,
     /// Planted bugs.
     pub mutations: Mutations,
+    /// The text that says all this, complete in itself: pasted properties and changed values are
+    /// written out. Counterexamples start from it.
+    pub source: Arc<str>,
 }
 
 /// An anomaly that a scenario must show.
@@ -85,7 +91,21 @@ pub struct ProducerSpec {
     /// Whether it waits for each acknowledgement before it sends the next record.
     pub synchronous: bool,
     /// What it does after a restart.
+    pub restart: RestartStrategy,
+    /// Configuration.
     pub config: ProducerConfig,
+}
+
+/// What a producer application does when its process starts again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RestartStrategy {
+    /// It goes on with the next record that it has never given to `send()`: what was in its buffer
+    /// is gone.
+    #[default]
+    Continue,
+    /// It sends again whatever it has not seen acknowledged, then goes on: the same records, from
+    /// a new producer session.
+    ResendUnacknowledged,
 }
 
 /// The instances of a consumer application: poll, process, commit.

@@ -1,0 +1,201 @@
+//! Who is who in a scenario: the names that faults and links may use.
+
+use oncesim_types::{GroupId, TopicId};
+
+use crate::diagnostic::{Diagnostic, Diagnostics, Place, nearest};
+use crate::id;
+
+/// What can be referred to.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Names {
+    pub(crate) brokers: u16,
+    /// With their partition counts, by [`TopicId`].
+    pub(crate) topics: Vec<(String, u16)>,
+    /// With their instance counts.
+    pub(crate) producers: Vec<(String, u16)>,
+    /// With their instance counts.
+    pub(crate) consumers: Vec<(String, u16)>,
+    /// By [`GroupId`].
+    pub(crate) groups: Vec<String>,
+}
+
+/// How many actors a reference may stand for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// One process.
+    One,
+    /// Any number: a side of a partition, the sender of a message.
+    Many,
+}
+
+/// Words that stand for several actors.
+pub(crate) const GROUPS_OF_ACTORS: &[&str] = &["brokers", "producers", "consumers"];
+
+/// Words that cannot be the name of a producer or a consumer.
+pub(crate) const RESERVED: &[&str] =
+    &["controller", "coordinator", "leader", "follower", "brokers", "producers", "consumers"];
+
+impl Names {
+    fn applications(&self) -> impl Iterator<Item = &(String, u16)> {
+        self.producers.iter().chain(&self.consumers)
+    }
+
+    /// The names of the single actors, as a person would type them.
+    pub(crate) fn instances(&self) -> Vec<String> {
+        let mut names = vec!["controller".to_owned()];
+        names.extend((1..=self.brokers).map(|n| format!("b{n}")));
+        for (name, instances) in self.applications() {
+            if *instances == 1 {
+                names.push(name.clone());
+            } else {
+                names.extend((0..*instances).map(|n| format!("{name}-{n}")));
+            }
+        }
+        names
+    }
+
+    /// A reference to actors in its canonical spelling: `mailer-0` of a single instance is
+    /// `mailer`, `coordinator` of the only group names the group.
+    pub(crate) fn actor(
+        &self,
+        text: &str,
+        place: Place,
+        reach: Reach,
+        out: &mut Diagnostics,
+    ) -> Option<String> {
+        if let Some((role, of)) = text.split_once(" of ") {
+            return self.role(role.trim(), of.trim(), place, out);
+        }
+        let instances = self.instances();
+        if instances.iter().any(|name| name == text) {
+            return Some(text.to_owned());
+        }
+        if text == "coordinator" && self.groups.len() == 1 {
+            return Some(format!("coordinator of {}", self.groups[0]));
+        }
+        if let Some(base) = text.strip_suffix("-0")
+            && self.applications().any(|(name, n)| name == base && *n == 1)
+        {
+            return Some(base.to_owned());
+        }
+        let several = GROUPS_OF_ACTORS.contains(&text)
+            || self.applications().any(|(name, _)| name == text);
+        if several && reach == Reach::Many {
+            return Some(text.to_owned());
+        }
+        let message = if several {
+            format!("`{text}` is more than one actor, and this fault strikes one")
+        } else {
+            format!("there is no actor `{text}`")
+        };
+        let mut item = Diagnostic::error(id::UNKNOWN_ACTOR, message).at(place);
+        let first = if text == "brokers" { "b1".to_owned() } else { format!("{text}-0") };
+        let mut candidates = instances.clone();
+        if reach == Reach::Many {
+            candidates.extend(GROUPS_OF_ACTORS.iter().map(ToString::to_string));
+            candidates.extend(self.applications().map(|(name, _)| name.clone()));
+        }
+        item = if several && instances.contains(&first) {
+            item.help(format!("name one of them: \"{first}\""))
+        } else {
+            match nearest(text, candidates.iter().map(String::as_str)) {
+                Some(near) => item.help(format!("did you mean \"{near}\"?")),
+                None => item.help(format!(
+                    "actors here: {}; or a role: \"leader of TOPIC-0\", \"follower of TOPIC-0\", \
+                     \"coordinator of GROUP\"",
+                    shorten(&instances)
+                )),
+            }
+        };
+        out.push(item);
+        None
+    }
+
+    fn role(&self, role: &str, of: &str, place: Place, out: &mut Diagnostics) -> Option<String> {
+        match role {
+            "leader" | "follower" => {
+                let partition = self.partition(of, place, out)?;
+                Some(format!("{role} of {partition}"))
+            }
+            "coordinator" => {
+                self.group(of, place, out)?;
+                Some(format!("coordinator of {of}"))
+            }
+            _ => {
+                let roles = ["leader", "follower", "coordinator"];
+                let near = nearest(role, roles).unwrap_or("leader");
+                out.push(
+                    Diagnostic::error(id::UNKNOWN_ACTOR, format!("`{role} of` is not a role"))
+                        .at(place)
+                        .help(format!("did you mean \"{near} of {of}\"?")),
+                );
+                None
+            }
+        }
+    }
+
+    /// A partition, as `orders-0`.
+    pub(crate) fn partition(
+        &self,
+        text: &str,
+        place: Place,
+        out: &mut Diagnostics,
+    ) -> Option<String> {
+        let split = text.rsplit_once('-').and_then(|(topic, n)| Some((topic, n.parse().ok()?)));
+        let Some((topic, number)): Option<(&str, u32)> = split else {
+            let help = match self.topics.iter().find(|(name, _)| name == text) {
+                Some((name, _)) => format!("write \"{name}-0\" for its first partition"),
+                None => "write TOPIC-NUMBER, such as \"orders-0\"".to_owned(),
+            };
+            let message = format!("`{text}` is not a partition");
+            out.push(Diagnostic::error(id::UNKNOWN_PARTITION, message).at(place).help(help));
+            return None;
+        };
+        if topic == "__consumer_offsets" && !self.groups.is_empty() {
+            return Some(text.to_owned());
+        }
+        let found = self.topic(topic, place, out)?;
+        let partitions = self.topics[usize::from(found.0)].1;
+        if number >= u32::from(partitions) {
+            let message = format!("`{topic}` has no partition {number}");
+            let help = format!("its partitions are {topic}-0 to {topic}-{}", partitions - 1);
+            out.push(Diagnostic::error(id::UNKNOWN_PARTITION, message).at(place).help(help));
+            return None;
+        }
+        Some(format!("{topic}-{number}"))
+    }
+
+    pub(crate) fn topic(&self, name: &str, place: Place, out: &mut Diagnostics) -> Option<TopicId> {
+        if let Some(index) = self.topics.iter().position(|(topic, _)| topic == name) {
+            return Some(TopicId(u16::try_from(index).expect("topics are counted in 16 bits")));
+        }
+        let item =
+            Diagnostic::error(id::UNKNOWN_TOPIC, format!("there is no topic `{name}`")).at(place);
+        let topics = self.topics.iter().map(|(topic, _)| topic.as_str());
+        out.push(match nearest(name, topics) {
+            Some(near) => item.help(format!("did you mean \"{near}\"?")),
+            None => item.help(format!("declare it: `[topics]` and `{name} = {{ partitions = 1 }}`")),
+        });
+        None
+    }
+
+    pub(crate) fn group(&self, name: &str, place: Place, out: &mut Diagnostics) -> Option<GroupId> {
+        if let Some(index) = self.groups.iter().position(|group| group == name) {
+            return Some(GroupId(u16::try_from(index).expect("groups are counted in 16 bits")));
+        }
+        let item =
+            Diagnostic::error(id::UNKNOWN_GROUP, format!("there is no group `{name}`")).at(place);
+        out.push(match nearest(name, self.groups.iter().map(String::as_str)) {
+            Some(near) => item.help(format!("did you mean \"{near}\"?")),
+            None if self.groups.is_empty() => item.help("a `[consumers.NAME]` declares a group"),
+            None => item.help(format!("groups here: {}", self.groups.join(", "))),
+        });
+        None
+    }
+}
+
+/// The first of a long list.
+fn shorten(names: &[String]) -> String {
+    let shown = names.iter().take(12).cloned().collect::<Vec<_>>().join(", ");
+    if names.len() > 12 { format!("{shown}, ...") } else { shown }
+}

@@ -1,0 +1,99 @@
+//! From TOML to a scenario, or to everything that is wrong with it.
+
+mod application;
+mod cluster;
+mod fault;
+mod top;
+
+use std::path::Path;
+
+use crate::counterexample::Replay;
+use crate::diagnostic::Diagnostics;
+use crate::id;
+use crate::node;
+use crate::scenario::Scenario;
+use crate::set;
+
+
+
+/// A scenario that can run, and what its author should know.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// What runs.
+    pub scenario: Scenario,
+    /// What is probably not as its author believes.
+    pub warnings: Diagnostics,
+    /// For a counterexample: the run that it reproduces.
+    pub replay: Option<Replay>,
+}
+
+/// Reads a scenario file.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
+    load_with(path, &[])
+}
+
+/// Reads a scenario file and changes values in it: `("producers.shop.records", "10")`.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn load_with(path: &Path, sets: &[(String, String)]) -> Result<Loaded, Diagnostics> {
+    let shown = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        let help = if path.is_dir() {
+            "this is a directory: name one of the .toml files in it"
+        } else if error.kind() == std::io::ErrorKind::NotFound {
+            "check the path, or write a scenario to start from with `oncesim new NAME`"
+        } else {
+            "a scenario is a TOML file in UTF-8"
+        };
+        Diagnostics::of_file(&shown, id::UNREADABLE, &format!("cannot read {shown}: {error}"), help)
+    })?;
+    parse_with(&shown, &text, path.parent(), sets)
+}
+
+/// Parses a scenario. `path_shown` is how reports name it, `base_dir` where its `.properties`
+/// files are looked up.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn parse(
+    path_shown: &str,
+    text: &str,
+    base_dir: Option<&Path>,
+) -> Result<Loaded, Diagnostics> {
+    parse_with(path_shown, text, base_dir, &[])
+}
+
+/// [`parse`], after changing values by their dotted paths.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn parse_with(
+    path_shown: &str,
+    text: &str,
+    base_dir: Option<&Path>,
+    sets: &[(String, String)],
+) -> Result<Loaded, Diagnostics> {
+    let mut out = Diagnostics::default();
+    let source = out.source(path_shown, text);
+    let mut root = node::read(text, source, &mut out);
+    let broken = out.has_errors();
+    set::apply(&mut root, sets, &mut out);
+    let document = top::document(path_shown, &root, base_dir, &mut out);
+    if broken {
+        out.only_certain();
+    }
+    out.sort();
+    if out.has_errors() {
+        return Err(out);
+    }
+    let (mut scenario, replay, inlined) = document.expect("a scenario without errors is complete");
+    scenario.source = set::self_contained(text, sets, &inlined).into();
+    Ok(Loaded { scenario, warnings: out, replay })
+}
+
+#[cfg(test)]
+mod tests;

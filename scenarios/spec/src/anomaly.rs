@@ -1,8 +1,15 @@
 //! The anomalies that a scenario may expect.
 
 const IDS: &[&str] = &[
-    "lost-write", "lost-write-final", "acked-truncated", "duplicate-append", "dup-retry",
-    "dup-idempotent", "dup-app-resend", "dup-cross-epoch", "inconsistent-offset",
+    "lost-write",
+    "lost-write-final",
+    "acked-truncated",
+    "duplicate-append",
+    "dup-retry",
+    "dup-idempotent",
+    "dup-app-resend",
+    "dup-cross-epoch",
+    "inconsistent-offset",
 ];
 
 /// Ids and sub-kinds.

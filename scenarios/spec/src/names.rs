@@ -78,8 +78,8 @@ impl Names {
         {
             return Some(base.to_owned());
         }
-        let several = GROUPS_OF_ACTORS.contains(&text)
-            || self.applications().any(|(name, _)| name == text);
+        let several =
+            GROUPS_OF_ACTORS.contains(&text) || self.applications().any(|(name, _)| name == text);
         if several && reach == Reach::Many {
             return Some(text.to_owned());
         }
@@ -174,7 +174,9 @@ impl Names {
         let topics = self.topics.iter().map(|(topic, _)| topic.as_str());
         out.push(match nearest(name, topics) {
             Some(near) => item.help(format!("did you mean \"{near}\"?")),
-            None => item.help(format!("declare it: `[topics]` and `{name} = {{ partitions = 1 }}`")),
+            None => {
+                item.help(format!("declare it: `[topics]` and `{name} = {{ partitions = 1 }}`"))
+            }
         });
         None
     }

@@ -21,7 +21,7 @@ pub(crate) enum Value {
     /// As written, without underscores.
     Float(String),
     Boolean(bool),
-    Datetime(String),
+    Datetime,
     Array(Vec<Node>),
     Table(Table),
 }
@@ -46,7 +46,7 @@ impl Node {
             Value::Integer(_) => "an integer",
             Value::Float(_) => "a float",
             Value::Boolean(_) => "a boolean",
-            Value::Datetime(_) => "a date",
+            Value::Datetime => "a date",
             Value::Array(_) => "an array",
             Value::Table(_) => "a table",
         }
@@ -64,7 +64,7 @@ impl Node {
                 let parts: Option<Vec<_>> = nodes.iter().map(Node::as_property).collect();
                 parts.map(|parts| parts.join(","))
             }
-            Value::Datetime(_) | Value::Table(_) => None,
+            Value::Datetime | Value::Table(_) => None,
         }
     }
 }
@@ -121,7 +121,7 @@ fn node(read: &Spanned<DeValue<'_>>, source: u16) -> Node {
         ),
         DeValue::Float(digits) => Value::Float(digits.as_str().to_owned()),
         DeValue::Boolean(b) => Value::Boolean(*b),
-        DeValue::Datetime(datetime) => Value::Datetime(datetime.to_string()),
+        DeValue::Datetime(_) => Value::Datetime,
         DeValue::Array(nodes) => {
             Value::Array(nodes.iter().map(|inner| node(inner, source)).collect())
         }

@@ -93,13 +93,7 @@ impl Properties {
         }
     }
 
-    fn paste(
-        &mut self,
-        path: &str,
-        place: Place,
-        base_dir: Option<&Path>,
-        out: &mut Diagnostics,
-    ) {
+    fn paste(&mut self, path: &str, place: Place, base_dir: Option<&Path>, out: &mut Diagnostics) {
         let full = base_dir.map_or_else(|| path.into(), |base| base.join(path));
         let text = match std::fs::read_to_string(&full) {
             Ok(text) => text,
@@ -145,10 +139,6 @@ impl Properties {
         }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.values.is_empty()
-    }
-
     pub(crate) fn has(&self, name: &str) -> bool {
         self.values.contains_key(name)
     }
@@ -181,6 +171,17 @@ impl Properties {
         let values: Vec<_> = pasted.map(|(name, p)| (name.clone(), p.value.clone())).collect();
         let name = name.to_owned();
         (!values.is_empty()).then_some(Inlined { section, name, values })
+    }
+
+    /// Name and value; `None` for a default that nobody wrote.
+    pub(crate) fn place_of(&self, name: &str) -> Option<Place> {
+        let property = self.values.get(name)?;
+        let (key, value) = (property.key_place, property.place);
+        if key == Place::default() {
+            return None;
+        }
+        let near = key.source == value.source && key.end <= value.start;
+        Some(if near && !property.pasted { Place { end: value.end, ..key } } else { key })
     }
 
     pub(crate) fn key_place(&self, name: &str) -> Option<Place> {

@@ -128,7 +128,11 @@ impl<'t> Section<'t> {
         }
     }
 
-    pub(crate) fn duration(&mut self, key: &'static str, out: &mut Diagnostics) -> Option<Duration> {
+    pub(crate) fn duration(
+        &mut self,
+        key: &'static str,
+        out: &mut Diagnostics,
+    ) -> Option<Duration> {
         let entry = self.get(key)?;
         duration(&entry.node, key, out)
     }

@@ -64,8 +64,9 @@ fn descend(
         Value::Table(inner) => insert(inner, rest, node, place),
         Value::Array(nodes) => {
             let count = nodes.len();
-            let index: usize =
-                rest[0].parse().map_err(|_| format!("`{key}` is an array: use a number after it"))?;
+            let index: usize = rest[0]
+                .parse()
+                .map_err(|_| format!("`{key}` is an array: use a number after it"))?;
             let at = nodes
                 .get_mut(index)
                 .ok_or_else(|| format!("`{key}` has {count} elements, the first is {key}.0"))?;
@@ -81,11 +82,7 @@ fn descend(
 
 /// The text with changed values and pasted properties written out; the text itself when there are
 /// none. Comments survive.
-pub(crate) fn self_contained(
-    text: &str,
-    sets: &[(String, String)],
-    inlined: &[Inlined],
-) -> String {
+pub(crate) fn self_contained(text: &str, sets: &[(String, String)], inlined: &[Inlined]) -> String {
     if sets.is_empty() && inlined.is_empty() {
         return text.to_owned();
     }

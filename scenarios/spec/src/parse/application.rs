@@ -233,11 +233,13 @@ fn consumer(draft: Draft<'_>, names: &Names, out: &mut Diagnostics) -> Option<Co
     commit_agrees(commit, &mut properties, out);
     let processing_time =
         section.duration("processing-time", out).unwrap_or(Duration::from_micros(100));
-    let static_membership = section.boolean("static-membership", out).unwrap_or(false);
+    let instance_id = properties.take("group.instance.id").is_some();
+    let static_membership = section.boolean("static-membership", out).unwrap_or(instance_id);
     section.finish(out);
     let mut config = kafka::consumer(&properties, out);
     let group = names.groups.iter().position(|known| *known == group);
-    let group = oncesim_types::GroupId(u16::try_from(group?).expect("groups are counted in 16 bits"));
+    let group =
+        oncesim_types::GroupId(u16::try_from(group?).expect("groups are counted in 16 bits"));
     config.group = Some(group);
     Some(ConsumerGroupSpec {
         name,

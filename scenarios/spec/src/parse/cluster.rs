@@ -1,11 +1,11 @@
 //! Cluster, topics and network.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use oncesim_kafka::config::{BrokerConfig, TopicConfig};
 use oncesim_types::{Ratio, TopicId};
 
+use super::application::Reading;
 use crate::diagnostic::{Diagnostic, Diagnostics, Place};
 use crate::id;
 use crate::kafka;
@@ -27,7 +27,7 @@ pub(super) struct Cluster {
 pub(super) fn cluster(
     top: &mut Section<'_>,
     names: &mut Names,
-    base_dir: Option<&Path>,
+    read: &mut Reading<'_>,
     out: &mut Diagnostics,
 ) -> Cluster {
     names.brokers = 3;
@@ -37,7 +37,8 @@ pub(super) fn cluster(
         properties: Properties::default(),
         brokers_place: None,
     };
-    let Some(mut section) = top.get("cluster").and_then(|e| Section::of(e, "[cluster]", out)) else {
+    let Some(mut section) = top.get("cluster").and_then(|e| Section::of(e, "[cluster]", out))
+    else {
         cluster.config = kafka::broker(&cluster.properties, out);
         return cluster;
     };
@@ -48,7 +49,8 @@ pub(super) fn cluster(
     if let Some(version) = section.integer("transaction-version", (0, 2), out) {
         cluster.transaction_version = u8::try_from(version).expect("checked above");
     }
-    cluster.properties = Properties::read(&mut section, base_dir, out);
+    cluster.properties = Properties::read(&mut section, read.base_dir, out);
+    read.inlined.extend(cluster.properties.inlined("cluster", ""));
     section.finish(out);
     cluster.config = kafka::broker(&cluster.properties, out);
     cluster
@@ -116,7 +118,7 @@ fn topic(
         flush_messages: cluster.config.log_flush_interval_messages,
         is_offsets_topic: false,
     };
-    let config = kafka::topic(&properties, config, out);
+    let config = kafka::topic(&properties, &config, &cluster.config, out);
     let place = properties
         .get("min.insync.replicas")
         .or_else(|| cluster.properties.get("min.insync.replicas"))
@@ -160,7 +162,9 @@ fn replicas_exist(
     )
     .at(place)
     .label(format!("`{name}` wants {factor} replicas"))
-    .help(format!("write `replication-factor = {brokers}`, or `[cluster]` and `brokers = {factor}`"));
+    .help(format!(
+        "write `replication-factor = {brokers}`, or `[cluster]` and `brokers = {factor}`"
+    ));
     if let Some(place) = cluster.brokers_place {
         item = item.also(place, "this many brokers");
     }
@@ -217,13 +221,10 @@ pub(super) fn offsets_topic(
 }
 
 /// `[network]`.
-pub(super) fn network(
-    top: &mut Section<'_>,
-    names: &Names,
-    out: &mut Diagnostics,
-) -> NetworkSpec {
+pub(super) fn network(top: &mut Section<'_>, names: &Names, out: &mut Diagnostics) -> NetworkSpec {
     let mut network = NetworkSpec::default();
-    let Some(mut section) = top.get("network").and_then(|e| Section::of(e, "[network]", out)) else {
+    let Some(mut section) = top.get("network").and_then(|e| Section::of(e, "[network]", out))
+    else {
         return network;
     };
     if let Some(latency) = section.get("latency").and_then(|entry| latency(entry, out)) {
@@ -245,11 +246,8 @@ fn latency(entry: &Entry, out: &mut Diagnostics) -> Option<LatencySpec> {
     let mut section = Section::of(entry, "latency", out)?;
     let default = LatencySpec::default();
     let before = out.len();
-    let given = (
-        section.duration("min", out),
-        section.duration("mean", out),
-        section.duration("max", out),
-    );
+    let given =
+        (section.duration("min", out), section.duration("mean", out), section.duration("max", out));
     section.finish(out);
     if out.len() > before {
         return None;

@@ -191,7 +191,12 @@ impl Reader<'_, '_> {
             "clog" => {
                 let ends = (self.actor("from", "\"b1\""), self.actor("to", "\"b2\""));
                 let times = (self.required_duration("by"), self.required_duration("for"));
-                FaultAction::Clog { from: ends.0?, to: ends.1?, extra: times.0?, duration: times.1? }
+                FaultAction::Clog {
+                    from: ends.0?,
+                    to: ends.1?,
+                    extra: times.0?,
+                    duration: times.1?,
+                }
             }
             "leader-change" => {
                 let partition = self.partition_name();
@@ -203,7 +208,9 @@ impl Reader<'_, '_> {
                 };
                 FaultAction::LeaderChange { partition: partition?, to }
             }
-            "unclean-election" => FaultAction::UncleanElection { partition: self.partition_name()? },
+            "unclean-election" => {
+                FaultAction::UncleanElection { partition: self.partition_name()? }
+            }
             "coordinator-move" => {
                 let (group, place) = self.section.required_text("group", "\"mailer\"", self.out)?;
                 self.names.group(group, place, self.out)?;
@@ -253,8 +260,7 @@ impl Reader<'_, '_> {
     }
 
     fn partition_name(&mut self) -> Option<String> {
-        let (text, place) =
-            self.section.required_text("partition", "\"orders-0\"", self.out)?;
+        let (text, place) = self.section.required_text("partition", "\"orders-0\"", self.out)?;
         self.names.partition(text, place, self.out)
     }
 
@@ -332,10 +338,13 @@ impl Reader<'_, '_> {
             }
             (Some(at), Some(after)) => {
                 self.out.push(
-                    Diagnostic::error(id::FAULT_TRIGGER, "a fault strikes `at` a time or `after` a message")
-                        .at(after.key_place)
-                        .also(at.key_place, "and here")
-                        .help("`after = { .., delay = \"10ms\" }` waits after the message"),
+                    Diagnostic::error(
+                        id::FAULT_TRIGGER,
+                        "a fault strikes `at` a time or `after` a message",
+                    )
+                    .at(after.key_place)
+                    .also(at.key_place, "and here")
+                    .help("`after = { .., delay = \"10ms\" }` waits after the message"),
                 );
                 None
             }
@@ -409,9 +418,12 @@ fn message(section: &mut Section<'_>, out: &mut Diagnostics) -> Option<MessagePa
     let (first, second) = (given.next(), given.next());
     let Some((key, response)) = first else {
         out.push(
-            Diagnostic::error(id::MISSING_KEY, format!("`{}` does not say which message", section.name))
-                .at(section.place)
-                .help("add `response = \"Produce\"` or `request = \"Produce\"`"),
+            Diagnostic::error(
+                id::MISSING_KEY,
+                format!("`{}` does not say which message", section.name),
+            )
+            .at(section.place)
+            .help("add `response = \"Produce\"` or `request = \"Produce\"`"),
         );
         return None;
     };
@@ -470,4 +482,3 @@ fn ends(section: &mut Section<'_>, names: &Names, out: &mut Diagnostics) -> Opti
     let ends = (end("from"), end("to"));
     (out.len() == before).then_some(ends)
 }
-

@@ -14,8 +14,6 @@ use crate::node;
 use crate::scenario::Scenario;
 use crate::set;
 
-
-
 /// A scenario that can run, and what its author should know.
 #[derive(Debug, Clone)]
 pub struct Loaded {
@@ -59,11 +57,7 @@ pub fn load_with(path: &Path, sets: &[(String, String)]) -> Result<Loaded, Diagn
 ///
 /// # Errors
 /// Everything that is wrong with it.
-pub fn parse(
-    path_shown: &str,
-    text: &str,
-    base_dir: Option<&Path>,
-) -> Result<Loaded, Diagnostics> {
+pub fn parse(path_shown: &str, text: &str, base_dir: Option<&Path>) -> Result<Loaded, Diagnostics> {
     parse_with(path_shown, text, base_dir, &[])
 }
 

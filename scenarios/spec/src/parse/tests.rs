@@ -57,7 +57,8 @@ partition = { from = ["b1"], to = ["b2", "consumers"], one-way = true, at = "1s"
 
 #[test]
 fn a_typical_scenario_is_read_whole() {
-    let loaded = parse("typical.toml", TYPICAL, None).unwrap_or_else(|d| panic!("{}", d.render(false)));
+    let loaded =
+        parse("typical.toml", TYPICAL, None).unwrap_or_else(|d| panic!("{}", d.render(false)));
     assert!(loaded.warnings.is_empty(), "{}", loaded.warnings.render(false));
     let scenario = loaded.scenario;
     let claim = scenario.claim.unwrap();

@@ -39,10 +39,10 @@ pub(super) fn document(
     let title = top.required_text("title", "\"What this pipeline promises\"", out);
     let (claim, expect) = promise(&mut top, out);
     let mut names = Names::default();
-    let cluster = cluster::cluster(&mut top, &mut names, base_dir, out);
-    let mut topics = cluster::topics(&mut top, &cluster, &mut names, out);
     let mut inlined = Vec::new();
     let mut read = application::Reading { base_dir, inlined: &mut inlined };
+    let cluster = cluster::cluster(&mut top, &mut names, &mut read, out);
+    let mut topics = cluster::topics(&mut top, &cluster, &mut names, out);
     let drafts = application::drafts(&mut top, &mut names, &mut read, out);
     cluster::offsets_topic(&mut topics, &cluster, &names, out);
     let (producers, consumers) = application::build(drafts, &names, out);
@@ -84,16 +84,15 @@ pub(super) fn document(
     Some((scenario, replay, inlined))
 }
 
-fn promise(
-    top: &mut Section<'_>,
-    out: &mut Diagnostics,
-) -> (Option<Claim>, Option<Expectation>) {
+fn promise(top: &mut Section<'_>, out: &mut Diagnostics) -> (Option<Claim>, Option<Expectation>) {
     let (claim, expect) = (top.get("claim"), top.get("expect"));
     match (claim, expect) {
         (None, None) => out.push(
             Diagnostic::error(id::NO_CLAIM, "the scenario states neither a claim nor a pitfall")
                 .at(top.place)
-                .help("add `[claim]` with `log = \"at-least-once\"` (or at-most-once, exactly-once)")
+                .help(
+                    "add `[claim]` with `log = \"at-least-once\"` (or at-most-once, exactly-once)",
+                )
                 .help("or `[expect]` with `anomaly = \"lost-write\"`"),
         ),
         (Some(claim), Some(expect)) => out.push(

@@ -1,2 +1,49 @@
 //! The command line `oncesim`.
-fn main() {}
+
+mod args;
+mod artifact;
+mod command;
+mod convert;
+mod exit;
+mod output;
+mod progress;
+mod source;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Cli, Command};
+use crate::exit::{Exit, Refusal};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    cli.color.write_global();
+    // A panic that escapes a run (those inside are reported by their seed) is ours as well.
+    let done = std::panic::catch_unwind(|| dispatch(cli.command));
+    let exit = match done {
+        Ok(Ok(exit)) => exit,
+        Ok(Err(refusal)) => {
+            output::note(&refusal.to_string());
+            Exit::Wrong
+        }
+        Err(_) => {
+            output::note("a bug of oncesim: please report it with the command that showed it");
+            Exit::Bug
+        }
+    };
+    exit.into()
+}
+
+fn dispatch(command: Command) -> Result<Exit, Refusal> {
+    match command {
+        Command::Run(args) => command::run::run(&args),
+        Command::Fuzz(args) => command::fuzz::fuzz(&args),
+        Command::Replay(args) => command::replay::replay(&args),
+        Command::Check(args) => command::check::check(&args),
+        Command::List(args) => command::list::list(&args),
+        Command::Mutants(args) => command::mutants::mutants(&args),
+        Command::Bench(args) => command::bench::bench(&args),
+        Command::Completions(args) => command::completions::completions(&args),
+    }
+}

@@ -1,0 +1,197 @@
+//! The arguments, as data.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+/// Does this pipeline really deliver at most once, at least once or exactly once when processes
+/// crash, acknowledgements are lost and zombies wake up?
+#[derive(Debug, Parser)]
+#[command(
+    name = "oncesim",
+    version,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 as claimed; 1 a claimed guarantee was violated; 2 the scenario or \
+                  the command is wrong; 3 the system never recovered; 4 nondeterminism; 5 nothing \
+                  was proved; 101 a bug of oncesim."
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) color: colorchoice_clap::Color,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run one seed of a scenario: its world, its verdict, and the facts behind it
+    Run(RunArgs),
+    /// Run many seeds: counts, distinct failures, a statistical bound
+    Fuzz(FuzzArgs),
+    /// Run a counterexample again
+    Replay(ReplayArgs),
+    /// Say everything that is wrong with scenarios; runs nothing
+    Check(CheckArgs),
+    /// List scenarios with what they claim
+    List(ListArgs),
+    /// Hunt the planted bugs: found or missed, by which anomaly, after how many seeds
+    Mutants(MutantsArgs),
+    /// Measure: events, messages and runs per second, memory, cold start
+    Bench(BenchArgs),
+    /// Print completions for a shell
+    Completions(CompletionsArgs),
+}
+
+/// How a result is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON document
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// A scenario file
+    pub(crate) scenario: PathBuf,
+    /// A number, or the hash of a commit [default: 0]
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = seed)]
+    pub(crate) seed: Option<u64>,
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) format: Format,
+    /// Change one value of the scenario: producers.shop.config.acks=1 (may be repeated)
+    #[arg(long, value_name = "PATH=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FuzzArgs {
+    /// Scenario files, or folders of them
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Seeds per scenario [default: 1000; with --budget, as many as fit]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) seeds: Option<u64>,
+    /// The first seed: a number, or the hash of a commit
+    #[arg(long, value_name = "N", default_value = "0", allow_hyphen_values = true,
+          value_parser = seed)]
+    pub(crate) from: u64,
+    /// Wall time for everything: 60s, 5m, 1h
+    #[arg(long, value_name = "TIME", value_parser = wall_time)]
+    pub(crate) budget: Option<Duration>,
+    /// Threads [default: one per core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) jobs: Option<u16>,
+    /// Run only the K-th of N parts, to share a campaign between machines
+    #[arg(long, value_name = "K/N", value_parser = shard)]
+    pub(crate) shard: Option<(u64, u64)>,
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) format: Format,
+    /// Stop at the first failure
+    #[arg(long)]
+    pub(crate) fail_fast: bool,
+    /// Change one value of every scenario (may be repeated)
+    #[arg(long, value_name = "PATH=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// A counterexample that `oncesim fuzz` wrote, or a scenario
+    pub(crate) file: PathBuf,
+    /// The seed, when FILE is a scenario
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = seed)]
+    pub(crate) seed: Option<u64>,
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Scenario files, or folders of them
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// A scenario, or a folder of them
+    #[arg(default_value = "scenarios", value_name = "PATH")]
+    pub(crate) path: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MutantsArgs {
+    /// Scenarios with a planted bug
+    #[arg(default_value = "scenarios/mutants", value_name = "PATH")]
+    pub(crate) path: PathBuf,
+    /// Seeds per planted bug, at most [default: what its scenario says]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) seeds: Option<u64>,
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// The scenario that is measured
+    #[arg(long, value_name = "SCENARIO")]
+    pub(crate) scenario: Option<PathBuf>,
+    /// Measure less, in a few seconds
+    #[arg(long)]
+    pub(crate) quick: bool,
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// Which shell
+    pub(crate) shell: Shell,
+}
+
+/// A seed: an unsigned 64-bit number, or the hash of a commit (7 to 40 hexadecimal digits, with a
+/// letter among them). A hash counts by its first 7 digits, so that its abbreviations name the same
+/// seed.
+fn seed(text: &str) -> Result<u64, String> {
+    if let Ok(seed) = text.parse() {
+        return Ok(seed);
+    }
+    let hexadecimal = text.chars().all(|c| c.is_ascii_hexdigit());
+    let letter = text.chars().any(|c| c.is_ascii_alphabetic());
+    if hexadecimal && letter && (7..=40).contains(&text.len()) {
+        return u64::from_str_radix(&text[..7], 16).map_err(|error| error.to_string());
+    }
+    Err(format!("seeds go from 0 to {}, or are the hash of a commit (7 to 40 digits)", u64::MAX))
+}
+
+/// `K/N`, with K from 1 to N.
+fn shard(text: &str) -> Result<(u64, u64), String> {
+    let parts = text.split_once('/').and_then(|(k, n)| Some((k.parse().ok()?, n.parse().ok()?)));
+    match parts {
+        Some((k, n)) if (1..=n).contains(&k) => Ok((k, n)),
+        _ => Err("a shard is K/N with K from 1 to N, such as 1/4".to_owned()),
+    }
+}
+
+/// Wall time with a unit: `500ms`, `60s`, `5m`, `1h`.
+fn wall_time(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit.trim() {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" | "min" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err("a number with one of the units ms, s, m, h, such as 60s".to_owned()),
+    };
+    let millis = number.parse::<u64>().ok().and_then(|n| n.checked_mul(factor));
+    match millis {
+        Some(n @ 1..) => Ok(Duration::from_millis(n)),
+        _ => Err("a positive number with a unit, such as 60s".to_owned()),
+    }
+}

@@ -1,0 +1,10 @@
+//! One file per command.
+
+pub(crate) mod bench;
+pub(crate) mod check;
+pub(crate) mod completions;
+pub(crate) mod fuzz;
+pub(crate) mod list;
+pub(crate) mod mutants;
+pub(crate) mod replay;
+pub(crate) mod run;

@@ -1,0 +1,48 @@
+//! `oncesim replay`: the run of a counterexample again.
+
+use oncesim_render::Judgement;
+
+use crate::args::ReplayArgs;
+use crate::command::run::{once, quoted_path, show};
+use crate::exit::{Exit, Refusal};
+use crate::{convert, source};
+
+pub(crate) fn replay(args: &ReplayArgs) -> Result<Exit, Refusal> {
+    let loaded = source::load(&args.file, &[])?;
+    let (seed, recorded) = match (loaded.replay, args.seed) {
+        (Some(replay), None) => (replay.seed, Some(replay.digest)),
+        (Some(replay), Some(_)) => {
+            return Err(Refusal::new(
+                format!("a counterexample has its own seed, {}", replay.seed),
+                "--seed",
+                "leave --seed out",
+            ));
+        }
+        (None, Some(seed)) => (seed, None),
+        (None, None) => {
+            return Err(Refusal::new(
+                "this is a scenario, not a counterexample: it says nothing about which run",
+                args.file.display().to_string(),
+                "give --seed N, or a file that `oncesim fuzz` wrote into reports/out",
+            ));
+        }
+    };
+    let (outcome, wall) = once(&loaded.scenario, seed, args.format);
+    let mut command = format!("oncesim replay {}", quoted_path(&args.file));
+    if let Some(seed) = args.seed {
+        command.push_str(&format!(" --seed {seed}"));
+    }
+    let mut view = convert::run(&loaded.scenario, &outcome, wall, command);
+    if let Some(recorded) = recorded {
+        if recorded == view.digest {
+            view.note = Some("the digest is the recorded one: this is the same run".to_owned());
+        } else {
+            view.note = Some(format!(
+                "the recorded digest is {recorded}: this is another run (the file was edited, or \
+                 the same input no longer gives the same run)"
+            ));
+            view.judgement = view.judgement.max(Judgement::Nondeterministic);
+        }
+    }
+    show(&view, args.format)
+}

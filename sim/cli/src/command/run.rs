@@ -1,0 +1,70 @@
+//! `oncesim run`: one seed of a scenario.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use oncesim::{Outcome, RunOptions};
+use oncesim_render::RunView;
+use oncesim_spec::Scenario;
+
+use crate::args::{Format, RunArgs};
+use crate::exit::{Exit, Refusal};
+use crate::{convert, output, source};
+
+pub(crate) fn run(args: &RunArgs) -> Result<Exit, Refusal> {
+    let loaded = source::load(&args.scenario, &args.set)?;
+    // A counterexample carries its faults, and its seed unless another is asked for.
+    let recorded = loaded.replay.map_or(0, |replay| replay.seed);
+    let seed = args.seed.unwrap_or(recorded);
+    let (outcome, wall) = once(&loaded.scenario, seed, args.format);
+    let view = convert::run(&loaded.scenario, &outcome, wall, again(args, seed));
+    show(&view, args.format)
+}
+
+/// Runs once; a second time with its trace when there is something to explain to a person. The
+/// wall time is that of the first.
+pub(crate) fn once(scenario: &Arc<Scenario>, seed: u64, format: Format) -> (Outcome, Duration) {
+    let began = Instant::now();
+    let options = RunOptions { seed, ..RunOptions::default() };
+    let outcome = oncesim::run(scenario, &options);
+    let wall = began.elapsed();
+    if format == Format::Json || outcome.verdict.anomalies.is_empty() {
+        return (outcome, wall);
+    }
+    let traced = oncesim::run(scenario, &RunOptions { keep_trace: true, ..options });
+    (traced, wall)
+}
+
+/// Prints a run; the exit code is its verdict.
+pub(crate) fn show(view: &RunView, format: Format) -> Result<Exit, Refusal> {
+    let text = match format {
+        Format::Text => oncesim_render::run_text(view, output::styled()),
+        Format::Json => oncesim_render::run_json(view),
+    };
+    output::result(&text)?;
+    Ok(view.judgement.into())
+}
+
+fn again(args: &RunArgs, seed: u64) -> String {
+    let mut command = format!("oncesim run {} --seed {seed}", quoted_path(&args.scenario));
+    for set in &args.set {
+        command.push_str(" --set ");
+        command.push_str(&quoted(set));
+    }
+    command
+}
+
+pub(crate) fn quoted_path(path: &Path) -> String {
+    quoted(&path.display().to_string())
+}
+
+/// `text`, quoted for a POSIX shell if it has to be.
+pub(crate) fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}

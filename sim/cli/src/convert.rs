@@ -1,0 +1,134 @@
+//! What the engine gives, as what reports show.
+
+use std::time::Duration;
+
+use oncesim::{CampaignReport, Failure, FaultReport, Outcome, RunEnd, TraceLine};
+use oncesim_render as render;
+use oncesim_spec::Scenario;
+
+pub(crate) const fn judgement(judgement: oncesim::Judgement) -> render::Judgement {
+    match judgement {
+        oncesim::Judgement::AsClaimed => render::Judgement::AsClaimed,
+        oncesim::Judgement::Vacuous => render::Judgement::Vacuous,
+        oncesim::Judgement::NotLive => render::Judgement::NotLive,
+        oncesim::Judgement::Violated => render::Judgement::Violated,
+        oncesim::Judgement::Bug => render::Judgement::Bug,
+    }
+}
+
+fn end(end: &RunEnd) -> render::End {
+    match end {
+        RunEnd::Settled => render::End::Settled,
+        RunEnd::NotSettled => render::End::NotSettled,
+        RunEnd::BudgetExhausted => render::End::BudgetExhausted,
+        RunEnd::Panicked(message) => render::End::Panicked(message.clone()),
+    }
+}
+
+fn fault(fault: &FaultReport) -> render::FaultView {
+    render::FaultView {
+        description: fault.description.clone(),
+        kind: fault.kind.to_owned(),
+        struck: fault.struck,
+        scripted: fault.scripted,
+    }
+}
+
+fn trace_line(line: &TraceLine, names: &[String]) -> render::TraceView {
+    let name = |actor: oncesim::types::ActorId| {
+        names.get(usize::from(actor.0)).cloned().unwrap_or_else(|| actor.to_string())
+    };
+    render::TraceView {
+        time: line.time,
+        actor: name(line.actor),
+        peer: line.peer.map(name),
+        event: line.event,
+        text: line.text.clone(),
+    }
+}
+
+pub(crate) fn expectation(scenario: &Scenario) -> Option<(String, u64)> {
+    scenario.expect.as_ref().map(|expect| (expect.anomaly.clone(), expect.within))
+}
+
+/// One run, judged by its scenario.
+pub(crate) fn run(
+    scenario: &Scenario,
+    outcome: &Outcome,
+    wall: Duration,
+    command: String,
+) -> render::RunView {
+    render::RunView {
+        scenario: scenario.path.clone(),
+        title: scenario.title.clone(),
+        claim: scenario.claim,
+        expect: expectation(scenario),
+        seed: outcome.seed,
+        digest: outcome.digest.to_string(),
+        end: end(&outcome.end),
+        virtual_time: outcome.virtual_time,
+        wall,
+        events: outcome.events,
+        messages: outcome.messages,
+        verdict: outcome.verdict.clone(),
+        faults: outcome.faults.iter().map(fault).collect(),
+        world: outcome.world.clone(),
+        trace: outcome.trace.iter().map(|line| trace_line(line, &outcome.actor_names)).collect(),
+        judgement: judgement(oncesim::judge(scenario, outcome)),
+        note: None,
+        command,
+    }
+}
+
+fn failure(failure: &Failure, counterexample: Option<String>) -> render::FailureView {
+    let first = &failure.first;
+    let sentence = match &first.end {
+        RunEnd::Panicked(message) => message.clone(),
+        RunEnd::BudgetExhausted => "the event budget was used up: a livelock".to_owned(),
+        RunEnd::Settled | RunEnd::NotSettled => {
+            first.verdict.anomalies.first().map_or_else(String::new, |anomaly| {
+                format!("seed {}: {}", first.seed, anomaly.witness.sentence)
+            })
+        }
+    };
+    render::FailureView {
+        id: failure.fingerprint.clone(),
+        judgement: judgement(failure.judgement),
+        seeds: failure.seeds.clone(),
+        count: failure.count,
+        sentence,
+        counterexample,
+    }
+}
+
+/// One campaign; `files` are the counterexamples of its failures, in their order.
+pub(crate) fn campaign(
+    scenario: &Scenario,
+    report: &CampaignReport,
+    files: Vec<Option<String>>,
+) -> render::CampaignView {
+    let mut verdict = judgement(report.judgement);
+    if !report.nondeterministic.is_empty() {
+        verdict = verdict.max(render::Judgement::Nondeterministic);
+    }
+    let named = |counts: &[(&'static str, u64)]| {
+        counts.iter().map(|&(name, n)| (name.to_owned(), n)).collect()
+    };
+    render::CampaignView {
+        scenario: scenario.path.clone(),
+        title: scenario.title.clone(),
+        expect: expectation(scenario),
+        seeds: report.seeds,
+        range: report.range,
+        interrupted: report.interrupted,
+        wall: report.wall,
+        virtual_time: report.virtual_time,
+        messages: report.messages,
+        failures: report.failures.iter().zip(files).map(|(f, file)| failure(f, file)).collect(),
+        nondeterministic: report.nondeterministic.clone(),
+        faults_struck: named(&report.faults_struck),
+        witnesses: named(&report.witnesses),
+        judgement: verdict,
+        bound_95: report.bound_95,
+    }
+}

@@ -1,0 +1,49 @@
+//! The progress line: runs per second, virtual time covered, failures. On a terminal only.
+
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use oncesim::Progress;
+use oncesim_render::{grouped, seconds};
+
+/// A line on standard error that shows how far a campaign is.
+pub(crate) struct ProgressLine {
+    bar: ProgressBar,
+    began: Instant,
+    drawn: Option<Instant>,
+}
+
+impl ProgressLine {
+    /// A line for `seeds` seeds; `None`: as many as a budget allows.
+    pub(crate) fn new(name: &str, seeds: Option<u64>) -> Self {
+        let bar = seeds.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
+        let template = if seeds.is_some() {
+            "{prefix} {wide_bar} {pos}/{len} seeds  {msg}"
+        } else {
+            "{prefix} {spinner} {pos} seeds  {msg}"
+        };
+        bar.set_style(ProgressStyle::with_template(template).expect("the template is valid"));
+        bar.set_prefix(name.to_owned());
+        ProgressLine { bar, began: Instant::now(), drawn: None }
+    }
+
+    /// Shows how far it is; cheap, because it draws ten times per second at most.
+    pub(crate) fn update(&mut self, progress: &Progress) {
+        let now = Instant::now();
+        if self.drawn.is_some_and(|drawn| now - drawn < Duration::from_millis(100)) {
+            return;
+        }
+        self.drawn = Some(now);
+        let wall = (now - self.began).as_secs_f64();
+        let rate = if wall > 0.0 { progress.done as f64 / wall } else { 0.0 };
+        let covered = seconds(progress.virtual_time.as_nanos() as f64 / 1e9);
+        let failures = grouped(progress.failures);
+        self.bar.set_position(progress.done);
+        self.bar.set_message(format!("{rate:.0} runs/s, {covered} virtual, {failures} failing"));
+    }
+
+    /// Takes the line away.
+    pub(crate) fn finish(self) {
+        self.bar.finish_and_clear();
+    }
+}

@@ -1,0 +1,4 @@
+//! The one integration binary of the command line.
+
+mod cli;
+mod shell;

@@ -3,9 +3,11 @@
 //! A history is the only thing that a checker sees. The recorder of the engine writes it; imported
 //! histories of real clusters have the client events only (the black-box tier).
 
+mod builder;
 mod event;
 mod history;
 
+pub use builder::{AppendedBatch, HistoryBuilder};
 pub use event::{
     ClientKind, Event, EventKind, Outcome, PolledRecord, PositionReason, SpanIndex, WorldEvent,
 };

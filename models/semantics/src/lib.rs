@@ -1,10 +1,13 @@
 //! Delivery guarantees, anomalies and their checkers: pure functions of a history.
 
 mod anomaly;
+mod catalogue;
+mod check;
 mod guarantee;
 mod verdict;
 
 pub use anomaly::{Anomaly, AnomalyClass, Severity, Violates, Witness};
+pub use catalogue::{DUPLICATE_KINDS, catalogue, find};
 pub use guarantee::{Claim, Guarantee, Holds, Level, Ordering};
 pub use verdict::{GuaranteeTable, Verdict, WitnessCount};
 
@@ -14,6 +17,8 @@ use oncesim_history::History;
 /// level. Pure: equal histories give equal verdicts.
 #[must_use]
 pub fn check(history: &History) -> Verdict {
-    let _ = history;
-    Verdict::default()
+    check::run(history)
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,8 @@
 //! It is a part of the broker, not a machine of its own: the broker gives it requests, timers and
 //! the progress of its log, and performs what it returns. See [`GroupEffect`].
 
+pub mod assignor;
+
 use oncesim_types::{ErrorCode, LeaderEpoch, Offset};
 
 use crate::log::batch::CoordinatorRecord;
@@ -43,7 +45,10 @@ pub trait GroupCoordination {
     fn elected(&mut self, partition: u16, epoch: LeaderEpoch);
 
     /// The whole log of `partition` up to its log end offset, in order. Follows `elected`, in the
-    /// same step or later.
+    /// same step or later. The broker then reports the high watermark that it has at that moment
+    /// with `high_watermark`, even if it is not new: until it covers what was loaded, offsets are
+    /// not read. A broker that is elected again while it coordinates need not load: records of
+    /// `loaded` are ignored then.
     fn loaded(
         &mut self,
         now: oncesim_types::Instant,
@@ -55,7 +60,8 @@ pub trait GroupCoordination {
     /// The broker does not lead `partition` any more: waiting requests get NOT_COORDINATOR.
     fn resigned(&mut self, partition: u16, out: &mut Vec<GroupEffect>);
 
-    /// The records of `ticket` are in the leader's log at `base_offset ..= last_offset`.
+    /// The records of `ticket` are in the leader's log at `base_offset ..= last_offset`. Called
+    /// before the `high_watermark` that covers them, and in the order of the appends.
     fn appended(&mut self, ticket: u64, base_offset: Offset, last_offset: Offset);
 
     /// The records of `ticket` were not appended (NOT_LEADER_OR_FOLLOWER, NOT_ENOUGH_REPLICAS,

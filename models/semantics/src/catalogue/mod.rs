@@ -1,0 +1,148 @@
+//! The catalogue: every anomaly that a checker can name, with what it means to people.
+
+pub(crate) mod consumer;
+pub(crate) mod group;
+pub(crate) mod liveness;
+pub(crate) mod log;
+pub(crate) mod meta;
+pub(crate) mod processing;
+pub(crate) mod replication;
+
+use crate::anomaly::{AnomalyClass, Violates};
+
+const NOTHING: Violates = Violates {
+    at_most_once: false,
+    at_least_once: false,
+    ordering: false,
+    isolation: false,
+    atomicity: false,
+    integrity: false,
+    liveness: false,
+};
+const LOSS: Violates = Violates { at_least_once: true, ..NOTHING };
+const DUPLICATE: Violates = Violates { at_most_once: true, ..NOTHING };
+const ORDER: Violates = Violates { ordering: true, ..NOTHING };
+const INTEGRITY: Violates = Violates { integrity: true, ..NOTHING };
+const LIVENESS: Violates = Violates { liveness: true, ..NOTHING };
+
+/// The sub-kinds of `duplicate-append`, with what each means.
+pub const DUPLICATE_KINDS: &[(&str, &str)] = &[
+    (
+        "dup-idempotent",
+        "One session of an idempotent producer wrote the record twice: the broker failed to \
+         recognise a retry.",
+    ),
+    (
+        "dup-retry",
+        "A producer without idempotence sent the batch again because the first acknowledgement \
+         was lost.",
+    ),
+    (
+        "dup-app-resend",
+        "The application called send() again for a record whose first send() it believed lost; \
+         to Kafka these are two records.",
+    ),
+    (
+        "dup-cross-epoch",
+        "The producer bumped its epoch, or got a new producer id, while the first copy's outcome \
+         was unknown, and sent the batch again under the new one.",
+    ),
+];
+
+/// Every anomaly, by level and then by theme.
+#[must_use]
+pub fn catalogue() -> &'static [&'static AnomalyClass] {
+    ALL
+}
+
+/// The anomaly with this id; a sub-kind finds its class.
+#[must_use]
+pub fn find(id: &str) -> Option<&'static AnomalyClass> {
+    if DUPLICATE_KINDS.iter().any(|(kind, _)| *kind == id) {
+        return Some(&log::DUPLICATE_APPEND);
+    }
+    ALL.iter().copied().find(|class| class.id == id)
+}
+
+static ALL: &[&AnomalyClass] = &[
+    &log::LOST_WRITE,
+    &log::LOST_WRITE_FINAL,
+    &log::ACKED_TRUNCATED,
+    &log::DUPLICATE_APPEND,
+    &log::INCONSISTENT_OFFSET,
+    &log::MUTATED_RECORD,
+    &log::OFFSET_COLLISION_ACK,
+    &log::ACK_OFFSET_MISMATCH,
+    &log::MISSING_ACK_OFFSET,
+    &log::PHANTOM_RECORD,
+    &log::MISROUTED_RECORD,
+    &log::TIME_TRAVEL_READ,
+    &log::FAILED_WRITE_VISIBLE,
+    &log::APPEND_REALTIME_INVERSION,
+    &log::NONMONOTONIC_SEND,
+    &log::KEY_ORDER_VIOLATION,
+    &log::SEQ_GAP,
+    &log::SEQ_DUP,
+    &log::PRODUCER_EPOCH_REGRESS,
+    &log::LEADER_EPOCH_REGRESS,
+    &log::CONSISTENT_READ,
+    &replication::LOG_DIVERGENCE,
+    &replication::LEADER_INCOMPLETE,
+    &replication::MINISR_VIOLATION,
+    &replication::HW_REGRESS,
+    &replication::TWO_LEADERS_SAME_EPOCH,
+    &replication::COMMITTED_LOST_GLOBALLY,
+    &consumer::INT_POLL_SKIP,
+    &consumer::POLL_SKIP,
+    &consumer::INT_NONMONOTONIC_POLL,
+    &consumer::NONMONOTONIC_POLL,
+    &consumer::NONMONOTONIC_POSITION,
+    &consumer::RESUME_SKIP,
+    &consumer::RESUME_REWIND,
+    &consumer::RESET_JUMP,
+    &consumer::UNASSIGNED_DELIVERY,
+    &consumer::READ_BEYOND_HW,
+    &consumer::UNSEEN,
+    &consumer::DUPLICATE_DELIVERY,
+    &processing::LOST_PROCESSING,
+    &processing::DUP_PROCESSING,
+    &processing::COMMIT_BEFORE_PROCESS,
+    &group::OFFSET_COMMIT_REGRESS,
+    &group::COMMITTED_OFFSET_LOST,
+    &group::COMMITTED_OFFSET_PHANTOM,
+    &group::COMMIT_BEYOND_POSITION,
+    &group::STALE_GENERATION_COMMIT,
+    &group::DOUBLE_OWNERSHIP,
+    &group::ZOMBIE_OWNERSHIP,
+    &group::UNOWNED_PARTITION,
+    &group::ILLEGAL_ASSIGNMENT,
+    &group::GENERATION_REGRESS,
+    &liveness::UNRESOLVED_OP,
+    &liveness::STUCK_CONSUMER,
+    &liveness::NO_LEADER,
+    &liveness::UNDER_REPLICATED,
+    &liveness::REBALANCE_LIVELOCK,
+    &liveness::DRAIN_INCOMPLETE,
+    &liveness::COMMIT_LAG_FINAL,
+    &meta::HISTORY_MALFORMED,
+    &meta::VACUOUS_PASS,
+    &meta::UNNAMED_INVARIANT,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_is_found_by_its_id_and_speaks_in_sentences() {
+        for class in catalogue() {
+            assert!(std::ptr::eq(find(class.id).unwrap(), *class), "{} is found", class.id);
+            for text in [class.meaning, class.causes, class.fixes, class.example] {
+                assert!(text.ends_with('.') && text.len() > 20, "{}: {text}", class.id);
+                assert!(text.is_ascii() && !text.contains("  "), "{}: {text}", class.id);
+            }
+        }
+        assert_eq!(find("dup-retry").unwrap().id, "duplicate-append");
+        assert_eq!(find("lost-writ"), None);
+    }
+}

@@ -1,0 +1,271 @@
+//! Table A: what producers sent against what the log holds.
+//!
+//! The ledger has one row per record and one per offset. A record is *in the log* at the offsets at
+//! which the final drain shows it; a partition without a drain is judged by what anybody read there.
+
+pub(crate) mod duplicate;
+pub(crate) mod loss;
+
+use oncesim_history::{Outcome, PolledRecord, Promise};
+use oncesim_types::{Offset, RecordId, TopicId, TopicPartition};
+
+use super::Context;
+use super::index::NONE;
+use super::setting::promise_of;
+
+/// What became of one logical send.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RecordRow {
+    /// The first `send()`; `NONE` if nobody sent it.
+    pub(crate) invoked: u32,
+    /// The first end with an acknowledgement.
+    pub(crate) acked: u32,
+    /// The last end without one.
+    pub(crate) refused: u32,
+    /// How often `send()` was called.
+    pub(crate) sends: u16,
+    /// How many of the calls ended with each outcome.
+    pub(crate) ok: u16,
+    pub(crate) fail: u16,
+    pub(crate) info: u16,
+    /// Requested topic.
+    pub(crate) topic: u16,
+    /// How many offsets hold it in the log.
+    pub(crate) places: u16,
+    /// Partition row: where the client said it went, else where it was asked to go.
+    pub(crate) partition: u32,
+    /// Slot of the first acknowledgement that named an offset.
+    pub(crate) acked_slot: u32,
+    /// Slot of the last one.
+    pub(crate) acked_last: u32,
+    /// Lowest slot that holds it in the log.
+    pub(crate) place: u32,
+    pub(crate) key: Option<u32>,
+    pub(crate) payload: u64,
+}
+
+impl RecordRow {
+    const EMPTY: RecordRow = RecordRow {
+        invoked: NONE,
+        acked: NONE,
+        refused: NONE,
+        sends: 0,
+        ok: 0,
+        fail: 0,
+        info: 0,
+        topic: u16::MAX,
+        places: 0,
+        partition: NONE,
+        acked_slot: NONE,
+        acked_last: NONE,
+        place: NONE,
+        key: None,
+        payload: 0,
+    };
+
+    /// Whether a client saw it succeed.
+    pub(crate) const fn is_acked(&self) -> bool {
+        self.ok > 0
+    }
+
+    /// Whether every call is known not to have written it.
+    pub(crate) const fn is_failed(&self) -> bool {
+        self.fail > 0 && self.fail == self.sends
+    }
+}
+
+/// What was seen at one offset.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SlotRow {
+    /// The record that the final drain shows.
+    pub(crate) drained: u32,
+    /// The first record that anybody else read there.
+    pub(crate) polled: u32,
+    /// The first record that was acknowledged there.
+    pub(crate) acked: u32,
+}
+
+impl SlotRow {
+    const EMPTY: SlotRow = SlotRow { drained: NONE, polled: NONE, acked: NONE };
+}
+
+/// Counts of what the ledger saw.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct LedgerCounts {
+    pub(crate) sends: u64,
+    pub(crate) acked: u64,
+    pub(crate) failed: u64,
+    pub(crate) unknown: u64,
+    pub(crate) polled: u64,
+    pub(crate) drained: u64,
+}
+
+/// Every record and every offset of a history.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    /// By record row.
+    pub(crate) records: Vec<RecordRow>,
+    /// By slot.
+    pub(crate) slots: Vec<SlotRow>,
+    pub(crate) counts: LedgerCounts,
+}
+
+impl Ledger {
+    pub(crate) fn new(context: &Context<'_>) -> Self {
+        Ledger {
+            records: vec![RecordRow::EMPTY; context.index.records_len],
+            slots: vec![SlotRow::EMPTY; context.index.slots_len],
+            counts: LedgerCounts::default(),
+        }
+    }
+
+    /// `send()` is called.
+    pub(crate) fn on_send(
+        &mut self,
+        context: &Context<'_>,
+        position: u32,
+        to: TopicPartition,
+        record: RecordId,
+        key: Option<u32>,
+        payload: u64,
+    ) {
+        self.counts.sends += 1;
+        let row = context.index.record(record).expect("the index has every record");
+        let row = &mut self.records[row as usize];
+        row.sends = row.sends.saturating_add(1);
+        row.topic = to.topic.0;
+        if row.invoked == NONE {
+            row.invoked = position;
+            row.key = key;
+            row.payload = payload;
+        }
+        if to.partition != u16::MAX && row.partition == NONE {
+            row.partition = context.index.partition(to).unwrap_or(NONE);
+        }
+    }
+
+    /// `send()` ends.
+    pub(crate) fn on_send_end(
+        &mut self,
+        context: &Context<'_>,
+        position: u32,
+        record: RecordId,
+        partition: Option<TopicPartition>,
+        outcome: Outcome,
+        offset: Option<Offset>,
+    ) {
+        let index = &context.index;
+        let number = index.record(record).expect("the index has every record");
+        let row = &mut self.records[number as usize];
+        let partition = partition.and_then(|p| index.partition(p));
+        match outcome {
+            Outcome::Ok => {
+                self.counts.acked += 1;
+                row.ok = row.ok.saturating_add(1);
+                if row.acked == NONE {
+                    row.acked = position;
+                    row.partition = partition.unwrap_or(row.partition);
+                }
+            }
+            Outcome::Fail(_) => {
+                self.counts.failed += 1;
+                row.fail = row.fail.saturating_add(1);
+                row.refused = position;
+            }
+            Outcome::Info(_) => {
+                self.counts.unknown += 1;
+                row.info = row.info.saturating_add(1);
+                row.refused = position;
+            }
+        }
+        if row.partition == NONE {
+            row.partition = partition.unwrap_or(NONE);
+        }
+        if let (Outcome::Ok, Some(partition), Some(offset)) = (outcome, partition, offset)
+            && offset.0 >= 0
+            && let Some(slot) = index.slot(partition, offset)
+        {
+            if row.acked_slot == NONE {
+                row.acked_slot = slot;
+            }
+            row.acked_last = slot;
+            let acked = &mut self.slots[slot as usize].acked;
+            if *acked == NONE {
+                *acked = number;
+            }
+        }
+    }
+
+    /// A record was read.
+    pub(crate) fn on_polled(
+        &mut self,
+        context: &Context<'_>,
+        _position: u32,
+        auditor: bool,
+        polled: &PolledRecord,
+    ) {
+        let index = &context.index;
+        let record = index.record(polled.record).expect("the index has every record");
+        let Some(slot) =
+            index.partition(polled.partition).and_then(|p| index.slot(p, polled.offset))
+        else {
+            return;
+        };
+        let slot = &mut self.slots[slot as usize];
+        if auditor {
+            self.counts.drained += 1;
+            slot.drained = record;
+        } else {
+            self.counts.polled += 1;
+            if slot.polled == NONE {
+                slot.polled = record;
+            }
+        }
+    }
+
+    /// Counts where each record is in the log. Called once, after the last event.
+    pub(crate) fn settle(&mut self, context: &Context<'_>) {
+        for partition in 0..context.index.partitions.len() {
+            let drained = context.setting.partitions[partition].drained.is_some();
+            let partition = u32::try_from(partition).expect("partition rows are 32 bits");
+            for slot in context.index.slots(partition) {
+                let seen = &self.slots[slot as usize];
+                let record = if drained { seen.drained } else { seen.polled };
+                if record != NONE {
+                    let row = &mut self.records[record as usize];
+                    row.places = row.places.saturating_add(1);
+                    row.place = row.place.min(slot);
+                }
+            }
+        }
+    }
+
+    /// What holds a slot in the log.
+    pub(crate) fn in_log(&self, context: &Context<'_>, partition: u32, slot: u32) -> u32 {
+        let seen = &self.slots[slot as usize];
+        match context.setting.partitions[partition as usize].drained {
+            Some(_) => seen.drained,
+            None => seen.polled,
+        }
+    }
+
+    /// Whether the final drain covers everywhere that a record can be.
+    pub(crate) fn is_drained(&self, context: &Context<'_>, row: &RecordRow) -> bool {
+        let drained = |p: u32| context.setting.partitions[p as usize].drained.is_some();
+        if row.partition != NONE {
+            return drained(row.partition);
+        }
+        let mut partitions = context.index.topic(TopicId(row.topic));
+        !partitions.is_empty() && partitions.all(drained)
+    }
+
+    /// What the producer of a record promised.
+    pub(crate) fn promise(context: &Context<'_>, record: u32) -> Promise {
+        promise_of(context.history, context.index.record_id(record).origin())
+    }
+}
+
+/// A partition row, or none.
+pub(crate) const fn known(row: u32) -> Option<u32> {
+    if row == NONE { None } else { Some(row) }
+}

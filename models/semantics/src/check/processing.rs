@@ -1,0 +1,266 @@
+//! Table F without transactions: `lost-processing` and `dup-processing`.
+//!
+//! The input is what the log holds: a record that is in the log twice is two inputs. The outcome of
+//! an input is that the application of a group has finished it.
+
+use std::collections::BTreeMap;
+
+use oncesim_history::{ClientKind, EventKind, PositionReason};
+use oncesim_types::{GroupId, Offset, RecordId, TopicPartition};
+
+use super::Context;
+use super::findings::{Findings, Proof, record_name, time_of};
+use super::index::NONE;
+use super::log::Ledger;
+use crate::anomaly::{Severity, Witness};
+use crate::catalogue::processing::{DUP_PROCESSING, LOST_PROCESSING};
+
+/// What one group did with the record at one offset.
+#[derive(Debug, Clone, Copy)]
+struct InputRow {
+    /// The record that was processed.
+    record: u32,
+    /// How often.
+    outcomes: u32,
+}
+
+/// One group.
+#[derive(Debug, Default)]
+struct GroupTable {
+    /// Whether it had a member.
+    active: bool,
+    /// By slot; empty until something is processed.
+    inputs: Vec<InputRow>,
+    /// Further records that were processed at an offset that stood for another one before.
+    replaced: BTreeMap<(u32, u32), u32>,
+    /// By partition row: where it began, when it does not begin at the log start.
+    start: Vec<Option<i64>>,
+}
+
+/// What every group did.
+#[derive(Debug)]
+pub(crate) struct Processing {
+    groups: Vec<GroupTable>,
+    /// How many outcomes were seen.
+    pub(crate) outcomes: u64,
+    /// Whether an input of an active group could not be judged for lack of a drain.
+    pub(crate) undrained: bool,
+}
+
+impl Processing {
+    pub(crate) fn new(context: &Context<'_>) -> Self {
+        let mut groups = Vec::new();
+        groups.resize_with(context.history.groups.len(), GroupTable::default);
+        Processing { groups, outcomes: 0, undrained: false }
+    }
+
+    fn group(&mut self, group: GroupId) -> &mut GroupTable {
+        let row = usize::from(group.0);
+        if self.groups.len() <= row {
+            self.groups.resize_with(row + 1, GroupTable::default);
+        }
+        &mut self.groups[row]
+    }
+
+    /// A group has a member.
+    pub(crate) fn on_member(&mut self, group: GroupId) {
+        self.group(group).active = true;
+    }
+
+    /// A group without offsets begins somewhere.
+    pub(crate) fn on_position(
+        &mut self,
+        context: &Context<'_>,
+        group: GroupId,
+        partition: TopicPartition,
+        to: Offset,
+        reason: PositionReason,
+    ) {
+        let partitions = context.index.partitions.len();
+        let Some(p) = context.index.partition(partition) else { return };
+        let table = self.group(group);
+        if table.start.is_empty() {
+            table.start.resize(partitions, None);
+        }
+        if reason == PositionReason::NoCommittedOffset && table.start[p as usize].is_none() {
+            table.start[p as usize] = Some(to.0);
+        }
+    }
+
+    /// The application of a group finished a record.
+    pub(crate) fn on_processed(
+        &mut self,
+        context: &Context<'_>,
+        group: GroupId,
+        partition: TopicPartition,
+        offset: Offset,
+        record: RecordId,
+    ) {
+        self.outcomes += 1;
+        let index = &context.index;
+        let Some(slot) = index.partition(partition).and_then(|p| index.slot(p, offset)) else {
+            return;
+        };
+        let record = index.record(record).expect("the index has every record");
+        let table = self.group(group);
+        table.active = true;
+        if table.inputs.is_empty() {
+            table.inputs.resize(index.slots_len, InputRow { record: NONE, outcomes: 0 });
+        }
+        let input = &mut table.inputs[slot as usize];
+        if input.record == NONE || input.record == record {
+            input.record = record;
+            input.outcomes += 1;
+        } else {
+            *table.replaced.entry((slot, record)).or_insert(0) += 1;
+        }
+    }
+
+    /// Reports lost and repeated inputs.
+    pub(crate) fn check(
+        &mut self,
+        context: &Context<'_>,
+        ledger: &Ledger,
+        findings: &mut Findings,
+    ) {
+        let mut undrained = false;
+        for (group, table) in (0u16..).zip(&self.groups) {
+            if table.active {
+                table.repeated(context, GroupId(group), findings);
+                undrained |= table.lost(context, ledger, GroupId(group), findings);
+            }
+        }
+        self.undrained = undrained;
+    }
+}
+
+impl GroupTable {
+    /// How often the group finished `record` at a slot.
+    fn outcomes(&self, slot: u32, record: u32) -> u32 {
+        match self.inputs.get(slot as usize) {
+            Some(input) if input.record == record => input.outcomes,
+            Some(_) => self.replaced.get(&(slot, record)).copied().unwrap_or(0),
+            None => 0,
+        }
+    }
+
+    fn repeated(&self, context: &Context<'_>, group: GroupId, findings: &mut Findings) {
+        let first = (0u32..).zip(&self.inputs).map(|(slot, i)| (slot, i.record, i.outcomes));
+        let others = self.replaced.iter().map(|((slot, record), n)| (*slot, *record, *n));
+        for (slot, record, outcomes) in first.chain(others) {
+            if outcomes > 1 {
+                findings.add(&DUP_PROCESSING, Severity::Legal, || {
+                    repeated_witness(context, group, slot, record, outcomes)
+                });
+            }
+        }
+    }
+
+    /// Reports inputs that were never finished; returns whether some could not be judged.
+    fn lost(
+        &self,
+        context: &Context<'_>,
+        ledger: &Ledger,
+        group: GroupId,
+        findings: &mut Findings,
+    ) -> bool {
+        let mut undrained = false;
+        let Some(info) = context.history.groups.get(usize::from(group.0)) else { return true };
+        for topic in &info.topics {
+            for p in context.index.topic(*topic) {
+                if context.setting.partitions[p as usize].drained.is_none() {
+                    undrained = true;
+                    continue;
+                }
+                let start = match (info.from_earliest, self.start.get(p as usize)) {
+                    (true, _) => i64::MIN,
+                    (false, Some(Some(start))) => *start,
+                    (false, _) => i64::MAX,
+                };
+                for slot in context.index.slot_from(p, start)..context.index.slots(p).end {
+                    let record = ledger.slots[slot as usize].drained;
+                    if record != NONE && self.outcomes(slot, record) == 0 {
+                        findings.add(&LOST_PROCESSING, Severity::Legal, || {
+                            lost_witness(context, group, slot, record)
+                        });
+                    }
+                }
+            }
+        }
+        undrained
+    }
+}
+
+fn repeated_witness(
+    context: &Context<'_>,
+    group: GroupId,
+    slot: u32,
+    record: u32,
+    outcomes: u32,
+) -> Witness {
+    let history = context.history;
+    let (p, offset) = context.index.place(slot);
+    let partition = context.index.partitions[p as usize];
+    let id = context.index.record_id(record);
+    let mut events = Vec::new();
+    let mut by: Vec<String> = Vec::new();
+    for (position, event) in (0u32..).zip(&history.events) {
+        if let EventKind::Client(ClientKind::Processed {
+            group: g, partition: at, offset: o, ..
+        }) = &event.kind
+            && (*g, *at, o.0) == (group, partition, offset)
+        {
+            events.push(position);
+            by.push(format!("by {} at {}", history.actor_name(event.actor), event.time));
+        }
+    }
+    let shown = by.len().min(3);
+    let sentence = format!(
+        "group {} processed {} ({} offset {offset}) {outcomes} times: {}",
+        history.group_name(group),
+        record_name(history, id),
+        history.partition_name(partition),
+        by[..shown].join(", "),
+    );
+    Proof::new(history, sentence).record(id).at(partition, &[offset]).events(&events).done()
+}
+
+fn lost_witness(context: &Context<'_>, group: GroupId, slot: u32, record: u32) -> Witness {
+    let history = context.history;
+    let (p, offset) = context.index.place(slot);
+    let partition = context.index.partitions[p as usize];
+    let id = context.index.record_id(record);
+    let drained = context.setting.partitions[p as usize].drained.map_or(NONE, |d| d.2);
+    let mut events = vec![drained];
+    let mut story = ", and no consumer of the group was given it".to_owned();
+    for (position, event) in (0u32..).zip(&history.events) {
+        if let EventKind::Client(ClientKind::PollEnd { group: Some(g), records }) = &event.kind
+            && *g == group
+            && history
+                .polled(*records)
+                .iter()
+                .any(|polled| (polled.partition, polled.offset.0) == (partition, offset))
+        {
+            let (name, when) = (history.actor_name(event.actor), time_of(history, position));
+            story = format!(", although {name} got it at {when}");
+            events.push(position);
+        } else if let EventKind::Client(ClientKind::CommitInvoke { group: g, offsets, .. }) =
+            &event.kind
+            && *g == group
+            && events.len() < 8
+            && history
+                .commits(*offsets)
+                .iter()
+                .any(|commit| commit.partition == partition && commit.offset.0 == offset + 1)
+        {
+            events.push(position);
+        }
+    }
+    let sentence = format!(
+        "group {} never processed {} ({} offset {offset}){story}",
+        history.group_name(group),
+        record_name(history, id),
+        history.partition_name(partition),
+    );
+    Proof::new(history, sentence).record(id).at(partition, &[offset]).events(&events).done()
+}

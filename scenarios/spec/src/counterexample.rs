@@ -1,6 +1,12 @@
 //! A failure as a file: the scenario, with the faults that were drawn written out, and the run that
 //! it reproduces.
 
+use toml_edit::DocumentMut;
+
+use crate::fault::FaultPlan;
+use crate::print::{self, quote};
+use crate::scenario::Scenario;
+
 /// The run that a counterexample reproduces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replay {
@@ -27,3 +33,54 @@ pub(crate) fn same_language(version: &str) -> bool {
     };
     leading(version).is_some_and(|theirs| Some(theirs) == leading(env!("CARGO_PKG_VERSION")))
 }
+
+/// A run to be kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Counterexample<'a> {
+    /// The scenario of the run.
+    pub scenario: &'a Scenario,
+    /// Its faults, drawn and scripted.
+    pub plan: &'a FaultPlan,
+    /// Its seed.
+    pub seed: u64,
+    /// Its digest, as printed.
+    pub digest: &'a str,
+    /// The ids of its anomalies.
+    pub fingerprint: &'a str,
+}
+
+/// The text of a counterexample file: the scenario's own text with its comments, the faults of the
+/// run instead of those that it draws, and `[replay]`. Reading it gives the same scenario with
+/// `scripted` equal to the plan.
+#[must_use]
+pub fn write_counterexample(counterexample: &Counterexample<'_>) -> String {
+    let Counterexample { scenario, plan, seed, digest, fingerprint } = *counterexample;
+    let mut document: DocumentMut =
+        scenario.source.parse().expect("the text of a scenario that was read is TOML");
+    let origin = document
+        .get("replay")
+        .and_then(|replay| replay.get("scenario"))
+        .and_then(|origin| origin.as_str())
+        .map_or_else(|| scenario.path.clone(), str::to_owned);
+    for key in ["faults", "fault", "replay"] {
+        document.remove(key);
+    }
+    let mut text = document.to_string();
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    text.push_str(&print::faults(&plan.faults));
+    let version = quote(env!("CARGO_PKG_VERSION"));
+    // TOML integers end at 2^63.
+    let seed = i64::try_from(seed).map_or_else(|_| quote(&seed.to_string()), |n| n.to_string());
+    let (digest, origin, fingerprint) = (quote(digest), quote(&origin), quote(fingerprint));
+    text.push_str(&format!(
+        "\n[replay] # written by oncesim; `oncesim replay` of this file gives the same digest\n\
+         version = {version}\nseed = {seed}\ndigest = {digest}\nscenario = {origin}\n\
+         fingerprint = {fingerprint}\n"
+    ));
+    text
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,25 +4,31 @@
 mod anomaly;
 mod counterexample;
 mod diagnostic;
+mod discover;
 mod fault;
 mod id;
 mod kafka;
 mod names;
 mod node;
 mod parse;
+mod print;
 mod property;
 mod scenario;
 mod section;
 mod set;
+mod template;
 mod unit;
 
-pub use counterexample::Replay;
+pub use counterexample::{Counterexample, Replay, write_counterexample};
 pub use diagnostic::{Diagnostic, DiagnosticLevel, Diagnostics, Place, SourceText};
+pub use discover::discover;
 pub use fault::{
     DiskFault, FaultAction, FaultKind, FaultPlan, MessagePattern, PlannedFault, SwarmSpec, Trigger,
 };
 pub use parse::{Loaded, load, load_with, parse, parse_with};
+pub use print::fault_to_toml;
 pub use scenario::{
     CommitStrategy, ConsumerGroupSpec, Expectation, LatencySpec, Limits, NetworkSpec, ProducerSpec,
     RestartStrategy, Scenario, TopicSpec,
 };
+pub use template::{TEMPLATES, template};

@@ -12,7 +12,7 @@ use oncesim_types::{Duration, GroupId, Ratio, TopicId};
 use crate::fault::{PlannedFault, SwarmSpec};
 
 /// One scenario file, parsed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Scenario {
     /// Where it came from, for reports: the path that the user gave.
     pub path: String,

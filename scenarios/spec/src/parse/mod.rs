@@ -14,6 +14,8 @@ use crate::node;
 use crate::scenario::Scenario;
 use crate::set;
 
+pub(crate) use fault::API_ANY;
+
 /// A scenario that can run, and what its author should know.
 #[derive(Debug, Clone)]
 pub struct Loaded {

@@ -150,3 +150,26 @@ fn values_can_be_set_by_path() {
         assert!(errors.render(false).contains("--set"), "{}", errors.render(false));
     }
 }
+
+/// Every scenario of the corpus and of the mutation bank can run as it stands.
+#[test]
+fn the_corpus_is_read_without_warnings() {
+    let scenarios = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut wrong = String::new();
+    for path in crate::discover(scenarios).unwrap() {
+        match load(&path) {
+            Ok(loaded) if loaded.warnings.is_empty() => {}
+            Ok(loaded) => wrong.push_str(&loaded.warnings.render(false)),
+            Err(errors) => wrong.push_str(&errors.render(false)),
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        let schema = text.lines().next().and_then(|line| line.strip_prefix("#:schema "));
+        let schema = schema.map(|relative| path.parent().unwrap().join(relative));
+        assert!(
+            schema.is_some_and(|schema| schema.is_file()),
+            "{} names its schema",
+            path.display()
+        );
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}

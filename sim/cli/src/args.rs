@@ -36,6 +36,8 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// List scenarios with what they claim
     List(ListArgs),
+    /// Explain anomalies: what they mean, an example, causes, fixes
+    Anomalies(AnomaliesArgs),
     /// Hunt the planted bugs: found or missed, by which anomaly, after how many seeds
     Mutants(MutantsArgs),
     /// Measure: events, messages and runs per second, memory, cold start
@@ -122,6 +124,14 @@ pub(crate) struct ListArgs {
     /// A scenario, or a folder of them
     #[arg(default_value = "scenarios", value_name = "PATH")]
     pub(crate) path: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AnomaliesArgs {
+    /// One anomaly: lost-write
+    pub(crate) id: Option<String>,
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) format: Format,
 }
 
 #[derive(Debug, Args)]

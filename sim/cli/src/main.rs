@@ -42,6 +42,7 @@ fn dispatch(command: Command) -> Result<Exit, Refusal> {
         Command::Replay(args) => command::replay::replay(&args),
         Command::Check(args) => command::check::check(&args),
         Command::List(args) => command::list::list(&args),
+        Command::Anomalies(args) => command::anomalies::anomalies(&args),
         Command::Mutants(args) => command::mutants::mutants(&args),
         Command::Bench(args) => command::bench::bench(&args),
         Command::Completions(args) => command::completions::completions(&args),

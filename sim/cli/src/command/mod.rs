@@ -1,5 +1,6 @@
 //! One file per command.
 
+pub(crate) mod anomalies;
 pub(crate) mod bench;
 pub(crate) mod check;
 pub(crate) mod completions;

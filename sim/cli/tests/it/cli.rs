@@ -80,3 +80,22 @@ fn a_reader_that_goes_away_is_no_failure() {
     assert_eq!(output.status.code(), Some(0));
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+#[test]
+fn anomalies_are_explained_one_or_all() {
+    let folder = Folder::new();
+    let all = folder.oncesim(&["anomalies", "--format", "json"]).json();
+    let count = all["anomalies"].as_array().expect("a list").len();
+    assert_eq!(all["schema"], 1);
+    assert!(count > 20, "the catalogue has {count} rows");
+    let one = folder.oncesim(&["anomalies", "lost-write"]);
+    assert_eq!(one.code, 0);
+    for part in ["meaning", "example", "causes", "fixes"] {
+        assert!(one.out.contains(part), "{part}: {}", one.out);
+    }
+    let kind = folder.oncesim(&["anomalies", "dup-retry"]);
+    assert!(kind.out.starts_with("duplicate-append"), "a sub-kind finds its class: {}", kind.out);
+    let unknown = folder.oncesim(&["anomalies", "lost-wirte"]);
+    assert_eq!(unknown.code, 2);
+    assert!(unknown.err.contains("lost-write"), "did you mean: {}", unknown.err);
+}

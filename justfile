@@ -1,0 +1,45 @@
+# List the recipes.
+_default:
+    @just --list --unsorted
+
+# Everything that CI runs, in the same order.
+ci:
+    bash .ci/run
+
+# Format, lint and check that everything builds.
+check:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# All tests, or those whose name contains FILTER.
+test *FILTER:
+    cargo test --workspace {{FILTER}}
+
+# The command line, with arguments passed through: just sim run FILE --seed 42
+sim *ARGS:
+    cargo run --release -- {{ARGS}}
+
+# Every scenario of the corpus on N seeds.
+seeds N="1000":
+    cargo run --release -- fuzz scenarios/corpus --seeds {{N}}
+
+# Run a counterexample again.
+replay FILE:
+    cargo run --release -- replay {{FILE}}
+
+# Hunt the planted bugs.
+mutants:
+    cargo run --release -- mutants
+
+# Measure against the figures to reach.
+bench *ARGS:
+    cargo run --release -- bench {{ARGS}}
+
+# Accept changed golden files and regenerate the schema; read the difference before committing it.
+bless:
+    INSTA_UPDATE=always cargo test -p oncesim-render -p oncesim-spec
+    cargo run -- schema > scenarios/scenario.schema.json
+
+# Licences, duplicates and sources of dependencies (needs cargo-deny).
+deny:
+    cargo deny check licenses bans sources

@@ -34,6 +34,8 @@ pub(crate) enum Command {
     Replay(ReplayArgs),
     /// Say everything that is wrong with scenarios; runs nothing
     Check(CheckArgs),
+    /// Write a commented scenario to start from
+    New(NewArgs),
     /// List scenarios with what they claim
     List(ListArgs),
     /// Explain anomalies: what they mean, an example, causes, fixes
@@ -93,6 +95,9 @@ pub(crate) struct FuzzArgs {
     pub(crate) shard: Option<(u64, u64)>,
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) format: Format,
+    /// Where counterexamples are written
+    #[arg(long, value_name = "DIR", default_value = "reports/out")]
+    pub(crate) out: PathBuf,
     /// Stop at the first failure
     #[arg(long)]
     pub(crate) fail_fast: bool,
@@ -117,6 +122,15 @@ pub(crate) struct CheckArgs {
     /// Scenario files, or folders of them
     #[arg(required = true, value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NewArgs {
+    /// Its name, in kebab-case; the file is NAME.toml
+    pub(crate) name: String,
+    /// What to start from
+    #[arg(long, value_name = "TEMPLATE")]
+    pub(crate) template: Option<String>,
 }
 
 #[derive(Debug, Args)]

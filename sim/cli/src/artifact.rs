@@ -1,6 +1,9 @@
 //! Files that commands leave behind: whole or not at all.
 
-use std::io;
+use std::io::{self, Write};
+use std::path::Path;
+
+use crate::exit::Refusal;
 
 /// Why a file operation failed, in a few words, without the number of the error.
 pub(crate) fn reason(error: &io::Error) -> String {
@@ -15,4 +18,58 @@ pub(crate) fn reason(error: &io::Error) -> String {
             text.split(" (os error").next().unwrap_or_default().to_lowercase()
         }
     }
+}
+
+/// Makes sure that `folder` exists and takes files, before a campaign spends its time.
+pub(crate) fn ensure_writable(folder: &Path) -> Result<(), Refusal> {
+    let tried = std::fs::create_dir_all(folder)
+        .and_then(|()| tempfile::Builder::new().prefix(".oncesim").tempfile_in(folder))
+        .and_then(|mut file| file.write_all(&[b'#'; 4096]).and_then(|()| file.flush()));
+    tried.map_err(|error| {
+        Refusal::new(
+            format!("counterexamples cannot be written: {}", reason(&error)),
+            folder.display().to_string(),
+            "give a folder with room that you may write to: --out DIR",
+        )
+    })
+}
+
+/// Writes `text` to `path`, replacing what was there.
+pub(crate) fn write(path: &Path, text: &str) -> Result<(), Refusal> {
+    temporary(path, text).and_then(|file| Ok(file.persist(path)?)).map_err(|error| {
+        Refusal::new(
+            format!("the file cannot be written: {}", reason(&error)),
+            path.display().to_string(),
+            "make room, or choose a folder that you may write to",
+        )
+    })?;
+    Ok(())
+}
+
+/// Writes `text` to `path`, which must not exist.
+pub(crate) fn write_new(path: &Path, text: &str) -> Result<(), Refusal> {
+    let done = temporary(path, text).and_then(|file| Ok(file.persist_noclobber(path)?));
+    done.map(drop).map_err(|error| {
+        let place = path.display().to_string();
+        if error.kind() == io::ErrorKind::AlreadyExists {
+            Refusal::new("the file exists already", place, "choose another name")
+        } else {
+            let fix = "choose a folder that exists, has room, and that you may write to";
+            Refusal::new(format!("the file cannot be written: {}", reason(&error)), place, fix)
+        }
+    })
+}
+
+/// A complete file beside `path`, under another name; gone unless it is persisted.
+fn temporary(path: &Path, text: &str) -> io::Result<tempfile::NamedTempFile> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or_else(|| Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".oncesim");
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
+    let mut file = builder.tempfile_in(folder)?;
+    file.write_all(text.as_bytes())?;
+    file.flush()?;
+    Ok(file)
 }

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use oncesim_spec::{Diagnostics, Replay, Scenario};
+use oncesim::Failure;
+use oncesim_spec::{Counterexample, Diagnostics, Replay, Scenario};
 
 use crate::exit::Refusal;
-use crate::{artifact, output};
+use crate::output;
 
 /// A scenario that can run.
 #[derive(Debug, Clone)]
@@ -40,6 +41,10 @@ pub(crate) fn load_quietly(path: &Path, sets: &[String]) -> Result<Loaded, Refus
     }
 }
 
+fn refusal(diagnostics: &Diagnostics) -> Refusal {
+    Refusal::Diagnostics(diagnostics.render(output::styled_notes()))
+}
+
 fn pair(set: &str) -> Result<(String, String), Refusal> {
     match set.split_once('=') {
         Some((path, value)) if !path.trim().is_empty() => {
@@ -70,55 +75,38 @@ pub(crate) fn load_all(paths: &[PathBuf], sets: &[String]) -> Result<Vec<Arc<Sce
     }
 }
 
-/// The scenarios of files and folders, in the order of their paths.
+/// The scenarios that paths stand for, in the order of the paths.
 pub(crate) fn discover(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Refusal> {
     let mut found = Vec::new();
     for path in paths {
-        let refuse =
-            |cause: String, fix: &str| Err(Refusal::new(cause, path.display().to_string(), fix));
-        let kind = match std::fs::metadata(path) {
-            Ok(kind) => kind,
-            Err(error) => {
-                let cause = format!("the scenario cannot be read: {}", artifact::reason(&error));
-                return refuse(cause, "check the path; `oncesim list` shows the scenarios here");
-            }
-        };
-        if kind.is_file() {
-            found.push(path.clone());
-            continue;
-        }
-        let before = found.len();
-        walk(path, &mut found)?;
-        if found.len() == before {
-            let cause = "there is no scenario (a .toml file) in this folder".to_owned();
-            return refuse(cause, "`oncesim new NAME` writes one to start from");
-        }
+        found.extend(oncesim_spec::discover(path).map_err(|diagnostics| refusal(&diagnostics))?);
     }
     Ok(found)
 }
 
-/// Files that end in `.toml`, below `folder`, sorted; hidden folders and `invalid` (wrong on
-/// purpose) are left out.
-fn walk(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), Refusal> {
-    let refuse = |error: &std::io::Error| {
-        let cause = format!("the folder cannot be read: {}", artifact::reason(error));
-        Refusal::new(cause, folder.display().to_string(), "check its permissions")
-    };
-    let mut entries = std::fs::read_dir(folder)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| refuse(&error))?;
-    entries.sort_by_key(std::fs::DirEntry::file_name);
-    for entry in entries {
-        let path = entry.path();
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if path.is_dir() {
-            if !name.starts_with('.') && name != "invalid" && name != "spec" {
-                walk(&path, found)?;
-            }
-        } else if name.ends_with(".toml") {
-            found.push(path);
-        }
-    }
-    Ok(())
+/// A commented scenario called `name`; the first template unless another is named.
+pub(crate) fn template(name: &str, template: Option<&str>) -> Result<String, Refusal> {
+    let template = template.unwrap_or(oncesim_spec::TEMPLATES[0].0);
+    oncesim_spec::template(name, template).ok_or_else(|| {
+        let all: Vec<String> = oncesim_spec::TEMPLATES
+            .iter()
+            .map(|(name, shows)| format!("{name} ({shows})"))
+            .collect();
+        Refusal::new(
+            format!("there is no template `{template}`"),
+            "--template",
+            format!("one of\n      {}", all.join("\n      ")),
+        )
+    })
+}
+
+/// The text of a counterexample file.
+pub(crate) fn counterexample(scenario: &Scenario, failure: &Failure) -> String {
+    oncesim_spec::write_counterexample(&Counterexample {
+        scenario,
+        plan: &failure.first.plan,
+        seed: failure.first.seed,
+        digest: &failure.first.digest.to_string(),
+        fingerprint: &failure.fingerprint,
+    })
 }

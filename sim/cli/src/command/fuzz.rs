@@ -1,18 +1,18 @@
 //! `oncesim fuzz`: many seeds of many scenarios.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use oncesim::{Campaign, CampaignOptions};
+use oncesim::{Campaign, CampaignOptions, CampaignReport};
 use oncesim_render::{CampaignView, SummaryView, campaign_json, campaign_text, summary_text};
 use oncesim_spec::Scenario;
 
 use crate::args::{Format, FuzzArgs};
 use crate::exit::{Exit, Refusal};
 use crate::progress::ProgressLine;
-use crate::{convert, output, source};
+use crate::{artifact, convert, output, source};
 
 /// Seeds per scenario, unless somebody says otherwise.
 const SEEDS: u64 = 1_000;
@@ -21,6 +21,7 @@ const RECHECK_EVERY: u64 = 64;
 
 pub(crate) fn fuzz(args: &FuzzArgs) -> Result<Exit, Refusal> {
     let scenarios = source::load_all(&source::discover(&args.paths)?, &args.set)?;
+    artifact::ensure_writable(&args.out)?;
     let stop = stop_on_interrupt();
     let began = Instant::now();
     let mut summary =
@@ -38,7 +39,7 @@ pub(crate) fn fuzz(args: &FuzzArgs) -> Result<Exit, Refusal> {
             summary.skipped.push(scenario.path.clone());
             continue;
         }
-        let view = one(args, scenario, budget, &stop, &format!("{}/{}", i + 1, scenarios.len()));
+        let view = one(args, scenario, budget, &stop, &format!("{}/{}", i + 1, scenarios.len()))?;
         if args.format == Format::Text {
             output::result(&campaign_text(&view, output::styled()))?;
         }
@@ -72,7 +73,7 @@ fn one(
     budget: Option<Duration>,
     stop: &Arc<AtomicBool>,
     position: &str,
-) -> CampaignView {
+) -> Result<CampaignView, Refusal> {
     let expected = scenario.expect.as_ref();
     let seeds = match (expected, args.seeds, budget) {
         (Some(expect), _, _) => expect.within,
@@ -98,8 +99,30 @@ fn one(
     let mut line = ProgressLine::new(&format!("{position} {}", stem(&scenario.path)), known);
     let report = campaign.run(&mut |progress| line.update(progress));
     line.finish();
-    let files = vec![None; report.failures.len()];
-    convert::campaign(scenario, &report, files)
+    let files = write_counterexamples(&args.out, scenario, &report)?;
+    Ok(convert::campaign(scenario, &report, files))
+}
+
+/// One file per distinct failure, whole or not at all.
+fn write_counterexamples(
+    folder: &Path,
+    scenario: &Scenario,
+    report: &CampaignReport,
+) -> Result<Vec<Option<String>>, Refusal> {
+    let mut files = Vec::new();
+    for failure in &report.failures {
+        let name: String = failure
+            .fingerprint
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '-' })
+            .take(80)
+            .collect();
+        let file = format!("{}-{name}-{}.toml", stem(&scenario.path), failure.first.seed);
+        let path: PathBuf = folder.join(file);
+        artifact::write(&path, &source::counterexample(scenario, failure))?;
+        files.push(Some(path.display().to_string()));
+    }
+    Ok(files)
 }
 
 fn stem(path: &str) -> String {

@@ -7,5 +7,6 @@ pub(crate) mod completions;
 pub(crate) mod fuzz;
 pub(crate) mod list;
 pub(crate) mod mutants;
+pub(crate) mod new;
 pub(crate) mod replay;
 pub(crate) mod run;

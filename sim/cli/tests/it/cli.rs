@@ -99,3 +99,99 @@ fn anomalies_are_explained_one_or_all() {
     assert_eq!(unknown.code, 2);
     assert!(unknown.err.contains("lost-write"), "did you mean: {}", unknown.err);
 }
+
+#[test]
+fn a_new_scenario_is_well_formed_and_never_overwrites() {
+    let folder = Folder::new();
+    let done = folder.oncesim(&["new", "first-try"]);
+    assert_eq!(done.code, 0, "{}", done.err);
+    let text = std::fs::read_to_string(folder.path("first-try.toml")).expect("it was written");
+    assert_eq!(folder.oncesim(&["check", "first-try.toml"]).code, 0);
+    let again = folder.oncesim(&["new", "first-try", "--template", "at-most-once"]);
+    assert_eq!(again.code, 2);
+    assert!(again.err.contains("first-try.toml") && again.err.contains("exists"), "{}", again.err);
+    let now = std::fs::read_to_string(folder.path("first-try.toml")).expect("it is still there");
+    assert_eq!(now, text);
+}
+
+#[test]
+fn an_unknown_template_lists_the_known_ones() {
+    let folder = Folder::new();
+    let done = folder.oncesim(&["new", "x", "--template", "nothing"]);
+    assert_eq!(done.code, 2);
+    for (name, _) in oncesim_spec::TEMPLATES {
+        assert!(done.err.contains(name), "{name}: {}", done.err);
+        let made = folder.oncesim(&["new", name, "--template", name]);
+        assert_eq!(made.code, 0, "{}", made.err);
+    }
+    assert!(!folder.path("x.toml").exists(), "nothing is half-written");
+}
+
+#[test]
+fn check_reports_every_error_of_a_file() {
+    let folder = Folder::new();
+    folder.write(
+        "wrong.toml",
+        "title = \"Wrong\"\n[claim]\nlog = \"exactly-twice\"\n[cluster]\nbrockers = 3\n\
+         [topics]\norders = { partitions = \"three\" }\n",
+    );
+    let done = folder.oncesim(&["check", "wrong.toml"]);
+    assert_eq!(done.code, 2);
+    for word in ["exactly-twice", "brockers", "partitions", "wrong.toml:"] {
+        assert!(done.err.contains(word), "{word}: {}", done.err);
+    }
+    for command in ["run", "fuzz"] {
+        let done = folder.oncesim(&[command, "wrong.toml"]);
+        assert_eq!(done.code, 2, "{command}");
+        assert!(done.out.is_empty(), "{command} runs nothing");
+    }
+    folder.write("broken.toml", "title = \n");
+    assert_eq!(folder.oncesim(&["check", "broken.toml"]).code, 2);
+}
+
+#[test]
+fn the_corpus_is_well_formed_and_listed() {
+    let folder = Folder::new();
+    let done = folder.oncesim(&["check", "scenarios"]);
+    assert_eq!(done.code, 0, "{}", done.err);
+    let done = folder.oncesim(&["list"]);
+    assert_eq!(done.code, 0);
+    let scenarios = crate::shell::files("scenarios/corpus", ".toml");
+    assert!(!scenarios.is_empty());
+    for scenario in scenarios {
+        assert!(done.out.contains(&scenario), "{scenario}");
+    }
+}
+
+#[test]
+fn a_value_that_cannot_be_set_is_refused() {
+    let folder = Folder::new();
+    assert_eq!(folder.oncesim(&["new", "a"]).code, 0);
+    for set in ["nonsense", "=1", "producers.shop.recrods=1", "cluster.brokers=many"] {
+        let done = folder.oncesim(&["run", "a.toml", "--set", set]);
+        assert_eq!(done.code, 2, "{set}: {}", done.err);
+        assert!(done.err.contains("--set"), "{set}: {}", done.err);
+    }
+}
+
+#[test]
+fn a_folder_that_takes_no_files_is_refused_before_anything_runs() {
+    let folder = Folder::new();
+    assert_eq!(folder.oncesim(&["new", "a"]).code, 0);
+    folder.write("file", "in the way");
+    for out in ["file", "file/below", "/proc/nowhere"] {
+        let done = folder.oncesim(&["fuzz", "a.toml", "--out", out]);
+        assert_eq!(done.code, 2, "{out}: {}", done.err);
+        assert!(done.err.contains(out) && done.err.contains("--out"), "{out}: {}", done.err);
+        assert!(done.out.is_empty(), "{out}: nothing ran");
+    }
+}
+
+#[test]
+fn replay_wants_a_run() {
+    let folder = Folder::new();
+    assert_eq!(folder.oncesim(&["new", "a"]).code, 0);
+    let done = folder.oncesim(&["replay", "a.toml"]);
+    assert_eq!(done.code, 2);
+    assert!(done.err.contains("--seed"), "{}", done.err);
+}

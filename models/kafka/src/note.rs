@@ -226,6 +226,23 @@ pub enum Note {
         /// Why.
         reason: ResetReason,
     },
+    /// A consumer commits on its own (`enable.auto.commit`): inside `poll()`, before it rejoins its
+    /// group, or in `close()`.
+    AutoCommitInvoke {
+        /// Pairs it with its end, unique per incarnation.
+        id: u64,
+        /// The next offset to consume per partition.
+        offsets: Rc<[(TopicPartition, Offset)]>,
+    },
+    /// The end of an auto commit.
+    AutoCommitEnd {
+        /// Which.
+        id: u64,
+        /// [`ErrorCode::None`] when committed.
+        error: ErrorCode,
+        /// Whether it may have been applied although `error` is set.
+        maybe_committed: bool,
+    },
     /// A planted bug changed what happened.
     MutationHit,
     /// A line for the trace that no checker reads.

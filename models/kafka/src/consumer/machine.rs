@@ -10,9 +10,14 @@
 
 use std::rc::Rc;
 
-use oncesim_types::{ActorId, CallId, ErrorCode, Instant, Offset, TopicPartition};
+use oncesim_types::{
+    ActorId, CallId, ErrorCode, Instant, LeaderEpoch, Offset, TopicId, TopicPartition,
+};
 
+use super::commit::{Commit, Committer, Identity};
 use super::fetcher::Fetcher;
+use super::membership::Membership;
+use super::rebalance::{AfterCallback, Closing};
 use super::subscription::{PartitionState, SubscriptionState, SubscriptionType};
 use super::{ConsumerCall, ConsumerCompletion};
 use crate::client::{Backoff, Connections, InFlight, Metadata};
@@ -30,12 +35,20 @@ pub(super) enum Purpose {
     ListOffsets(u32),
     OffsetForLeaderEpoch(u32),
     OffsetFetch(u32),
+    OffsetCommit(u32, Identity),
+    FindCoordinator,
+    JoinGroup(u32),
+    SyncGroup(u32),
+    Heartbeat(Identity),
+    LeaveGroup,
 }
 
 /// A request in flight is overdue.
 const REQUEST_TIMER: TimerKey = TimerKey(0);
 /// A backoff or a deadline of the application's thread is over.
 const WAKE_TIMER: TimerKey = TimerKey(1);
+/// The heartbeat thread has something to do.
+pub(super) const HEARTBEAT_TIMER: TimerKey = TimerKey(2);
 
 /// A consumer client of one process.
 #[derive(Debug)]
@@ -49,6 +62,19 @@ pub struct Consumer {
     pub(super) metadata: Metadata,
     pub(super) subscription: SubscriptionState,
     pub(super) fetcher: Fetcher,
+    pub(super) membership: Membership,
+    pub(super) backoff: Backoff,
+    /// Commits that are not over, the oldest first.
+    pub(super) commits: Vec<Commit>,
+    /// Version of the positions that were committed last.
+    pub(super) committed_version: u64,
+    pub(super) next_auto_commit: Instant,
+    /// What follows when the application returns from its callback; it is in one while this is set.
+    pub(super) callback: Option<AfterCallback>,
+    /// Whether the `poll()` that waits has been through a rebalance.
+    pub(super) rebalanced: bool,
+    pub(super) closing: Option<Closing>,
+    pub(super) closed: bool,
     /// The `poll()` that waits.
     pub(super) polling: Option<CallId>,
     /// What every further `poll()` ends with.
@@ -83,6 +109,15 @@ impl Consumer {
             mutations,
             subscription: SubscriptionState::new(),
             fetcher: Fetcher::default(),
+            membership: Membership::new(),
+            backoff: retry,
+            commits: Vec::new(),
+            committed_version: 0,
+            next_auto_commit: Instant::ZERO,
+            callback: None,
+            rebalanced: false,
+            closing: None,
+            closed: false,
             polling: None,
             failed: None,
             tickets: 0,
@@ -107,17 +142,29 @@ impl Consumer {
         self.subscription.get(partition)?.end_offset
     }
 
-    /// Whether nothing is under way between the consumer and its application.
+    /// Whether nothing is under way: no commit, no rebalance, no records that the application has
+    /// not been given.
     ///
     /// # Errors
     ///
-    /// What is under way.
+    /// What is under way, for a person.
     pub fn settled(&self) -> Result<(), String> {
-        if self.fetcher.buffer.is_empty() {
-            Ok(())
+        let reason = if self.closed {
+            return Ok(());
+        } else if self.closing.is_some() {
+            "it is closing"
+        } else if self.callback.is_some() {
+            "the application is in a rebalance callback"
+        } else if !self.commits.is_empty() {
+            "a commit is not over"
+        } else if self.subscription.is_subscribed() && self.membership.is_rebalancing() {
+            "its group rebalances"
+        } else if !self.fetcher.buffer.is_empty() {
+            "records are buffered that the application has not been given"
         } else {
-            Err("records are buffered that the application has not been given".to_owned())
-        }
+            return Ok(());
+        };
+        Err(reason.to_owned())
     }
 
     /// Whether the application has been given everything up to the last known end of each assigned
@@ -127,7 +174,7 @@ impl Consumer {
         let at_end = |state: &PartitionState| {
             state.has_valid_position() && state.end_offset == Some(state.position)
         };
-        self.subscription.partitions.iter().all(at_end)
+        self.subscription.partitions.iter().all(at_end) && !self.has_uncommitted_positions()
     }
 
     pub(super) fn next_ticket(&mut self) -> u32 {
@@ -143,6 +190,7 @@ impl Consumer {
     fn call(&mut self, now: Instant, id: CallId, call: ConsumerCall, effects: &mut Effects) {
         match call {
             ConsumerCall::Assign(partitions) => {
+                self.maybe_auto_commit(now, effects);
                 self.subscription.kind = SubscriptionType::UserAssigned;
                 self.assign(&partitions, false);
                 complete(id, ConsumerCompletion::Done, effects);
@@ -159,10 +207,39 @@ impl Consumer {
                 }
                 complete(id, ConsumerCompletion::Done, effects);
             }
+            ConsumerCall::Subscribe(topics) => {
+                self.subscribe(topics);
+                complete(id, ConsumerCompletion::Done, effects);
+            }
+            ConsumerCall::Poll if self.closing.is_some() || self.closed => {
+                complete(id, ConsumerCompletion::Failed(ErrorCode::InvalidRequest), effects);
+            }
             ConsumerCall::Poll => self.polling = Some(id),
-            _ => complete(id, ConsumerCompletion::Done, effects),
+            ConsumerCall::CommitSync(offsets) => {
+                self.commit_call(now, Committer::Sync(id), offsets, effects);
+            }
+            ConsumerCall::CommitAsync(offsets) => {
+                self.commit_call(now, Committer::Async(id), offsets, effects);
+            }
+            ConsumerCall::CallbackDone => {
+                self.callback_done(now, effects);
+                complete(id, ConsumerCompletion::Done, effects);
+            }
+            ConsumerCall::Close => self.begin_close(now, id, effects),
         }
-        let _ = now;
+    }
+
+    fn subscribe(&mut self, mut topics: Vec<TopicId>) {
+        topics.sort_unstable();
+        topics.dedup();
+        for topic in &topics {
+            self.metadata.want(*topic);
+        }
+        if self.config.group.is_none() {
+            self.failed = Some(ErrorCode::InvalidRequest); // InvalidGroupIdException
+        }
+        self.subscription.kind = SubscriptionType::AutoTopics(topics);
+        self.membership.rejoin_needed = true;
     }
 
     /// `assignFromUser`, `assignFromSubscribed`.
@@ -177,7 +254,7 @@ impl Consumer {
     fn seek(&mut self, partition: TopicPartition, offset: Offset, effects: &mut Effects) {
         let leader = self.metadata.leader(partition);
         let Some(state) = self.subscription.get_mut(partition) else { return };
-        state.seek(offset, oncesim_types::LeaderEpoch::NONE, leader, ResetReason::Seek);
+        state.seek(offset, LeaderEpoch::NONE, leader, ResetReason::Seek);
         state.buffered = false;
         self.fetcher.drop_buffered(partition);
         self.note_moved_positions(effects);
@@ -208,6 +285,24 @@ impl Consumer {
             (Purpose::OffsetFetch(ticket), Response::OffsetFetch(it)) => {
                 self.offsets_fetched(now, ticket, &it);
             }
+            (Purpose::OffsetCommit(ticket, identity), Response::OffsetCommit(it)) => {
+                let failed = it.iter().map(|it| it.1).find(|it| *it != ErrorCode::None);
+                let error = failed.unwrap_or(ErrorCode::None);
+                self.commit_answered(now, ticket, identity, error, effects);
+            }
+            (Purpose::FindCoordinator, Response::FindCoordinator(it)) => {
+                self.coordinator_found(now, it, effects);
+            }
+            (Purpose::JoinGroup(join), Response::JoinGroup(it)) => {
+                self.group_joined(now, join, &it, effects);
+            }
+            (Purpose::SyncGroup(join), Response::SyncGroup(it)) => {
+                self.group_synced(now, join, *it);
+            }
+            (Purpose::Heartbeat(identity), Response::Heartbeat(error)) => {
+                self.heartbeat_answered(now, identity, error, effects);
+            }
+            (Purpose::LeaveGroup, Response::LeaveGroup(_)) => self.membership.leaving = false,
             // An answer of another kind than the question: as good as none.
             (purpose, _) => self.lost(now, from, purpose, effects),
         }
@@ -220,8 +315,18 @@ impl Consumer {
             Purpose::ListOffsets(ticket)
             | Purpose::OffsetForLeaderEpoch(ticket)
             | Purpose::OffsetFetch(ticket) => self.lookup_failed(now, ticket),
+            Purpose::OffsetCommit(ticket, identity) => {
+                let error = ErrorCode::NetworkException;
+                self.commit_answered(now, ticket, identity, error, effects);
+            }
+            Purpose::FindCoordinator => self.coordinator_not_found(now, effects),
+            Purpose::JoinGroup(join) | Purpose::SyncGroup(join) => self.join_lost(now, join),
+            Purpose::Heartbeat(identity) => {
+                let error = ErrorCode::NetworkException;
+                self.heartbeat_answered(now, identity, error, effects);
+            }
+            Purpose::LeaveGroup => self.membership.leaving = false,
         }
-        let _ = effects;
     }
 
     fn disconnected(
@@ -233,6 +338,9 @@ impl Consumer {
     ) {
         self.fetcher.disconnected(peer);
         self.metadata.request_update();
+        if self.membership.coordinator == Some(peer) {
+            self.mark_coordinator_unknown();
+        }
         for request in lost {
             self.lost(now, peer, request.purpose, effects);
         }
@@ -241,10 +349,14 @@ impl Consumer {
     /// Goes on where the application's thread waits.
     fn advance(&mut self, now: Instant, effects: &mut Effects) {
         self.wake = Instant::NEVER;
-        if self.polling.is_some() {
-            self.poll(now, effects);
+        self.advance_commits(now, effects);
+        if self.callback.is_none() {
+            self.advance_close(now, effects);
+            if self.polling.is_some() {
+                self.poll(now, effects);
+            }
         }
-        if self.polling.is_some() {
+        if self.polling.is_some() && self.callback.is_none() {
             let due = self.metadata.poll(now, &mut self.connections, Purpose::Metadata, effects);
             self.wake_at(due);
         }
@@ -253,21 +365,33 @@ impl Consumer {
 
     /// One pass of the loop in `poll()`.
     fn poll(&mut self, now: Instant, effects: &mut Effects) {
+        let stable = self.poll_coordinator(now, effects);
+        if self.callback.is_some() {
+            return;
+        }
+        if stable {
+            self.maybe_auto_commit(now, effects);
+        }
         self.update_fetch_positions(now, effects);
         self.note_moved_positions(effects);
         if let Some(error) = self.failed {
-            self.end_poll(ConsumerCompletion::Failed(error), effects);
+            self.end_poll(now, ConsumerCompletion::Failed(error), effects);
             return;
         }
         let records = self.collect_records(effects);
         self.send_fetches(now, effects);
-        if !records.is_empty() {
-            self.end_poll(ConsumerCompletion::Polled(records), effects);
+        if !records.is_empty() || std::mem::take(&mut self.rebalanced) {
+            self.end_poll(now, ConsumerCompletion::Polled(records), effects);
+        } else if stable && self.has_uncommitted_positions() {
+            self.wake_at(self.next_auto_commit);
         }
     }
 
-    fn end_poll(&mut self, completion: ConsumerCompletion, effects: &mut Effects) {
+    fn end_poll(&mut self, now: Instant, completion: ConsumerCompletion, effects: &mut Effects) {
+        self.rebalanced = false;
         if let Some(id) = self.polling.take() {
+            self.membership.poll_deadline = now + self.config.max_poll_interval;
+            self.arm_heartbeat(now, effects);
             complete(id, completion, effects);
         }
     }
@@ -317,16 +441,15 @@ impl Machine for Consumer {
                 self.disconnected(now, peer, lost, effects);
             }
             Input::Timer(REQUEST_TIMER) => self.close_overdue(now, effects),
+            Input::Start => self.next_auto_commit = now + self.config.auto_commit_interval,
+            Input::Timer(HEARTBEAT_TIMER) => {
+                self.membership.heartbeat_armed = Instant::NEVER;
+                self.heartbeat_thread(now, effects);
+            }
             Input::Timer(WAKE_TIMER) => self.wake_armed = Instant::NEVER,
             Input::Call(id, Call::Consumer(call)) => self.call(now, id, call, effects),
             _ => {}
         }
         self.advance(now, effects);
     }
-}
-impl Consumer {
-    pub(super) fn ensure_coordinator(&mut self, _: Instant, _: &mut Effects) -> Option<ActorId> {
-        None
-    }
-    pub(super) fn coordinator_error(&mut self, _: Instant, _: ErrorCode) {}
 }

@@ -3,9 +3,12 @@
 //! Mirrors `ClassicKafkaConsumer`, `SubscriptionState`, `Fetcher`, `OffsetFetcher`,
 //! `ConsumerCoordinator`. Simplifications are listed in each file.
 
+mod commit;
 mod fetcher;
 mod machine;
+mod membership;
 mod position;
+mod rebalance;
 mod subscription;
 #[cfg(test)]
 mod tests;

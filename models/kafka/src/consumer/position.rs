@@ -172,7 +172,7 @@ impl Consumer {
         response: &OffsetFetchResponse,
     ) {
         if response.error != ErrorCode::None {
-            self.coordinator_error(now, response.error);
+            self.coordinator_error(response.error);
             self.lookup_failed(now, ticket);
             return;
         }

@@ -167,6 +167,14 @@ impl SubscriptionState {
         matches!(self.kind, SubscriptionType::AutoTopics(_))
     }
 
+    /// The topics subscribed to, sorted; none with `assign()`.
+    pub(super) fn topics(&self) -> &[TopicId] {
+        match &self.kind {
+            SubscriptionType::AutoTopics(topics) => topics,
+            SubscriptionType::None | SubscriptionType::UserAssigned => &[],
+        }
+    }
+
     pub(super) fn index_of(&self, partition: TopicPartition) -> Option<usize> {
         self.partitions.binary_search_by_key(&partition, |state| state.partition).ok()
     }

@@ -15,3 +15,4 @@ pub mod message;
 pub mod mutation;
 pub mod note;
 pub mod producer;
+pub mod replica;

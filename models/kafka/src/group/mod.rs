@@ -4,6 +4,9 @@
 //! the progress of its log, and performs what it returns. See [`GroupEffect`].
 
 pub mod assignor;
+mod partition;
+
+pub use partition::coordinator_partition;
 
 use oncesim_types::{ErrorCode, LeaderEpoch, Offset};
 

@@ -1,0 +1,553 @@
+//! `Fetch`: reads for consumers and followers, and what a leader learns from its followers.
+//!
+//! Mirrors `ReplicaManager.fetchMessages`, `Partition.fetchRecords`,
+//! `Partition.updateFollowerFetchState`, `DelayedFetch` (KIP-74, KIP-227, KIP-320, KIP-903).
+//!
+//! Simplifications:
+//! - Incremental in its work too: only partitions that may have news are looked at.
+//! - A follower hears of a new high watermark with the next data, or after
+//!   `replica.fetch.wait.max.ms` at the latest (Kafka: when its waiting fetch times out, which is
+//!   between at once and the same bound).
+//! - A new fetch on a connection answers the one that waits there, with what there is.
+//! - An OFFSET_OUT_OF_RANGE answer to a follower has the leader's log end in `last_stable_offset`:
+//!   it stands for the ListOffsets round trip that Kafka's follower makes next.
+//! - No fetching from followers (KIP-392).
+
+use oncesim_types::{
+    ActorId, BrokerEpoch, ConnectionId, CorrelationId, ErrorCode, Instant, LeaderEpoch, Offset,
+    TopicPartition,
+};
+
+use crate::broker::session::{Parked, Position, Watcher};
+use crate::broker::{Broker, PARK_LIMIT, Slot, TIMER_PROPAGATE, hit};
+use crate::machine::{Effects, ReplyTo, TimerKey};
+use crate::message::{FetchPartition, FetchRequest, FetchResponse, FetchedPartition, Response};
+use crate::mutation::{Mutation, Mutations};
+use crate::note::Note;
+use crate::replica::Replica;
+
+/// Where a follower's log stops agreeing with the leader's.
+type Divergence = Option<(LeaderEpoch, Offset)>;
+
+impl Broker {
+    pub(super) fn on_fetch(
+        &mut self,
+        now: Instant,
+        to: ReplyTo,
+        request: &FetchRequest,
+        effects: &mut Effects,
+    ) {
+        let key = match self.sessions.find(to.connection) {
+            Some(key) => key,
+            None => self.sessions.open(to.client, to.connection),
+        };
+        self.serve(key, true, effects);
+        if request.full {
+            self.clear_session(now, key);
+        }
+        self.session(key).replica = request.replica;
+        for partition in &request.forgotten {
+            if let Some(index) = self.index_of(*partition) {
+                self.forget(now, key, index);
+            }
+        }
+        for fetch in &request.partitions {
+            match self.index_of(fetch.partition) {
+                Some(index) => {
+                    self.position(key, index, *fetch, request.replica.is_some());
+                    if let Some((broker, epoch)) = request.replica {
+                        self.follower_fetched(now, index, broker, epoch, fetch, effects);
+                    }
+                }
+                None => self.session(key).unknown.push(failed(
+                    fetch.partition,
+                    fetch.fetch_offset,
+                    ErrorCode::UnknownTopicOrPartition,
+                )),
+            }
+        }
+        let max_bytes = request.max_bytes;
+        self.session(key).parked =
+            Some(Parked { correlation: to.correlation, since: now, max_bytes });
+        self.sessions.wake(key);
+    }
+
+    fn session(&mut self, key: u32) -> &mut super::session::Session {
+        self.sessions.get_mut(key).expect("found or opened by the caller")
+    }
+
+    /// Adds a partition to a session, or moves its position.
+    fn position(&mut self, key: u32, index: u32, fetch: FetchPartition, is_follower: bool) {
+        let known = self.slot(index).watchers.iter().find(|watcher| watcher.session == key);
+        let at = if let Some(watcher) = known {
+            watcher.at
+        } else {
+            let session = self.session(key);
+            let at = session.free.pop().unwrap_or_else(|| {
+                session.positions.push(Position {
+                    index,
+                    live: false,
+                    dirty: false,
+                    fetch,
+                    sent_high_watermark: Offset::UNKNOWN,
+                });
+                u32::try_from(session.positions.len() - 1).expect("fewer than 2^32 partitions")
+            });
+            self.slot_mut(index).watchers.push(Watcher { session: key, at, is_follower });
+            at
+        };
+        let session = self.session(key);
+        let position = &mut session.positions[at as usize];
+        if !position.live {
+            position.live = true;
+            position.index = index;
+            position.sent_high_watermark = Offset::UNKNOWN;
+        }
+        position.fetch = fetch;
+        session.mark(at);
+    }
+
+    fn forget(&mut self, now: Instant, key: u32, index: u32) {
+        let watchers = &mut self.slots[index as usize].watchers;
+        let Some(found) = watchers.iter().position(|watcher| watcher.session == key) else {
+            return;
+        };
+        let watcher = watchers.swap_remove(found);
+        let session = self.session(key);
+        session.positions[watcher.at as usize].live = false;
+        session.free.push(watcher.at);
+        if let Some((broker, _)) = session.replica {
+            self.follower_left(now, index, broker);
+        }
+    }
+
+    fn clear_session(&mut self, now: Instant, key: u32) {
+        let session = self.session(key);
+        let positions = std::mem::take(&mut session.positions);
+        session.free.clear();
+        session.dirty.clear();
+        session.unknown.clear();
+        let replica = session.replica;
+        for position in positions.iter().filter(|position| position.live) {
+            self.slot_mut(position.index).watchers.retain(|watcher| watcher.session != key);
+            if let Some((broker, _)) = replica {
+                self.follower_left(now, position.index, broker);
+            }
+        }
+    }
+
+    /// A client's connection is gone, and its session with it.
+    pub(super) fn close_session(&mut self, now: Instant, connection: ConnectionId) {
+        if let Some(key) = self.sessions.find(connection) {
+            self.clear_session(now, key);
+            self.sessions.close(connection);
+        }
+    }
+
+    fn follower_left(&mut self, now: Instant, index: u32, broker: ActorId) {
+        let Some(replica) = self.replica_mut(index) else { return };
+        let log_end = replica.log.log_end();
+        let Some(remote) = replica.leader_mut().and_then(|l| l.remote_mut(broker)) else { return };
+        if remote.in_session && remote.log_end == Some(log_end) {
+            remote.last_caught_up = remote.last_caught_up.max(now);
+        }
+        remote.in_session = false;
+    }
+
+    /// What a fetch says about its follower: it has everything below the offset that it asks for.
+    fn follower_fetched(
+        &mut self,
+        now: Instant,
+        index: u32,
+        broker: ActorId,
+        broker_epoch: BrokerEpoch,
+        fetch: &FetchPartition,
+        effects: &mut Effects,
+    ) {
+        let mutations = self.mutations;
+        let Some(replica) = self.replica_mut(index) else { return };
+        let counted = match check_follower(replica, (broker, broker_epoch), fetch, mutations) {
+            Ok(None) => true,
+            Ok(Some(_)) => false,
+            Err(ErrorCode::FencedLeaderEpoch)
+                if mutations.has(Mutation::LeaderCountStaleEpochFetch)
+                    && replica.leader().is_some() =>
+            {
+                hit(effects);
+                true
+            }
+            Err(_) => false,
+        };
+        note_epoch_mutations(replica, fetch, mutations, effects);
+        if !counted {
+            return;
+        }
+        let log_end = replica.log.log_end();
+        let Some(remote) = replica.leader_mut().and_then(|l| l.remote_mut(broker)) else { return };
+        remote.broker_epoch = broker_epoch;
+        remote.in_session = true;
+        remote.fetched(fetch.fetch_offset, log_end, now);
+        self.after_isr_change(now, index, effects);
+    }
+
+    /// Marks a partition in every session that wants it: its role changed.
+    pub(super) fn wake_watchers(&mut self, index: u32) {
+        for watcher in &self.slots[index as usize].watchers {
+            if let Some(session) = self.sessions.get_mut(watcher.session) {
+                session.mark(watcher.at);
+            }
+            self.sessions.wake(watcher.session);
+        }
+    }
+
+    /// A leader appended: followers may read it.
+    pub(super) fn wake_followers(&mut self, index: u32) {
+        let reads_above = self.mutations.has(Mutation::FetchReadAboveHw);
+        for watcher in &self.slots[index as usize].watchers {
+            if watcher.is_follower || reads_above {
+                if let Some(session) = self.sessions.get_mut(watcher.session) {
+                    session.mark(watcher.at);
+                }
+                self.sessions.wake(watcher.session);
+            }
+        }
+    }
+
+    /// The high watermark moved: consumers may read more at once, followers hear of it soon.
+    pub(super) fn wake_for_high_watermark(&mut self, index: u32, effects: &mut Effects) {
+        for watcher in &self.slots[index as usize].watchers {
+            if let Some(session) = self.sessions.get_mut(watcher.session) {
+                session.mark(watcher.at);
+            }
+            if watcher.is_follower {
+                self.sessions.defer(watcher.session);
+                if !self.timers.propagate {
+                    self.timers.propagate = true;
+                    let wait = self.config.replica_fetch_wait_max;
+                    effects.set_timer(TimerKey(TIMER_PROPAGATE), wait);
+                }
+            } else {
+                self.sessions.wake(watcher.session);
+            }
+        }
+    }
+
+    pub(super) fn on_propagate_timer(&mut self, effects: &mut Effects) {
+        self.timers.propagate = false;
+        for key in std::mem::take(&mut self.sessions.lazy) {
+            if let Some(session) = self.sessions.get_mut(key) {
+                session.lazy = false;
+                self.serve_with(key, false, true, effects);
+            }
+        }
+    }
+
+    /// Answers fetches that have waited for long enough.
+    pub(super) fn expire_parked(&mut self, now: Instant, effects: &mut Effects) {
+        for key in self.sessions.keys() {
+            let parked = self.sessions.get(key).and_then(|session| session.parked);
+            if parked.is_some_and(|parked| now.since(parked.since) >= PARK_LIMIT) {
+                self.serve(key, true, effects);
+            }
+        }
+    }
+
+    pub(super) fn serve_awake(&mut self, effects: &mut Effects) {
+        while let Some(key) = self.sessions.awake.pop() {
+            if let Some(session) = self.sessions.get_mut(key) {
+                session.awake = false;
+                self.serve(key, false, effects);
+            }
+        }
+    }
+
+    fn serve(&mut self, key: u32, force: bool, effects: &mut Effects) {
+        self.serve_with(key, force, force, effects);
+    }
+
+    /// Answers the fetch that waits in a session if it has news; with `force`, in any case. With
+    /// `propagate`, a high watermark that the follower has not heard is news enough.
+    fn serve_with(&mut self, key: u32, force: bool, propagate: bool, effects: &mut Effects) {
+        let Broker { sessions, slots, mutations, .. } = self;
+        let Some(session) = sessions.get_mut(key) else { return };
+        let Some(parked) = session.parked else { return };
+        let mut partitions = std::mem::take(&mut session.unknown);
+        let mut budget = Budget { left: u64::from(parked.max_bytes), spent: false };
+        let (mut kept, mut served, mut quiet) = (Vec::new(), Vec::new(), Vec::new());
+        for at in std::mem::take(&mut session.dirty) {
+            let position = &mut session.positions[at as usize];
+            if !position.live {
+                position.dirty = false;
+                continue;
+            }
+            let slot = &slots[position.index as usize];
+            match look(slot, position, session.replica, &mut budget, *mutations, effects) {
+                Look::News(news) => {
+                    position.sent_high_watermark = news.high_watermark;
+                    partitions.push(news);
+                    served.push(at);
+                }
+                Look::NoRoom => kept.push(at),
+                Look::HighWatermark => quiet.push(at),
+                Look::Nothing => position.dirty = false,
+            }
+        }
+        if !partitions.is_empty() || propagate {
+            for at in quiet.drain(..) {
+                let position = &mut session.positions[at as usize];
+                position.dirty = false;
+                let slot = &slots[position.index as usize];
+                if let Some(replica) = slot.replica.as_deref() {
+                    position.sent_high_watermark = replica.high_watermark;
+                    partitions.push(found(replica, position.fetch.fetch_offset));
+                }
+            }
+        }
+        // What was served is looked at again with the next fetch: the client may not take it.
+        kept.append(&mut served);
+        kept.append(&mut quiet);
+        session.dirty = kept;
+        if partitions.is_empty() && !force {
+            return;
+        }
+        session.parked = None;
+        let to = ReplyTo {
+            client: session.client,
+            connection: session.connection,
+            correlation: parked.correlation,
+        };
+        let to_replica = session.replica.is_some();
+        let response = FetchResponse { to_replica, partitions };
+        effects.reply(to, Response::Fetch(Box::new(response)));
+    }
+
+    /// Whether `broker` has heard the high watermark of a partition and waits for more.
+    pub(super) fn follower_is_current(&self, index: u32, broker: ActorId) -> bool {
+        let slot = self.slot(index);
+        let Some(replica) = slot.replica.as_deref() else { return false };
+        slot.watchers.iter().any(|watcher| {
+            self.sessions.get(watcher.session).is_some_and(|session| {
+                session.client == broker
+                    && session.replica.is_some()
+                    && session.parked.is_some()
+                    && session.positions[watcher.at as usize].sent_high_watermark
+                        == replica.high_watermark
+            })
+        })
+    }
+
+    /// A fetch that waits at this broker, if any: for tests and traces.
+    #[must_use]
+    pub fn has_parked_fetch(&self, connection: ConnectionId) -> Option<CorrelationId> {
+        Some(self.sessions.get(self.sessions.find(connection)?)?.parked?.correlation)
+    }
+}
+
+/// What is left of a response.
+struct Budget {
+    left: u64,
+    /// Whether something is in it already: the first batch always fits.
+    spent: bool,
+}
+
+enum Look {
+    /// Data, divergence or an error.
+    News(FetchedPartition),
+    /// Data, but the response is full.
+    NoRoom,
+    /// Only a high watermark that the follower has not heard.
+    HighWatermark,
+    Nothing,
+}
+
+fn look(
+    slot: &Slot,
+    position: &Position,
+    follower: Option<(ActorId, BrokerEpoch)>,
+    budget: &mut Budget,
+    mutations: Mutations,
+    effects: &mut Effects,
+) -> Look {
+    let fetch = &position.fetch;
+    let Some(replica) = slot.replica.as_deref() else {
+        let error = ErrorCode::NotLeaderOrFollower;
+        return Look::News(failed(fetch.partition, fetch.fetch_offset, error));
+    };
+    let checked = match follower {
+        Some(follower) => check_follower(replica, follower, fetch, mutations),
+        None => check_reader(replica, fetch, mutations).and(Ok(None)),
+    };
+    match checked {
+        Err(error) => {
+            if error == ErrorCode::FencedLeaderEpoch || error == ErrorCode::UnknownLeaderEpoch {
+                return Look::News(failed(fetch.partition, fetch.fetch_offset, error));
+            }
+            let mut answer = found(replica, fetch.fetch_offset);
+            answer.error = error;
+            if follower.is_some() && error == ErrorCode::OffsetOutOfRange {
+                answer.last_stable_offset = replica.log.log_end();
+            }
+            return Look::News(answer);
+        }
+        Ok(Some(diverging)) => {
+            let mut answer = found(replica, fetch.fetch_offset);
+            answer.diverging = Some(diverging);
+            return Look::News(answer);
+        }
+        Ok(None) => {}
+    }
+    let mut bound = replica.high_watermark;
+    if follower.is_some() || mutations.has(Mutation::FetchReadAboveHw) {
+        bound = replica.log.log_end();
+    }
+    if fetch.fetch_offset < bound {
+        let read = replica.log.read(fetch.fetch_offset, bound, budget.left, !budget.spent);
+        if let Some(last) = read.batches.last() {
+            budget.left = budget.left.saturating_sub(read.bytes);
+            budget.spent = true;
+            if follower.is_none() {
+                let to = last.next_offset();
+                if to > replica.high_watermark {
+                    hit(effects);
+                }
+                effects.note(Note::Served {
+                    partition: slot.partition,
+                    from: fetch.fetch_offset,
+                    to,
+                    high_watermark: replica.high_watermark,
+                });
+            }
+            let mut answer = found(replica, fetch.fetch_offset);
+            answer.batches = read.batches;
+            return Look::News(answer);
+        }
+        if budget.spent {
+            return Look::NoRoom;
+        }
+    }
+    if follower.is_some() && position.sent_high_watermark != replica.high_watermark {
+        return Look::HighWatermark;
+    }
+    Look::Nothing
+}
+
+fn failed(partition: TopicPartition, fetch_offset: Offset, error: ErrorCode) -> FetchedPartition {
+    FetchedPartition {
+        partition,
+        error,
+        fetch_offset,
+        high_watermark: Offset::UNKNOWN,
+        last_stable_offset: Offset::UNKNOWN,
+        log_start_offset: Offset::UNKNOWN,
+        diverging: None,
+        batches: Vec::new(),
+        aborted: Vec::new(),
+    }
+}
+
+fn found(replica: &Replica, fetch_offset: Offset) -> FetchedPartition {
+    FetchedPartition {
+        high_watermark: replica.high_watermark,
+        last_stable_offset: replica.high_watermark,
+        log_start_offset: replica.log.log_start(),
+        ..failed(replica.partition, fetch_offset, ErrorCode::None)
+    }
+}
+
+/// What a consumer's fetch must fulfil.
+fn check_reader(
+    replica: &Replica,
+    fetch: &FetchPartition,
+    mutations: Mutations,
+) -> Result<(), ErrorCode> {
+    if !mutations.has(Mutation::FetchNoEpochCheck) {
+        replica.check_epoch(fetch.current_leader_epoch)?;
+    }
+    if replica.leader().is_none() {
+        return Err(ErrorCode::NotLeaderOrFollower);
+    }
+    let log = &replica.log;
+    if fetch.fetch_offset < log.log_start() || fetch.fetch_offset > log.log_end() {
+        return Err(ErrorCode::OffsetOutOfRange);
+    }
+    Ok(())
+}
+
+/// What a follower's fetch must fulfil, and whether its log diverges.
+fn check_follower(
+    replica: &Replica,
+    (broker, broker_epoch): (ActorId, BrokerEpoch),
+    fetch: &FetchPartition,
+    mutations: Mutations,
+) -> Result<Divergence, ErrorCode> {
+    if !mutations.has(Mutation::FetchNoEpochCheck) {
+        replica.check_epoch(fetch.current_leader_epoch)?;
+    }
+    let leader = replica.leader().ok_or(ErrorCode::NotLeaderOrFollower)?;
+    let remote = leader.remote(broker).ok_or(ErrorCode::NotLeaderOrFollower)?;
+    if broker_epoch < remote.broker_epoch && !mutations.has(Mutation::IsrNoBrokerEpoch) {
+        return Err(ErrorCode::NotLeaderOrFollower);
+    }
+    let log = &replica.log;
+    if fetch.last_fetched_epoch != LeaderEpoch::NONE {
+        let diverging = if mutations.has(Mutation::ReplEpochReplyWithoutEpoch) {
+            divergence_without_epoch(replica, fetch)
+        } else {
+            divergence(replica, fetch)
+        };
+        match diverging {
+            Ok(None) => {}
+            other => return other,
+        }
+    }
+    if fetch.fetch_offset < log.log_start() || fetch.fetch_offset > log.log_end() {
+        return Err(ErrorCode::OffsetOutOfRange);
+    }
+    Ok(None)
+}
+
+/// KIP-279: the answer names the epoch that it is about.
+fn divergence(replica: &Replica, fetch: &FetchPartition) -> Result<Divergence, ErrorCode> {
+    let log = &replica.log;
+    let (epoch, end) = log
+        .epochs()
+        .end_offset_for(fetch.last_fetched_epoch, log.log_end())
+        .ok_or(ErrorCode::OffsetOutOfRange)?;
+    let diverges = epoch < fetch.last_fetched_epoch || end < fetch.fetch_offset;
+    Ok(diverges.then_some((epoch, end)))
+}
+
+/// The planted bug: only where the epoch asked for ends, in whatever lineage.
+fn divergence_without_epoch(
+    replica: &Replica,
+    fetch: &FetchPartition,
+) -> Result<Divergence, ErrorCode> {
+    let log = &replica.log;
+    let (_, end) = log
+        .epochs()
+        .end_offset_for(fetch.last_fetched_epoch, log.log_end())
+        .ok_or(ErrorCode::OffsetOutOfRange)?;
+    Ok((end < fetch.fetch_offset).then_some((fetch.last_fetched_epoch, end)))
+}
+
+/// Says when a planted bug of the epoch checks makes a difference to this fetch.
+fn note_epoch_mutations(
+    replica: &Replica,
+    fetch: &FetchPartition,
+    mutations: Mutations,
+    effects: &mut Effects,
+) {
+    if mutations.has(Mutation::FetchNoEpochCheck)
+        && replica.leader().is_some()
+        && replica.check_epoch(fetch.current_leader_epoch).is_err()
+    {
+        hit(effects);
+    }
+    if mutations.has(Mutation::ReplEpochReplyWithoutEpoch)
+        && replica.leader().is_some()
+        && fetch.last_fetched_epoch != LeaderEpoch::NONE
+        && divergence(replica, fetch) != divergence_without_epoch(replica, fetch)
+    {
+        hit(effects);
+    }
+}

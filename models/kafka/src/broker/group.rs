@@ -1,0 +1,253 @@
+//! The broker's side of the group coordinator: its log, its timers, its answers.
+//!
+//! Mirrors `GroupCoordinatorService`, `CoordinatorRuntime`, `CoordinatorPartitionWriter`.
+//!
+//! Simplifications: a new leader loads its partition in the step that makes it leader, up to the
+//! log end; a coordinator that is still loading is only seen by requests in between, and there are
+//! none (Kafka answers COORDINATOR_LOAD_IN_PROGRESS, which the client waits out).
+
+use std::rc::Rc;
+
+use oncesim_types::{
+    ErrorCode, GenerationId, GroupId, Instant, Offset, ProducerEpoch, ProducerId, Sequence,
+};
+
+use crate::broker::Broker;
+use crate::group::{GroupCoordination, GroupEffect, coordinator_partition};
+use crate::log::batch::{CoordinatorRecord, RecordBatch, Records};
+use crate::machine::{Effect, Effects, ReplyTo, TimerKey};
+use crate::message::{
+    JoinGroupResponse, OffsetFetchResponse, Request, Response, SyncGroupResponse,
+};
+use crate::note::Note;
+
+pub(super) use stub::Coordinator;
+
+/// The group that a request is about.
+fn group_of(request: &Request) -> Option<GroupId> {
+    Some(match request {
+        Request::OffsetCommit(request) => request.group,
+        Request::OffsetFetch(request) => request.group,
+        Request::JoinGroup(request) => request.group,
+        Request::Heartbeat(request) => request.group,
+        Request::LeaveGroup(request) => request.group,
+        Request::SyncGroup(request) => request.group,
+        _ => return None,
+    })
+}
+
+/// A group request's answer with nothing but an error.
+fn refusal(request: &Request, error: ErrorCode) -> Option<Response> {
+    Some(match request {
+        Request::OffsetCommit(request) => {
+            let offsets = request.offsets.iter();
+            Response::OffsetCommit(offsets.map(|(partition, ..)| (*partition, error)).collect())
+        }
+        Request::OffsetFetch(_) => {
+            let answer = OffsetFetchResponse { error, offsets: Vec::new() };
+            Response::OffsetFetch(Box::new(answer))
+        }
+        Request::JoinGroup(request) => Response::JoinGroup(Box::new(JoinGroupResponse {
+            error,
+            generation: GenerationId::NONE,
+            protocol: None,
+            leader: None,
+            member: request.member.unwrap_or(request.candidate),
+            members: Vec::new(),
+            skip_assignment: false,
+        })),
+        Request::Heartbeat(_) => Response::Heartbeat(error),
+        Request::LeaveGroup(_) => Response::LeaveGroup(error),
+        Request::SyncGroup(_) => Response::SyncGroup(Box::new(SyncGroupResponse {
+            error,
+            protocol: None,
+            assignment: Vec::new(),
+        })),
+        _ => return None,
+    })
+}
+
+impl Broker {
+    /// Index of the partition of `__consumer_offsets` that a group belongs to.
+    pub(super) fn group_partition(&self, group: GroupId) -> Option<u32> {
+        let topic = self.topics.iter().find(|topic| topic.is_offsets_topic)?;
+        let first = self.first_partition[usize::from(topic.topic.0)];
+        (topic.partitions > 0)
+            .then(|| first + u32::from(coordinator_partition(group, topic.partitions)))
+    }
+
+    fn is_offsets_partition(&self, index: u32) -> bool {
+        self.topics[usize::from(self.slot(index).topic)].is_offsets_topic
+    }
+
+    pub(super) fn on_group_request(
+        &mut self,
+        now: Instant,
+        to: ReplyTo,
+        request: Request,
+        effects: &mut Effects,
+    ) {
+        let index = group_of(&request).and_then(|group| self.group_partition(group));
+        let leads = |index: &u32| self.replica(*index).is_some_and(|r| r.leader().is_some());
+        match index.filter(leads) {
+            Some(index) => {
+                let partition = self.slot(index).partition.partition;
+                let out = &mut self.group_effects;
+                self.coordinator.request(now, to, request, partition, out);
+            }
+            None => {
+                let refusal = refusal(&request, ErrorCode::NotCoordinator);
+                effects.reply(to, refusal.expect("only group requests come here"));
+            }
+        }
+    }
+
+    pub(super) fn on_group_timer(&mut self, now: Instant, key: TimerKey) {
+        self.coordinator.timer(now, key, &mut self.group_effects);
+    }
+
+    /// This broker became leader of a partition: if it is one of groups, they are loaded.
+    pub(super) fn group_led(&mut self, now: Instant, index: u32, was_leader: bool) {
+        if !self.is_offsets_partition(index) {
+            return;
+        }
+        if was_leader {
+            self.group_resigned(index);
+        }
+        let Broker { slots, coordinator, group_effects, .. } = self;
+        let slot = &slots[index as usize];
+        let replica = slot.replica.as_deref().expect("leads");
+        let partition = slot.partition.partition;
+        coordinator.elected(partition, replica.leader_epoch);
+        let mut records = replica.log.batches().iter().flat_map(|batch| {
+            let records: &[CoordinatorRecord] = match &batch.batch.records {
+                Records::Coordinator(records) => records,
+                Records::Data(_) | Records::Control(_) => &[],
+            };
+            (batch.base_offset.0..).map(Offset).zip(records.iter().cloned())
+        });
+        coordinator.loaded(now, partition, &mut records, group_effects);
+        group_effects.push(GroupEffect::Note(Note::CoordinatorLoaded {
+            partition: slot.partition,
+            leader_epoch: replica.leader_epoch,
+        }));
+        coordinator.high_watermark(now, partition, replica.high_watermark, group_effects);
+    }
+
+    pub(super) fn group_resigned(&mut self, index: u32) {
+        if self.is_offsets_partition(index) {
+            let partition = self.slot(index).partition.partition;
+            self.coordinator.resigned(partition, &mut self.group_effects);
+        }
+    }
+
+    pub(super) fn group_committed(&mut self, now: Instant, index: u32, high_watermark: Offset) {
+        if self.is_offsets_partition(index) {
+            let partition = self.slot(index).partition.partition;
+            let out = &mut self.group_effects;
+            self.coordinator.high_watermark(now, partition, high_watermark, out);
+        }
+    }
+
+    /// Does what the coordinator wants, and what follows from it, until it wants nothing more.
+    pub(super) fn perform_group_effects(&mut self, now: Instant, effects: &mut Effects) {
+        while !self.group_effects.is_empty() {
+            for effect in std::mem::take(&mut self.group_effects) {
+                match effect {
+                    GroupEffect::Append { partition, records, ticket } => {
+                        self.append_for_group(now, partition, records, ticket, effects);
+                    }
+                    GroupEffect::Reply(to, body) => effects.reply(to, body),
+                    GroupEffect::SetTimer(key, after) => effects.set_timer(key, after),
+                    GroupEffect::CancelTimer(key) => effects.0.push(Effect::CancelTimer(key)),
+                    GroupEffect::Note(note) => effects.note(note),
+                }
+            }
+        }
+    }
+
+    fn append_for_group(
+        &mut self,
+        now: Instant,
+        partition: u16,
+        records: Vec<CoordinatorRecord>,
+        ticket: u64,
+        effects: &mut Effects,
+    ) {
+        let topic = self.topics.iter().find(|topic| topic.is_offsets_topic);
+        let index = topic
+            .map(|topic| oncesim_types::TopicPartition::new(topic.topic, partition))
+            .and_then(|partition| self.index_of(partition));
+        let batch = Rc::new(RecordBatch {
+            producer_id: ProducerId::NONE,
+            producer_epoch: ProducerEpoch::NONE,
+            base_sequence: Sequence::NONE,
+            transactional: false,
+            records: Records::Coordinator(records),
+        });
+        let appended = match index {
+            Some(index) if !batch.is_empty() => self
+                .append_as_leader(now, index, batch, true, effects)
+                .map(|appended| (index, appended)),
+            _ => Err(ErrorCode::UnknownTopicOrPartition),
+        };
+        match appended {
+            Ok((index, appended)) => {
+                self.coordinator.appended(ticket, appended.base_offset, appended.last_offset);
+                self.advance_high_watermark(now, index, effects);
+            }
+            Err(error) => {
+                self.coordinator.append_failed(ticket, error, &mut self.group_effects);
+            }
+        }
+    }
+}
+
+/// Stands in for the coordinator: refuses every request.
+mod stub {
+    use super::*;
+    use crate::config::BrokerConfig;
+    use crate::mutation::Mutations;
+    use oncesim_types::{ActorId, LeaderEpoch};
+
+    #[derive(Debug)]
+    pub(in crate::broker) struct Coordinator;
+
+    impl Coordinator {
+        #[expect(clippy::needless_pass_by_value, reason = "the coordinator keeps it")]
+        pub(in crate::broker) fn new(_: ActorId, _: Rc<BrokerConfig>, _: Mutations) -> Self {
+            Coordinator
+        }
+
+        #[expect(clippy::needless_pass_by_value, reason = "the coordinator keeps it")]
+        pub(in crate::broker) fn request(
+            &mut self,
+            _: Instant,
+            to: ReplyTo,
+            request: Request,
+            _: u16,
+            out: &mut Vec<GroupEffect>,
+        ) {
+            if let Some(refusal) = refusal(&request, ErrorCode::CoordinatorNotAvailable) {
+                out.push(GroupEffect::Reply(to, refusal));
+            }
+        }
+    }
+
+    impl GroupCoordination for Coordinator {
+        fn elected(&mut self, _: u16, _: LeaderEpoch) {}
+        fn loaded(
+            &mut self,
+            _: Instant,
+            _: u16,
+            _: &mut dyn Iterator<Item = (Offset, CoordinatorRecord)>,
+            _: &mut Vec<GroupEffect>,
+        ) {
+        }
+        fn resigned(&mut self, _: u16, _: &mut Vec<GroupEffect>) {}
+        fn appended(&mut self, _: u64, _: Offset, _: Offset) {}
+        fn append_failed(&mut self, _: u64, _: ErrorCode, _: &mut Vec<GroupEffect>) {}
+        fn high_watermark(&mut self, _: Instant, _: u16, _: Offset, _: &mut Vec<GroupEffect>) {}
+        fn timer(&mut self, _: Instant, _: TimerKey, _: &mut Vec<GroupEffect>) {}
+    }
+}

@@ -1,0 +1,55 @@
+//! `ListOffsets`: where a partition begins, and where its readers may read to.
+//!
+//! Mirrors `Partition.fetchOffsetForTimestamp` (KIP-207, KIP-320).
+
+use oncesim_types::{ErrorCode, LeaderEpoch, Offset, TopicPartition};
+
+use crate::broker::Broker;
+use crate::message::{ListOffsetsPartitionResponse, ListOffsetsRequest, OffsetSpec};
+
+impl Broker {
+    pub(super) fn on_list_offsets(
+        &self,
+        request: &ListOffsetsRequest,
+    ) -> Vec<ListOffsetsPartitionResponse> {
+        let answer = |&(partition, known, spec)| match self.list_offset(partition, known, spec) {
+            Ok((offset, leader_epoch)) => ListOffsetsPartitionResponse {
+                partition,
+                error: ErrorCode::None,
+                offset,
+                leader_epoch,
+            },
+            Err(error) => ListOffsetsPartitionResponse {
+                partition,
+                error,
+                offset: Offset::UNKNOWN,
+                leader_epoch: LeaderEpoch::NONE,
+            },
+        };
+        request.partitions.iter().map(answer).collect()
+    }
+
+    fn list_offset(
+        &self,
+        partition: TopicPartition,
+        known: LeaderEpoch,
+        spec: OffsetSpec,
+    ) -> Result<(Offset, LeaderEpoch), ErrorCode> {
+        let replica = self.led(partition, known)?;
+        match spec {
+            OffsetSpec::Earliest => {
+                let first = replica.log.batches().first();
+                let epoch = first.map_or(LeaderEpoch::NONE, |batch| batch.leader_epoch);
+                Ok((replica.log.log_start(), epoch))
+            }
+            OffsetSpec::Latest => {
+                // KIP-207: a new leader's high watermark may be behind what was exposed before.
+                let leader = replica.leader().expect("checked by led");
+                if replica.high_watermark < leader.epoch_start {
+                    return Err(ErrorCode::OffsetNotAvailable);
+                }
+                Ok((replica.high_watermark, replica.leader_epoch))
+            }
+        }
+    }
+}

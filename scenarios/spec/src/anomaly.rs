@@ -1,22 +1,13 @@
-//! The anomalies that a scenario may expect.
+//! The anomalies that a scenario may expect: what the checkers report.
 
-const IDS: &[&str] = &[
-    "lost-write",
-    "lost-write-final",
-    "acked-truncated",
-    "duplicate-append",
-    "dup-retry",
-    "dup-idempotent",
-    "dup-app-resend",
-    "dup-cross-epoch",
-    "inconsistent-offset",
-];
+use oncesim_semantics::{DUPLICATE_KINDS, catalogue, find};
 
 /// Ids and sub-kinds.
 pub(crate) fn ids() -> impl Iterator<Item = &'static str> {
-    IDS.iter().copied()
+    catalogue().iter().map(|class| class.id).chain(DUPLICATE_KINDS.iter().map(|(kind, _)| *kind))
 }
 
-pub(crate) fn known(_id: &str) -> bool {
-    true
+/// Whether some checker reports it.
+pub(crate) fn known(id: &str) -> bool {
+    find(id).is_some()
 }

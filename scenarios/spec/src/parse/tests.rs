@@ -1,4 +1,5 @@
 use oncesim_kafka::message::ApiKey;
+use oncesim_kafka::mutation::{Mutation, Mutations};
 use oncesim_semantics::{Guarantee, Ordering};
 use oncesim_types::{Duration, GroupId, Instant, TopicId};
 
@@ -172,4 +173,25 @@ fn the_corpus_is_read_without_warnings() {
         );
     }
     assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// The mutation bank is complete: one scenario for each planted bug, and its file says which.
+#[test]
+fn every_planted_bug_has_a_scenario() {
+    let mutants = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("mutants");
+    let mut planted: Vec<_> = crate::discover(&mutants)
+        .unwrap()
+        .iter()
+        .map(|path| {
+            let scenario = load(path).unwrap_or_else(|e| panic!("{}", e.render(false))).scenario;
+            assert!(scenario.expect.is_some(), "{} expects an anomaly", path.display());
+            let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
+            let mut of_file = Mutation::ALL.iter().filter(|m| m.id().replace('.', "-") == stem);
+            let mutation = *of_file.next().expect("a mutant's file is called like its bug");
+            assert_eq!(scenario.mutations, Mutations::only(mutation), "{stem}");
+            mutation
+        })
+        .collect();
+    planted.sort();
+    assert_eq!(planted, Mutation::ALL);
 }

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use oncesim_history::History;
-use oncesim_semantics::Verdict;
+use oncesim_kafka::mutation::Mutations;
+use oncesim_semantics::{Claim, GuaranteeTable, Holds, Level, Severity, Verdict};
 use oncesim_spec::{FaultPlan, Scenario};
 use oncesim_types::{ActorId, Duration, Instant};
 
@@ -125,6 +126,55 @@ pub enum Judgement {
 /// anomaly is [`Judgement::AsClaimed`] here: only a campaign can say that it was never found.
 #[must_use]
 pub fn judge(scenario: &Scenario, outcome: &Outcome) -> Judgement {
-    let _ = (scenario, outcome);
-    Judgement::Vacuous
+    let live = match &outcome.end {
+        RunEnd::Panicked(_) => return Judgement::Bug,
+        RunEnd::BudgetExhausted => return Judgement::NotLive,
+        RunEnd::NotSettled => false,
+        RunEnd::Settled => true,
+    };
+    if shows_expected(scenario, outcome) {
+        return Judgement::AsClaimed;
+    }
+    let defect =
+        outcome.verdict.anomalies.iter().any(|anomaly| {
+            anomaly.severity == Severity::Always && !anomaly.class.violates.liveness
+        });
+    let claimed = scenario
+        .claim
+        .map_or(Judgement::AsClaimed, |claim| judge_claim(&claim, &outcome.verdict.guarantees));
+    if claimed == Judgement::Violated || (defect && scenario.mutations == Mutations::NONE) {
+        return Judgement::Violated;
+    }
+    if !live {
+        return Judgement::NotLive;
+    }
+    let missed = outcome.faults.iter().any(|fault| fault.scripted && fault.struck.is_none());
+    if missed && scenario.expect.is_none() { Judgement::Vacuous } else { claimed }
+}
+
+/// Whether a run shows the anomaly that its scenario expects.
+#[must_use]
+pub fn shows_expected(scenario: &Scenario, outcome: &Outcome) -> bool {
+    scenario.expect.as_ref().is_some_and(|expected| {
+        outcome
+            .verdict
+            .anomalies
+            .iter()
+            .any(|anomaly| anomaly.id() == expected.anomaly || anomaly.class.id == expected.anomaly)
+    })
+}
+
+fn judge_claim(claim: &Claim, guarantees: &GuaranteeTable) -> Judgement {
+    let promised = Level::ALL
+        .iter()
+        .filter_map(|level| claim.at(*level).map(|guarantee| guarantees.get(*level, guarantee)))
+        .chain(claim.ordering.map(|_| guarantees.ordering));
+    promised
+        .map(|holds| match holds {
+            Holds::Holds => Judgement::AsClaimed,
+            Holds::Unknown => Judgement::Vacuous,
+            Holds::Violated => Judgement::Violated,
+        })
+        .max()
+        .unwrap_or(Judgement::AsClaimed)
 }

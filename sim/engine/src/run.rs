@@ -1,15 +1,77 @@
-//! One run: a fresh thread, a fresh madsim runtime, one world.
+//! One run: a fresh thread, a fresh runtime, one world.
 
 use std::sync::Arc;
 
-use oncesim_spec::Scenario;
+use oncesim_semantics::{Verdict, check};
+use oncesim_spec::{FaultPlan, Scenario};
+use oncesim_types::Duration;
 
-use crate::outcome::{Outcome, RunOptions};
+use crate::host;
+use crate::outcome::{Digest, Outcome, RunEnd, RunOptions};
+use crate::swarm;
+use crate::world::{Turn, World, actor_names};
 
 /// Runs one seed (or one plan) of a scenario on a fresh thread. A panic inside becomes
-/// [`crate::RunEnd::Panicked`].
+/// [`RunEnd::Panicked`].
 #[must_use]
 pub fn run(scenario: &Arc<Scenario>, options: &RunOptions) -> Outcome {
-    let _ = (scenario, options);
-    unimplemented!("the kernel lands next")
+    let plan = options.plan.clone().unwrap_or_else(|| swarm::plan(scenario, options.seed));
+    let shown = plan.clone();
+    let result = host::run(options.seed, |clock, _nodes| {
+        let mut world = World::new(scenario, options.seed, plan, options.keep_trace, &[]);
+        while let Turn::Next(now) = world.turn() {
+            clock.advance_to(now);
+        }
+        world.into_outcome(options.keep_history)
+    });
+    result.unwrap_or_else(|message| panicked(scenario, options.seed, shown, message))
+}
+
+impl World {
+    /// Checks the history and sums up.
+    pub(crate) fn into_outcome(self, keep_history: bool) -> Outcome {
+        let mutation_hits = self.recorder_hits();
+        let (end, parts) = self.finish();
+        let verdict = check(&parts.history);
+        Outcome {
+            seed: parts.seed,
+            plan: parts.plan,
+            digest: parts.digest,
+            end,
+            virtual_time: Duration(parts.history.end.0),
+            events: parts.events,
+            messages: parts.messages,
+            verdict,
+            faults: parts.faults,
+            mutation_hits,
+            world: parts.world,
+            actor_names: parts.history.actors.iter().map(|actor| actor.name.clone()).collect(),
+            history: keep_history.then_some(parts.history),
+            trace: parts.trace,
+        }
+    }
+}
+
+pub(crate) fn panicked(
+    scenario: &Scenario,
+    seed: u64,
+    plan: FaultPlan,
+    message: String,
+) -> Outcome {
+    Outcome {
+        seed,
+        plan,
+        digest: Digest::default(),
+        end: RunEnd::Panicked(message),
+        virtual_time: Duration::ZERO,
+        events: 0,
+        messages: 0,
+        verdict: Verdict::default(),
+        faults: Vec::new(),
+        mutation_hits: 0,
+        world: Vec::new(),
+        actor_names: actor_names(scenario),
+        history: None,
+        trace: Vec::new(),
+    }
 }

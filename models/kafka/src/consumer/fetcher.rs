@@ -375,13 +375,16 @@ impl CompletedFetch {
                     .expect("a batch is small");
                 let data = &batch.batch.data()[first..];
                 let take = data.len().min(max - into.len());
-                let (partition, leader_epoch) = (self.partition, batch.leader_epoch);
                 let mut offset = batch.base_offset + first as i64;
-                into.extend(data[..take].iter().map(|record| {
-                    let at = offset;
+                for record in &data[..take] {
+                    into.push(PolledRecord {
+                        partition: self.partition,
+                        offset,
+                        leader_epoch: batch.leader_epoch,
+                        record: *record,
+                    });
                     offset = offset.next();
-                    PolledRecord { partition, offset: at, leader_epoch, record: *record }
-                }));
+                }
                 self.last_epoch = batch.leader_epoch;
                 if take < data.len() {
                     self.next_offset = offset;

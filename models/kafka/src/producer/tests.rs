@@ -1,7 +1,5 @@
 //! Stories of one producer and its brokers. The test plays the brokers.
 
-mod prop;
-
 use oncesim_types::{Duration, ProducerEpoch, ProducerId, RecordId, Sequence};
 
 use super::*;

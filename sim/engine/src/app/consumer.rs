@@ -1,0 +1,315 @@
+//! A consumer application: poll, process, commit, in the order that its scenario chose.
+
+use std::collections::VecDeque;
+
+use oncesim_kafka::consumer::{ConsumerCall, ConsumerCompletion, PolledRecord, RebalanceCallback};
+use oncesim_kafka::machine::Call;
+use oncesim_spec::{CommitStrategy, ConsumerGroupSpec};
+use oncesim_types::{CallId, Duration, ErrorCode, Offset, TopicPartition};
+
+use super::AppEffect;
+
+/// What the application's thread is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Doing {
+    Subscribing,
+    Polling,
+    Processing,
+    /// Committing, and what comes after.
+    Committing(Then),
+    /// In a callback, waiting for its commit.
+    InCallback,
+    Closing,
+    Stopped,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Poll,
+    Process,
+}
+
+/// The application of one consumer instance. All of it is memory: a crash forgets it.
+#[derive(Debug)]
+pub(crate) struct ConsumerApp {
+    spec: ConsumerGroupSpec,
+    doing: Doing,
+    calls: u64,
+    /// The commit that its thread waits for.
+    awaited: CallId,
+    /// Records handed over by `poll()` and not processed yet.
+    todo: VecDeque<PolledRecord>,
+    /// Processed and not committed: the next offset per partition.
+    processed: Vec<(TopicPartition, Offset)>,
+    /// Leave the group and come back at the next opportunity.
+    leave: bool,
+    /// A wake-up for the worker is under way.
+    worker_busy: bool,
+}
+
+impl ConsumerApp {
+    pub(crate) fn new(spec: ConsumerGroupSpec) -> Self {
+        ConsumerApp {
+            spec,
+            doing: Doing::Stopped,
+            calls: 0,
+            awaited: CallId(0),
+            todo: VecDeque::new(),
+            processed: Vec::new(),
+            leave: false,
+            worker_busy: false,
+        }
+    }
+
+    pub(crate) fn spec(&self) -> &ConsumerGroupSpec {
+        &self.spec
+    }
+
+    /// Whether it waits in `poll()` with nothing left to process or commit.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.doing == Doing::Polling && self.todo.is_empty() && self.processed.is_empty()
+    }
+
+    /// What it waits for, in words.
+    pub(crate) fn state(&self) -> String {
+        format!("{:?}, {} records to process", self.doing, self.todo.len())
+    }
+
+    pub(crate) fn start(&mut self, out: &mut Vec<AppEffect>) {
+        self.todo.clear();
+        self.processed.clear();
+        self.leave = false;
+        self.worker_busy = false;
+        self.doing = Doing::Subscribing;
+        let topics = self.spec.from.clone();
+        self.call(ConsumerCall::Subscribe(topics), out);
+    }
+
+    /// Asks it to close its consumer and start anew, as a deployment does.
+    pub(crate) fn leave_and_rejoin(&mut self, out: &mut Vec<AppEffect>) {
+        self.leave = true;
+        if self.doing == Doing::Polling {
+            self.poll_or_leave(out);
+        }
+    }
+
+    fn call(&mut self, body: ConsumerCall, out: &mut Vec<AppEffect>) -> CallId {
+        self.calls += 1;
+        let call = CallId(self.calls);
+        out.push(AppEffect::Call { call, attempt: 0, body: Call::Consumer(body) });
+        call
+    }
+
+    fn poll_or_leave(&mut self, out: &mut Vec<AppEffect>) {
+        if self.leave {
+            self.doing = Doing::Closing;
+            self.call(ConsumerCall::Close, out);
+        } else {
+            self.doing = Doing::Polling;
+            self.call(ConsumerCall::Poll, out);
+        }
+    }
+
+    /// A call ended.
+    pub(crate) fn completed(
+        &mut self,
+        call: CallId,
+        end: ConsumerCompletion,
+        out: &mut Vec<AppEffect>,
+    ) {
+        if let ConsumerCompletion::Committed { offsets, error, .. } = &end {
+            self.committed(offsets, *error);
+            if call != self.awaited {
+                return;
+            }
+        }
+        match (self.doing, end) {
+            (Doing::Subscribing, _) => self.poll_or_leave(out),
+            (Doing::Polling, ConsumerCompletion::Polled(records)) => self.polled(records, out),
+            (Doing::Polling, ConsumerCompletion::Failed(_)) => {
+                // Fatal for this consumer: an application that follows the documentation closes it
+                // and starts a new one.
+                self.leave = true;
+                self.poll_or_leave(out);
+            }
+            (Doing::Committing(then), ConsumerCompletion::Committed { error, .. }) => {
+                match then {
+                    Then::Poll => self.next_record_or_poll(out),
+                    Then::Process if error.is_ok() => self.process(out),
+                    // Nobody knows who owns these records now: at-most-once drops them.
+                    Then::Process => {
+                        self.todo.clear();
+                        self.poll_or_leave(out);
+                    }
+                }
+            }
+            (Doing::InCallback, ConsumerCompletion::Committed { .. }) => {
+                self.doing = Doing::Polling;
+                self.return_from_callback(out);
+            }
+            (Doing::Closing, ConsumerCompletion::Done) => {
+                self.doing = Doing::Stopped;
+                out.push(AppEffect::Restart);
+            }
+            _ => {}
+        }
+    }
+
+    fn committed(&mut self, offsets: &[(TopicPartition, Offset)], error: ErrorCode) {
+        if error.is_ok() {
+            self.processed.retain(|entry| !offsets.contains(entry));
+        }
+    }
+
+    fn polled(&mut self, records: Vec<PolledRecord>, out: &mut Vec<AppEffect>) {
+        if records.is_empty() {
+            return self.poll_or_leave(out);
+        }
+        match self.spec.commit {
+            CommitStrategy::AutoAsyncProcessing => {
+                self.todo.extend(records);
+                self.start_worker(out);
+                self.poll_or_leave(out);
+            }
+            CommitStrategy::BeforeProcessing => {
+                let mut offsets = Vec::new();
+                for record in &records {
+                    set(&mut offsets, record.partition, record.offset.next());
+                }
+                self.todo.extend(records);
+                self.doing = Doing::Committing(Then::Process);
+                self.awaited = self.call(ConsumerCall::CommitSync(Some(offsets)), out);
+            }
+            _ => {
+                self.todo.extend(records);
+                self.process(out);
+            }
+        }
+    }
+
+    /// Processes what `poll()` gave, one record after the other.
+    fn process(&mut self, out: &mut Vec<AppEffect>) {
+        self.doing = Doing::Processing;
+        if self.spec.processing_time > Duration::ZERO {
+            out.push(AppEffect::Wake(self.spec.processing_time));
+            return;
+        }
+        if self.spec.commit == CommitStrategy::PerRecord {
+            return self.finish_one_and_commit(out);
+        }
+        while self.finish_one(out) {}
+        self.all_processed(out);
+    }
+
+    /// The processing of one record is over.
+    pub(crate) fn wake(&mut self, out: &mut Vec<AppEffect>) {
+        if self.spec.commit == CommitStrategy::AutoAsyncProcessing {
+            self.worker_busy = false;
+            self.finish_one(out);
+            self.start_worker(out);
+            return;
+        }
+        if self.doing != Doing::Processing {
+            return;
+        }
+        if self.spec.commit == CommitStrategy::PerRecord {
+            return self.finish_one_and_commit(out);
+        }
+        self.finish_one(out);
+        if self.todo.is_empty() {
+            self.all_processed(out);
+        } else {
+            out.push(AppEffect::Wake(self.spec.processing_time));
+        }
+    }
+
+    fn start_worker(&mut self, out: &mut Vec<AppEffect>) {
+        if !self.worker_busy && !self.todo.is_empty() {
+            self.worker_busy = true;
+            out.push(AppEffect::Wake(self.spec.processing_time));
+        }
+    }
+
+    /// Records the outcome of the next record; false when there is none.
+    fn finish_one(&mut self, out: &mut Vec<AppEffect>) -> bool {
+        let Some(record) = self.todo.pop_front() else { return false };
+        let PolledRecord { partition, offset, record, .. } = record;
+        if self.commits_what_it_processed() {
+            set(&mut self.processed, partition, offset.next());
+        }
+        out.push(AppEffect::Processed { partition, offset, record: record.id });
+        true
+    }
+
+    fn commits_what_it_processed(&self) -> bool {
+        matches!(
+            self.spec.commit,
+            CommitStrategy::AfterProcessing
+                | CommitStrategy::AsyncAfterProcessing
+                | CommitStrategy::PerRecord
+        )
+    }
+
+    fn finish_one_and_commit(&mut self, out: &mut Vec<AppEffect>) {
+        self.finish_one(out);
+        self.doing = Doing::Committing(Then::Poll);
+        let offsets = self.processed.clone();
+        self.awaited = self.call(ConsumerCall::CommitSync(Some(offsets)), out);
+    }
+
+    fn next_record_or_poll(&mut self, out: &mut Vec<AppEffect>) {
+        if self.todo.is_empty() { self.poll_or_leave(out) } else { self.process(out) }
+    }
+
+    fn all_processed(&mut self, out: &mut Vec<AppEffect>) {
+        match self.spec.commit {
+            CommitStrategy::AfterProcessing => {
+                self.doing = Doing::Committing(Then::Poll);
+                let offsets = self.processed.clone();
+                self.awaited = self.call(ConsumerCall::CommitSync(Some(offsets)), out);
+            }
+            CommitStrategy::AsyncAfterProcessing => {
+                let offsets = self.processed.clone();
+                self.call(ConsumerCall::CommitAsync(Some(offsets)), out);
+                self.poll_or_leave(out);
+            }
+            _ => self.poll_or_leave(out),
+        }
+    }
+
+    /// A rebalance callback, inside `poll()` or `close()`.
+    pub(crate) fn callback(&mut self, callback: &RebalanceCallback, out: &mut Vec<AppEffect>) {
+        match callback {
+            RebalanceCallback::Assigned { .. } => self.return_from_callback(out),
+            RebalanceCallback::Lost { partitions } => {
+                self.processed.retain(|(partition, _)| !partitions.contains(partition));
+                self.return_from_callback(out);
+            }
+            RebalanceCallback::Revoked { partitions } => {
+                let offsets: Vec<_> = self
+                    .processed
+                    .iter()
+                    .filter(|(partition, _)| partitions.contains(partition))
+                    .copied()
+                    .collect();
+                if offsets.is_empty() || self.doing == Doing::Closing {
+                    return self.return_from_callback(out);
+                }
+                self.doing = Doing::InCallback;
+                self.awaited = self.call(ConsumerCall::CommitSync(Some(offsets)), out);
+            }
+        }
+    }
+
+    fn return_from_callback(&mut self, out: &mut Vec<AppEffect>) {
+        out.push(AppEffect::CallbackReturned);
+        self.call(ConsumerCall::CallbackDone, out);
+    }
+}
+
+fn set(offsets: &mut Vec<(TopicPartition, Offset)>, partition: TopicPartition, offset: Offset) {
+    match offsets.iter_mut().find(|(at, _)| *at == partition) {
+        Some((_, current)) => *current = offset,
+        None => offsets.push((partition, offset)),
+    }
+}

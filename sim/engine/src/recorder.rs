@@ -1,0 +1,374 @@
+//! The recorder: turns what machines note and clients see into a history, and into the digest.
+
+use std::hash::{Hash, Hasher};
+
+use oncesim_history::{
+    ActorInfo, ClientKind, CommitEntry, Event, EventKind, GroupInfo, History, Outcome,
+    PolledRecord, PositionReason, SpanIndex, TopicInfo, WorldEvent,
+};
+use oncesim_kafka::consumer::{self, ConsumerCompletion, RebalanceCallback};
+use oncesim_kafka::log::batch::Record;
+use oncesim_kafka::note::{Note, ResetReason};
+use oncesim_kafka::producer::SendResult;
+use oncesim_types::{
+    ActorId, CallId, ErrorCode, GroupId, Instant, LeaderEpoch, Offset, RecordId, TopicPartition,
+};
+
+use crate::digest::Digester;
+use crate::outcome::Digest;
+
+/// Writes one run down.
+pub(crate) struct Recorder {
+    pub(crate) history: History,
+    digester: Digester,
+    pub(crate) mutation_hits: u64,
+    now: Instant,
+}
+
+/// Whose event: the actor and its process.
+pub(crate) type Who = (ActorId, u32);
+
+impl Recorder {
+    pub(crate) fn new(
+        actors: Vec<ActorInfo>,
+        topics: Vec<TopicInfo>,
+        groups: Vec<GroupInfo>,
+        faults: Vec<String>,
+    ) -> Self {
+        let history = History { actors, topics, groups, faults, ..History::default() };
+        Recorder { history, digester: Digester::new(), mutation_hits: 0, now: Instant::ZERO }
+    }
+
+    pub(crate) fn set_now(&mut self, now: Instant) {
+        self.now = now;
+    }
+
+    /// Covers something that is no history event (a delivery, a timer) with the digest.
+    pub(crate) fn digest(&mut self, value: (u64, u64)) {
+        let both = u128::from(value.0) << 64 | u128::from(value.1);
+        self.digester.write(&both.to_le_bytes());
+    }
+
+    pub(crate) fn finish(mut self) -> (History, Digest) {
+        self.history.end = self.now;
+        (self.history, self.digester.finalize())
+    }
+
+    fn push(&mut self, (actor, incarnation): Who, kind: EventKind) {
+        self.digester.write_u64(self.now.0);
+        self.digester.write_u32(u32::from(actor.0) << 16 | incarnation & 0xffff);
+        kind.hash(&mut self.digester);
+        self.history.events.push(Event { time: self.now, actor, incarnation, kind });
+    }
+
+    pub(crate) fn client(&mut self, who: Who, kind: ClientKind) {
+        self.push(who, EventKind::Client(kind));
+    }
+
+    pub(crate) fn world(&mut self, who: Who, event: WorldEvent) {
+        self.push(who, EventKind::World(event));
+    }
+
+    fn partitions(&mut self, partitions: &[TopicPartition]) -> SpanIndex {
+        partitions.hash(&mut self.digester);
+        extend(&mut self.history.partitions, partitions.iter().copied())
+    }
+
+    /// `send()` was called.
+    pub(crate) fn send_invoke(
+        &mut self,
+        who: Who,
+        call: CallId,
+        partition: TopicPartition,
+        record: &Record,
+        attempt: u32,
+    ) {
+        let kind = ClientKind::SendInvoke {
+            call,
+            partition,
+            record: record.id,
+            key: record.key,
+            payload: payload(record),
+            attempt,
+        };
+        self.client(who, kind);
+    }
+
+    /// `send()` ended.
+    pub(crate) fn send_end(&mut self, who: Who, call: CallId, record: RecordId, end: &SendResult) {
+        let kind = ClientKind::SendEnd {
+            call,
+            record,
+            partition: end.partition,
+            outcome: outcome(end.error, end.maybe_appended),
+            offset: (end.offset != Offset::UNKNOWN && end.error.is_ok()).then_some(end.offset),
+        };
+        self.client(who, kind);
+    }
+
+    /// `poll()` returned records.
+    pub(crate) fn polled(
+        &mut self,
+        who: Who,
+        group: Option<GroupId>,
+        records: &[consumer::PolledRecord],
+    ) {
+        let span = extend(
+            &mut self.history.polled,
+            records.iter().map(|polled| PolledRecord {
+                partition: polled.partition,
+                offset: polled.offset,
+                leader_epoch: polled.leader_epoch,
+                record: polled.record.id,
+                key: polled.record.key,
+                payload: payload(&polled.record),
+            }),
+        );
+        for polled in records {
+            self.digester.write_u64(polled.record.id.0);
+            self.digester.write_i64(polled.offset.0);
+        }
+        self.client(who, ClientKind::PollEnd { group, records: span });
+    }
+
+    /// A commit was asked for.
+    pub(crate) fn commit_invoke(
+        &mut self,
+        who: Who,
+        call: CallId,
+        group: GroupId,
+        offsets: &[(TopicPartition, Offset)],
+        sync: bool,
+    ) {
+        offsets.hash(&mut self.digester);
+        let offsets = extend(
+            &mut self.history.commits,
+            offsets.iter().map(|&(partition, offset)| CommitEntry {
+                partition,
+                offset,
+                leader_epoch: LeaderEpoch::NONE,
+            }),
+        );
+        self.client(who, ClientKind::CommitInvoke { call, group, offsets, sync });
+    }
+
+    /// A commit ended.
+    pub(crate) fn commit_end(&mut self, who: Who, call: CallId, error: ErrorCode, maybe: bool) {
+        self.client(who, ClientKind::CommitEnd { call, outcome: outcome(error, maybe) });
+    }
+
+    /// A rebalance callback was made.
+    pub(crate) fn callback(&mut self, who: Who, group: GroupId, callback: &RebalanceCallback) {
+        let kind = match callback {
+            RebalanceCallback::Assigned { member, generation, added, owned } => {
+                let (added, owned) = (self.partitions(added), self.partitions(owned));
+                ClientKind::Assigned {
+                    group,
+                    member: *member,
+                    generation: *generation,
+                    added,
+                    owned,
+                }
+            }
+            RebalanceCallback::Revoked { partitions } => {
+                ClientKind::Revoked { group, partitions: self.partitions(partitions) }
+            }
+            RebalanceCallback::Lost { partitions } => {
+                ClientKind::Lost { group, partitions: self.partitions(partitions) }
+            }
+        };
+        self.client(who, kind);
+    }
+
+    /// A machine noted something.
+    pub(crate) fn note(&mut self, who: Who, group: Option<GroupId>, note: Note) {
+        if let (Note::AutoCommitInvoke { id, offsets }, Some(group)) = (&note, group) {
+            return self.commit_invoke(who, CallId(AUTO_COMMIT | id), group, offsets, false);
+        }
+        if let Note::AutoCommitEnd { id, error, maybe_committed } = &note {
+            return self.commit_end(who, CallId(AUTO_COMMIT | id), *error, *maybe_committed);
+        }
+        if let Some(kind) = client_note(group, &note) {
+            self.client(who, kind);
+            return;
+        }
+        if let Some(event) = self.world_note(note) {
+            self.world(who, event);
+        }
+    }
+
+    fn world_note(&mut self, note: Note) -> Option<WorldEvent> {
+        Some(match note {
+            Note::Append { partition, batch, leader } => {
+                let ids = batch.batch.data().iter().map(|record| record.id);
+                let records = extend(&mut self.history.appended, ids);
+                for record in batch.batch.data() {
+                    self.digester.write_u64(record.id.0);
+                }
+                WorldEvent::Append {
+                    partition,
+                    base_offset: batch.base_offset,
+                    records,
+                    len: u32::try_from(batch.batch.len()).unwrap_or(u32::MAX),
+                    leader_epoch: batch.leader_epoch,
+                    producer_id: batch.batch.producer_id,
+                    producer_epoch: batch.batch.producer_epoch,
+                    base_sequence: batch.batch.base_sequence,
+                    leader,
+                }
+            }
+            Note::Truncate { partition, to } => WorldEvent::Truncate { partition, to },
+            Note::Flushed { partition, to } => WorldEvent::Flushed { partition, to },
+            Note::HighWatermark { partition, high_watermark, leader, isr, min_isr } => {
+                WorldEvent::HighWatermark { partition, high_watermark, leader, isr, min_isr }
+            }
+            Note::BecameLeader { partition, leader_epoch, log_end } => {
+                WorldEvent::BecameLeader { partition, leader_epoch, log_end }
+            }
+            Note::BecameFollower { partition, leader, leader_epoch } => {
+                WorldEvent::BecameFollower { partition, leader, leader_epoch }
+            }
+            Note::AckedAll { partition, next_offset, isr, min_isr } => {
+                WorldEvent::AckedAll { partition, next_offset, isr, min_isr }
+            }
+            Note::ProducerStateRejected { partition, producer_id, producer_epoch, error } => {
+                WorldEvent::ProducerStateRejected { partition, producer_id, producer_epoch, error }
+            }
+            Note::Served { partition, from, to, high_watermark } => {
+                WorldEvent::Served { partition, from, to, high_watermark }
+            }
+            Note::Retry { partition, attempt, error } => {
+                WorldEvent::Retry { partition, attempt, error }
+            }
+            Note::MutationHit => {
+                self.mutation_hits += 1;
+                WorldEvent::MutationHit
+            }
+            other => return self.control_note(other),
+        })
+    }
+
+    /// Notes of the controller and of group coordinators.
+    fn control_note(&mut self, note: Note) -> Option<WorldEvent> {
+        Some(match note {
+            Note::PartitionChanged {
+                partition,
+                leader,
+                leader_epoch,
+                partition_epoch,
+                isr,
+                elr,
+                unclean,
+                recovery: _,
+            } => {
+                isr.hash(&mut self.digester);
+                let isr = extend(&mut self.history.actors_arena, isr.iter().copied());
+                let elr = extend(&mut self.history.actors_arena, elr.iter().copied());
+                WorldEvent::PartitionChanged {
+                    partition,
+                    leader,
+                    leader_epoch,
+                    partition_epoch,
+                    isr,
+                    elr,
+                    unclean,
+                }
+            }
+            Note::BrokerRegistered { broker, epoch, clean } => {
+                WorldEvent::BrokerRegistered { broker, epoch, clean }
+            }
+            Note::BrokerFenced { broker, fenced } => WorldEvent::BrokerFenced { broker, fenced },
+            Note::Generation { group, generation, assignment, cooperative } => {
+                let pairs = assignment.iter().flat_map(|(member, partitions)| {
+                    partitions.iter().map(move |partition| (*member, *partition))
+                });
+                let assignment = extend(&mut self.history.assignments, pairs);
+                WorldEvent::Generation { group, generation, assignment, cooperative }
+            }
+            Note::Rebalance { group, reason } => WorldEvent::Rebalance { group, reason },
+            Note::MemberRemoved { group, member, expired } => {
+                WorldEvent::MemberRemoved { group, member, expired }
+            }
+            Note::OffsetAccepted { group, member, generation, current, partition, offset } => {
+                WorldEvent::OffsetAccepted { group, member, generation, current, partition, offset }
+            }
+            Note::OffsetRejected { group, member, generation, error } => {
+                WorldEvent::OffsetRejected { group, member, generation, error }
+            }
+            Note::CoordinatorLoaded { partition, leader_epoch } => {
+                WorldEvent::CoordinatorLoaded { partition, leader_epoch }
+            }
+            _ => return None,
+        })
+    }
+
+    /// The end of a consumer's call that the history keeps.
+    pub(crate) fn consumer_end(
+        &mut self,
+        who: Who,
+        group: Option<GroupId>,
+        call: CallId,
+        end: &ConsumerCompletion,
+    ) {
+        match end {
+            ConsumerCompletion::Polled(records) if !records.is_empty() => {
+                self.polled(who, group, records);
+            }
+            ConsumerCompletion::Committed { error, maybe_committed, .. } => {
+                self.commit_end(who, call, *error, *maybe_committed);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Set in the call id of an auto commit, so that it differs from the application's calls.
+const AUTO_COMMIT: u64 = 1 << 62;
+
+/// Notes of clients that a client of a real cluster could log as well.
+fn client_note(group: Option<GroupId>, note: &Note) -> Option<ClientKind> {
+    match note {
+        Note::ProducerSession { producer_id, producer_epoch } => {
+            Some(ClientKind::ProducerSession {
+                producer_id: *producer_id,
+                producer_epoch: *producer_epoch,
+            })
+        }
+        Note::PositionReset { partition, to, reason } => Some(ClientKind::PositionReset {
+            group,
+            partition: *partition,
+            to: *to,
+            reason: match reason {
+                ResetReason::Committed => PositionReason::Committed,
+                ResetReason::NoCommittedOffset => PositionReason::NoCommittedOffset,
+                ResetReason::OutOfRange => PositionReason::OutOfRange,
+                ResetReason::Truncated => PositionReason::Truncated,
+                ResetReason::Seek => PositionReason::Seek,
+            },
+        }),
+        _ => None,
+    }
+}
+
+fn extend<T>(arena: &mut Vec<T>, items: impl Iterator<Item = T>) -> SpanIndex {
+    let start = arena.len();
+    arena.extend(items);
+    SpanIndex {
+        start: u32::try_from(start).expect("an arena is below 2^32"),
+        len: u32::try_from(arena.len() - start).expect("an arena is below 2^32"),
+    }
+}
+
+fn outcome(error: ErrorCode, maybe: bool) -> Outcome {
+    match (error, maybe) {
+        (ErrorCode::None, _) => Outcome::Ok,
+        (error, true) => Outcome::Info(error),
+        (error, false) => Outcome::Fail(error),
+    }
+}
+
+/// Hash of what a record carries besides its id.
+fn payload(record: &Record) -> u64 {
+    let value = record.value.map_or(0x5bd1_e995, |value| value.cast_unsigned());
+    (record.id.0 ^ value.rotate_left(17)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}

@@ -1,0 +1,258 @@
+//! Random search produces a plan: what goes wrong in the run of one seed.
+//!
+//! Each seed first draws which kinds of fault it uses at all (half of them, roughly) and how many
+//! faults there are, then each fault (swarm testing, Groce et al. 2012): runs with few kinds find
+//! what runs with all kinds mask.
+
+use oncesim_kafka::message::ApiKey;
+use oncesim_spec::{
+    DiskFault, FaultAction, FaultKind, FaultPlan, MessagePattern, PlannedFault, Scenario,
+    SwarmSpec, Trigger,
+};
+use oncesim_types::{Duration, Instant};
+
+use crate::draw::{Draws, Purpose};
+use crate::world::{actor_names, horizon};
+
+/// The plan of a seed: the scripted faults, then those drawn for this seed.
+#[must_use]
+pub fn plan(scenario: &Scenario, seed: u64) -> FaultPlan {
+    let mut faults = scenario.scripted.clone();
+    if let Some(swarm) = &scenario.swarm {
+        Swarm::new(scenario, swarm, seed).draw(&mut faults);
+    }
+    FaultPlan { faults }
+}
+
+struct Swarm<'a> {
+    scenario: &'a Scenario,
+    spec: &'a SwarmSpec,
+    draws: Draws,
+    names: Vec<String>,
+    until: Instant,
+}
+
+impl<'a> Swarm<'a> {
+    fn new(scenario: &'a Scenario, spec: &'a SwarmSpec, seed: u64) -> Self {
+        let until = spec.until.map_or_else(|| horizon(scenario), |span| Instant::ZERO + span);
+        Swarm {
+            scenario,
+            spec,
+            draws: Draws::new(seed, Purpose::Plan, 0, 0),
+            names: actor_names(scenario),
+            until,
+        }
+    }
+
+    fn draw(&mut self, faults: &mut Vec<PlannedFault>) {
+        let mut kinds: Vec<FaultKind> = Vec::new();
+        for kind in &self.spec.kinds {
+            if self.draws.below_inclusive(1) == 0 {
+                kinds.push(*kind);
+            }
+        }
+        if kinds.is_empty() {
+            kinds.extend(self.draws.pick(&self.spec.kinds).copied());
+        }
+        let count = self.draws.between(1, u64::from(self.spec.count.max(1)));
+        for _ in 0..count {
+            let Some(kind) = self.draws.pick(&kinds).copied() else { break };
+            if let Some(fault) = self.fault(kind) {
+                faults.push(fault);
+            }
+        }
+    }
+
+    fn fault(&mut self, kind: FaultKind) -> Option<PlannedFault> {
+        let action = match kind {
+            FaultKind::RequestLoss | FaultKind::AckLoss => return self.message_fault(kind),
+            FaultKind::Duplicate | FaultKind::Delay => return self.message_fault(kind),
+            FaultKind::Crash => {
+                let down = Some(self.span(Duration::from_millis(20), Duration::from_secs(20)));
+                FaultAction::Crash { actor: self.anybody()?, power: false, down }
+            }
+            FaultKind::PowerFailure => {
+                let down = Some(self.span(Duration::from_millis(200), Duration::from_secs(20)));
+                FaultAction::Crash { actor: self.broker()?, power: true, down }
+            }
+            FaultKind::Pause => FaultAction::Pause {
+                actor: self.anybody()?,
+                application_only: false,
+                duration: self.span(Duration::from_millis(50), Duration::from_secs(70)),
+            },
+            FaultKind::ApplicationPause => FaultAction::Pause {
+                actor: self.consumer()?,
+                application_only: true,
+                duration: self.span(Duration::from_millis(50), Duration::from_secs(400)),
+            },
+            FaultKind::Partition | FaultKind::OneWayPartition => FaultAction::Partition {
+                from: vec![self.anybody()?],
+                to: if self.draws.below_inclusive(1) == 0 {
+                    Vec::new()
+                } else {
+                    vec![self.broker()?]
+                },
+                one_way: kind == FaultKind::OneWayPartition,
+                duration: self.span(Duration::from_millis(50), Duration::from_secs(60)),
+            },
+            FaultKind::Clog => FaultAction::Clog {
+                from: self.anybody()?,
+                to: self.broker()?,
+                extra: self.span(Duration::from_millis(10), Duration::from_secs(2)),
+                duration: self.span(Duration::from_millis(100), Duration::from_secs(20)),
+            },
+            FaultKind::LeaderChange => {
+                FaultAction::LeaderChange { partition: self.partition()?, to: None }
+            }
+            FaultKind::UncleanElection => {
+                FaultAction::UncleanElection { partition: self.partition()? }
+            }
+            FaultKind::CoordinatorMove => {
+                let groups = &self.scenario.groups;
+                FaultAction::CoordinatorMove { group: self.draws.pick(groups)?.clone() }
+            }
+            FaultKind::Rebalance => FaultAction::Rebalance { actor: self.consumer()? },
+            FaultKind::ControllerFailover => FaultAction::ControllerFailover {
+                duration: self.span(Duration::from_millis(50), Duration::from_secs(15)),
+            },
+            FaultKind::ClockJump | FaultKind::ClockSkew => self.clock_fault(kind)?,
+            FaultKind::DiskFull | FaultKind::LostFlush => FaultAction::Disk {
+                actor: self.broker()?,
+                fault: if kind == FaultKind::DiskFull {
+                    DiskFault::Full
+                } else {
+                    DiskFault::LostFlush
+                },
+                duration: self.span(Duration::from_millis(100), Duration::from_secs(20)),
+            },
+        };
+        let at = Instant(self.draws.below_inclusive(self.until.0));
+        Some(PlannedFault { trigger: Trigger::At(at), action })
+    }
+
+    fn clock_fault(&mut self, kind: FaultKind) -> Option<FaultAction> {
+        let actor = self.anybody()?;
+        let back = self.draws.below_inclusive(1) == 0;
+        if kind == FaultKind::ClockJump {
+            let by = self.span(Duration::from_millis(10), Duration::from_secs(600)).0.cast_signed();
+            return Some(FaultAction::ClockJump { actor, by_ns: if back { -by } else { by } });
+        }
+        let ppm = self.draws.between(1, 50_000).cast_signed();
+        let duration = self.span(Duration::from_millis(100), Duration::from_secs(60));
+        Some(FaultAction::ClockSkew { actor, ppm: if back { -ppm } else { ppm }, duration })
+    }
+
+    /// A fault of one message, by logical address.
+    fn message_fault(&mut self, kind: FaultKind) -> Option<PlannedFault> {
+        let response = kind == FaultKind::AckLoss;
+        let client = self.client()?;
+        let is_producer = self.scenario.producers.iter().any(|spec| meant(&client, &spec.name));
+        let apis: &[ApiKey] = match (is_producer, kind) {
+            (true, _) => &[ApiKey::Produce],
+            // A proxy that repeats a request does so with writes.
+            (false, FaultKind::Duplicate) => &[ApiKey::OffsetCommit],
+            (false, _) => &[
+                ApiKey::OffsetCommit,
+                ApiKey::Fetch,
+                ApiKey::Heartbeat,
+                ApiKey::JoinGroup,
+                ApiKey::SyncGroup,
+                ApiKey::OffsetFetch,
+            ],
+        };
+        let api = *self.draws.pick(apis)?;
+        let nth = self.span(Duration(1), Duration(64)).0;
+        let (from, to) = if response { (None, Some(client)) } else { (Some(client), None) };
+        let pattern = MessagePattern { response: Some(response), api: Some(api), from, to };
+        let action = match kind {
+            FaultKind::Duplicate => {
+                FaultAction::Duplicate(self.span(Duration::from_millis(1), Duration::from_secs(5)))
+            }
+            FaultKind::Delay => {
+                FaultAction::Delay(self.span(Duration::from_millis(10), Duration::from_secs(40)))
+            }
+            _ => FaultAction::Drop,
+        };
+        let nth = u32::try_from(nth).expect("a small number");
+        Some(PlannedFault { trigger: Trigger::OnMessage { pattern, nth }, action })
+    }
+
+    fn span(&mut self, first: Duration, last: Duration) -> Duration {
+        // Whole microseconds: a plan that is printed and read back is the same plan.
+        let span = self.draws.log_between(first, last);
+        if span.0 < 1_000 { span } else { Duration(span.0 / 1_000 * 1_000) }
+    }
+
+    fn allowed(&self, name: &str, class: &str) -> bool {
+        self.spec.targets.is_empty()
+            || self.spec.targets.iter().any(|target| target == class || meant(name, target))
+    }
+
+    fn pick_name(&mut self, candidates: Vec<(String, &str)>) -> Option<String> {
+        let names: Vec<String> = candidates
+            .into_iter()
+            .filter(|(name, class)| self.allowed(name, class))
+            .map(|(name, _)| name)
+            .collect();
+        self.draws.pick(&names).cloned()
+    }
+
+    fn brokers(&self) -> Vec<(String, &'static str)> {
+        (1..=self.scenario.brokers).map(|n| (format!("b{n}"), "brokers")).collect()
+    }
+
+    fn clients_of(&self, class: &'static str) -> Vec<(String, &'static str)> {
+        let specs: Vec<&String> = if class == "producers" {
+            self.scenario.producers.iter().map(|spec| &spec.name).collect()
+        } else {
+            self.scenario.consumers.iter().map(|spec| &spec.name).collect()
+        };
+        self.names
+            .iter()
+            .filter(|name| specs.iter().any(|spec| meant(name, spec)))
+            .map(|name| (name.clone(), class))
+            .collect()
+    }
+
+    fn broker(&mut self) -> Option<String> {
+        let candidates = self.brokers();
+        self.pick_name(candidates)
+    }
+
+    fn consumer(&mut self) -> Option<String> {
+        let candidates = self.clients_of("consumers");
+        self.pick_name(candidates)
+    }
+
+    fn client(&mut self) -> Option<String> {
+        let mut candidates = self.clients_of("producers");
+        candidates.extend(self.clients_of("consumers"));
+        self.pick_name(candidates)
+    }
+
+    fn anybody(&mut self) -> Option<String> {
+        let mut candidates = self.brokers();
+        candidates.extend(self.clients_of("producers"));
+        candidates.extend(self.clients_of("consumers"));
+        self.pick_name(candidates)
+    }
+
+    fn partition(&mut self) -> Option<String> {
+        let partitions: Vec<String> = self
+            .scenario
+            .topics
+            .iter()
+            .filter(|topic| !topic.config.is_offsets_topic)
+            .flat_map(|topic| (0..topic.config.partitions).map(|p| format!("{}-{p}", topic.name)))
+            .collect();
+        self.draws.pick(&partitions).cloned()
+    }
+}
+
+/// Whether an actor's name is `reference`, or an instance of it.
+fn meant(name: &str, reference: &str) -> bool {
+    name == reference
+        || name.rsplit_once('-').is_some_and(|(stem, n)| {
+            stem == reference && n.bytes().all(|byte| byte.is_ascii_digit())
+        })
+}

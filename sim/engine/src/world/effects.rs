@@ -1,0 +1,404 @@
+//! Steps: an input goes into a machine, its effects come out and are performed.
+
+use oncesim_history::ClientKind;
+use oncesim_kafka::consumer::{ConsumerCall, ConsumerCompletion, RebalanceCallback};
+use oncesim_kafka::machine::{Call, Completion, Effect, Input, Machine};
+use oncesim_kafka::message::Request;
+use oncesim_kafka::producer::ProducerCall;
+use oncesim_types::{ActorId, CallId, ConnectionId, CorrelationId, Duration, TopicPartition};
+
+use super::{App, AppInput, Event, Process, World};
+use crate::app::AppEffect;
+use crate::network::{Body, Message, Passage};
+
+/// How long a client waits for a connection to a host that is not there
+/// (`socket.connection.setup.timeout.ms`).
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(10_000);
+
+/// How long a flush takes.
+const FLUSH_TIME: Duration = Duration::from_micros(500);
+
+impl World {
+    /// Queues an input for an actor, after what is being performed.
+    pub(super) fn step(&mut self, actor: ActorId, input: Input) {
+        self.pending.push_back((actor, input));
+    }
+
+    /// Performs steps until nothing is left to do at this moment.
+    pub(super) fn run_pending(&mut self) {
+        while let Some((actor, input)) = self.pending.pop_front() {
+            self.step_now(actor, input);
+        }
+    }
+
+    pub(super) fn step_now(&mut self, actor: ActorId, input: Input) {
+        let mut effects = std::mem::take(&mut self.effects);
+        let now = self.actor(actor).clock.read(self.now);
+        match &mut self.actor_mut(actor).process {
+            Process::Controller(machine) => machine.step(now, input, &mut effects),
+            Process::Broker(machine) => machine.step(now, input, &mut effects),
+            Process::Producer(machine) => machine.step(now, input, &mut effects),
+            Process::Consumer(machine) => machine.step(now, input, &mut effects),
+            Process::Other(machine) => machine.step(now, input, &mut effects),
+            // An operator reads no answers; the dead read nothing.
+            Process::Admin
+            | Process::ControllerDown(_)
+            | Process::BrokerDown(_)
+            | Process::Down => {}
+        }
+        let mut halt = None;
+        for effect in effects.0.drain(..) {
+            if let Effect::Halt(reason) = effect {
+                halt = Some(reason);
+            } else {
+                self.perform(actor, effect);
+            }
+        }
+        self.effects = effects;
+        if let Some(reason) = halt {
+            self.halted(actor, reason);
+        }
+    }
+
+    fn perform(&mut self, actor: ActorId, effect: Effect) {
+        let incarnation = self.actor(actor).incarnation;
+        match effect {
+            Effect::Send { to, correlation, body, .. } => self.send(actor, to, correlation, body),
+            Effect::Reply { to, connection, correlation, body } => {
+                let link = self.network.connection(connection);
+                if link.reset || !link.open || link.client_incarnation != self.actor(to).incarnation
+                {
+                    return;
+                }
+                let body = Body::Response(body);
+                let copy = false;
+                self.post(Message { from: actor, to, connection, correlation, copy, body });
+            }
+            Effect::Disconnect { peer } => {
+                if let Some(connection) = self.network.current(actor, peer) {
+                    self.close(connection);
+                }
+            }
+            Effect::CloseConnection { connection, .. } => self.reset_connection(connection),
+            Effect::SetTimer { key, after } => {
+                let deadline = self.now + self.actor(actor).clock.in_world(after);
+                if let Some(arm) = self.actor_mut(actor).timers.set(key, deadline) {
+                    let (slot, generation) = (arm.slot, arm.generation);
+                    self.queue.push(arm.at, Event::Timer { actor, incarnation, slot, generation });
+                }
+            }
+            Effect::CancelTimer(key) => self.actor_mut(actor).timers.cancel(key),
+            Effect::Persist(write) => {
+                let at = self.now + FLUSH_TIME;
+                self.queue.push(at, Event::Durable { actor, incarnation, write });
+            }
+            Effect::Halt(_) => {}
+            Effect::Return(call, completion) => {
+                self.record_completion(actor, call, &completion);
+                self.app_input(actor, AppInput::Completion(call, completion));
+            }
+            Effect::Callback(callback) => self.app_input(actor, AppInput::Callback(callback)),
+            Effect::Note(note) => {
+                self.watch(actor, &note);
+                let group = self.actor(actor).group;
+                self.recorder.note((actor, incarnation), group, note);
+            }
+        }
+    }
+
+    // ---- messages ----
+
+    /// Sends a request on the client's connection, which is opened if there is none.
+    pub(super) fn send(
+        &mut self,
+        from: ActorId,
+        to: ActorId,
+        correlation: CorrelationId,
+        body: Request,
+    ) {
+        let connection = match self.network.current(from, to) {
+            Some(connection) => connection,
+            None => self.connect(from, to),
+        };
+        if self.network.connection(connection).reset {
+            // The client does not know yet; what it sends is lost.
+            return;
+        }
+        let body = Body::Request(body);
+        self.post(Message { from, to, connection, correlation, copy: false, body });
+    }
+
+    fn connect(&mut self, from: ActorId, to: ActorId) -> ConnectionId {
+        let client = (from, self.actor(from).incarnation);
+        let server = (to, self.actor(to).incarnation);
+        let connection = self.network.open(client, server, self.now);
+        if !self.actor(to).is_up() {
+            self.network.reset(connection);
+            let reachable = !self.actor(to).dark && !self.network.is_held(from, to);
+            let after =
+                if reachable { self.network.latency(from, to) * 2 } else { CONNECT_TIMEOUT };
+            let event = Event::Disconnected { client: from, incarnation: client.1, connection };
+            self.queue.push(self.now + after, event);
+        }
+        connection
+    }
+
+    /// Puts a message on its link, where faults may meet it.
+    #[inline]
+    pub(super) fn post(&mut self, message: Message) {
+        if self.armed_apis != 0 {
+            return self.post_under_faults(message);
+        }
+        self.put_on_link(message, Duration::ZERO);
+    }
+
+    fn post_under_faults(&mut self, message: Message) {
+        let verdict = self.faults_on_send(&message);
+        if verdict.lost {
+            self.trace_message(&message, "lost with its connection");
+            return self.reset_connection(message.connection);
+        }
+        if let Some(after) = verdict.copy_after {
+            let mut copy = message.clone();
+            copy.copy = true;
+            self.trace_message(&message, "will arrive twice");
+            let at = self.now + after + self.network.latency(copy.from, copy.to);
+            self.queue.push(at, Event::Message(copy));
+        }
+        self.put_on_link(message, verdict.extra);
+    }
+
+    #[inline]
+    fn put_on_link(&mut self, message: Message, extra: Duration) {
+        match self.network.admit(self.now, &message, extra) {
+            Passage::Arrives(at) => self.queue.push(at, Event::Message(message)),
+            Passage::Held => self.network.wait(message),
+            Passage::Lost => {
+                self.trace_message(&message, "lost with its connection");
+                self.reset_connection(message.connection);
+            }
+        }
+    }
+
+    pub(super) fn deliver(&mut self, message: Message) {
+        let connection = self.network.connection(message.connection);
+        let is_request = matches!(message.body, Body::Request(_));
+        let lives = if is_request {
+            connection.server_incarnation == self.actor(message.to).incarnation && !connection.reset
+        } else {
+            connection.open
+                && !connection.reset
+                && connection.client_incarnation == self.actor(message.to).incarnation
+        };
+        if !lives || !self.actor(message.to).is_up() {
+            self.trace_message(&message, "arrives at nobody");
+            return;
+        }
+        self.messages += 1;
+        self.digest(
+            if is_request { 6 } else { 7 },
+            message.to,
+            message.from,
+            u64::from(message.correlation.0) << 32 | u64::from(message.connection.0),
+        );
+        if self.armed_apis != 0 {
+            self.faults_on_delivery(&message);
+        }
+        self.trace_message(&message, "");
+        let Message { from, to, connection, correlation, body, .. } = message;
+        let input = match body {
+            Body::Request(body) => Input::Request { from, connection, correlation, body },
+            Body::Response(body) => Input::Response { from, correlation, body },
+        };
+        self.step_now(to, input);
+    }
+
+    // ---- connections ----
+
+    /// The client closes: the server learns of it after everything that was sent.
+    fn close(&mut self, connection: ConnectionId) {
+        let (client, server) = {
+            let link = self.network.connection(connection);
+            (link.client, (link.server, link.server_incarnation))
+        };
+        self.network.close(connection);
+        let at = self.now + self.network.latency(client, server.0) + Duration::from_millis(40);
+        let event = Event::ConnectionClosed { server: server.0, incarnation: server.1, connection };
+        self.queue.push(at, event);
+    }
+
+    /// The connection is gone for both ends; they learn of it a latency later.
+    pub(super) fn reset_connection(&mut self, connection: ConnectionId) {
+        if !self.network.reset(connection) {
+            return;
+        }
+        let (client, server) = {
+            let link = self.network.connection(connection);
+            ((link.client, link.client_incarnation), (link.server, link.server_incarnation))
+        };
+        let to_client = self.now + self.network.latency(server.0, client.0);
+        let to_server = self.now + self.network.latency(client.0, server.0);
+        let event = Event::Disconnected { client: client.0, incarnation: client.1, connection };
+        self.queue.push(to_client, event);
+        let event = Event::ConnectionClosed { server: server.0, incarnation: server.1, connection };
+        self.queue.push(to_server, event);
+    }
+
+    pub(super) fn disconnected(
+        &mut self,
+        client: ActorId,
+        incarnation: u32,
+        connection: ConnectionId,
+    ) {
+        let link = self.network.connection(connection);
+        let peer = link.server;
+        // A client that has closed the connection itself has counted it as gone already.
+        let known = !link.open;
+        if known || self.actor(client).incarnation != incarnation || !self.actor(client).is_up() {
+            return;
+        }
+        self.network.close(connection);
+        self.digest(4, client, peer, u64::from(connection.0));
+        self.trace_text(client, Some(peer), "connection is gone");
+        self.step(client, Input::Disconnected { peer });
+    }
+
+    // ---- applications ----
+
+    pub(super) fn app_input(&mut self, actor: ActorId, input: AppInput) {
+        if self.actor(actor).app_paused > 0 {
+            self.actor_mut(actor).app_inbox.push(input);
+            return;
+        }
+        let now = self.actor(actor).clock.read(self.now);
+        let mut out = Vec::new();
+        match (&mut self.actor_mut(actor).app, input) {
+            (App::Producer(app), AppInput::Wake) => app.wake(now, &mut out),
+            (App::Producer(app), AppInput::Completion(call, Completion::Producer(end))) => {
+                app.completed(now, call, &end, &mut out);
+            }
+            (App::Hosted { .. }, AppInput::Completion(call, Completion::Producer(end))) => {
+                crate::hosted::complete(actor, call, end)
+            }
+            (App::Consumer(app), AppInput::Wake) => app.wake(&mut out),
+            (App::Consumer(app), AppInput::Completion(call, Completion::Consumer(end))) => {
+                app.completed(call, end, &mut out);
+            }
+            (App::Consumer(app), AppInput::Callback(callback)) => {
+                app.callback(&callback, &mut out);
+                self.app_effects_in_callback(actor, &callback, out);
+                return;
+            }
+            (
+                App::Auditor(app),
+                AppInput::Completion(_, Completion::Consumer(ConsumerCompletion::Polled(_))),
+            ) => app.polled(&mut out),
+            (_, AppInput::Callback(_)) => {
+                let done = Call::Consumer(ConsumerCall::CallbackDone);
+                self.step(actor, Input::Call(CallId(u64::MAX), done));
+            }
+            _ => {}
+        }
+        self.app_effects(actor, out);
+    }
+
+    pub(super) fn app_effects(&mut self, actor: ActorId, effects: Vec<AppEffect>) {
+        for effect in effects {
+            self.app_effect(actor, effect);
+        }
+    }
+
+    fn app_effects_in_callback(
+        &mut self,
+        actor: ActorId,
+        callback: &RebalanceCallback,
+        effects: Vec<AppEffect>,
+    ) {
+        let who = (actor, self.actor(actor).incarnation);
+        if let Some(group) = self.actor(actor).group {
+            self.recorder.callback(who, group, callback);
+        }
+        self.app_effects(actor, effects);
+    }
+
+    fn app_effect(&mut self, actor: ActorId, effect: AppEffect) {
+        let who = (actor, self.actor(actor).incarnation);
+        match effect {
+            AppEffect::Call { call, attempt, body } => {
+                self.record_call(actor, call, attempt, &body);
+                self.step(actor, Input::Call(call, body));
+            }
+            AppEffect::Wake(after) => {
+                let at = self.now + self.actor(actor).clock.in_world(after);
+                let target = self.actor_mut(actor);
+                if target.wake_at.is_some_and(|earlier| earlier <= at) {
+                    return;
+                }
+                target.wake_at = Some(at);
+                target.wake_generation += 1;
+                let generation = target.wake_generation;
+                self.queue.push(at, Event::Wake { actor, incarnation: who.1, generation });
+            }
+            AppEffect::Processed { partition, offset, record } => {
+                if let Some(group) = self.actor(actor).group {
+                    let kind = ClientKind::Processed { group, partition, offset, record };
+                    self.recorder.client(who, kind);
+                }
+            }
+            AppEffect::CallbackReturned => {}
+            AppEffect::Finished => self.recorder.client(who, ClientKind::Closed),
+            AppEffect::Restart => {
+                self.recorder.client(who, ClientKind::Closed);
+                self.restart_client(actor);
+            }
+        }
+    }
+
+    // ---- recording at the client's edge ----
+
+    pub(super) fn record_call(&mut self, actor: ActorId, call: CallId, attempt: u32, body: &Call) {
+        let who = (actor, self.actor(actor).incarnation);
+        match body {
+            Call::Producer(ProducerCall::Send { topic, partition, record }) => {
+                let target = TopicPartition::new(*topic, partition.unwrap_or(u16::MAX));
+                self.recorder.send_invoke(who, call, target, record, attempt);
+            }
+            Call::Consumer(ConsumerCall::Poll) => {
+                self.recorder.client(who, ClientKind::PollInvoke);
+            }
+            Call::Consumer(ConsumerCall::Subscribe(_)) => {
+                if let Some(group) = self.actor(actor).group {
+                    self.recorder.client(who, ClientKind::Subscribe { group });
+                }
+            }
+            Call::Consumer(ConsumerCall::Assign(_)) => {
+                self.recorder.client(who, ClientKind::Assign);
+            }
+            Call::Consumer(
+                ConsumerCall::CommitSync(Some(offsets)) | ConsumerCall::CommitAsync(Some(offsets)),
+            ) => {
+                let sync = matches!(body, Call::Consumer(ConsumerCall::CommitSync(_)));
+                if let Some(group) = self.actor(actor).group {
+                    self.recorder.commit_invoke(who, call, group, offsets, sync);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn record_completion(&mut self, actor: ActorId, call: CallId, completion: &Completion) {
+        let who = (actor, self.actor(actor).incarnation);
+        match completion {
+            Completion::Producer(oncesim_kafka::producer::ProducerCompletion::Sent(sent)) => {
+                let ordinal = call.0 >> 16;
+                let record = oncesim_types::RecordId::new(actor, ordinal);
+                self.recorder.send_end(who, call, record, sent);
+            }
+            Completion::Producer(_) => {}
+            Completion::Consumer(end) => {
+                let group = self.actor(actor).group;
+                self.recorder.consumer_end(who, group, call, end);
+            }
+        }
+    }
+}

@@ -1,0 +1,462 @@
+//! The world of one run: actors, network, disks, clocks and faults, stepped from one event queue.
+
+mod build;
+mod effects;
+mod faults;
+mod phases;
+mod process;
+mod roles;
+mod trace;
+
+pub(crate) use build::{actor_names, horizon};
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use oncesim_kafka::broker::{Broker, BrokerDisk};
+use oncesim_kafka::config::TopicConfig;
+use oncesim_kafka::consumer::Consumer;
+use oncesim_kafka::controller::{Controller, ControllerDisk};
+use oncesim_kafka::machine::{Effects, Input, WriteId};
+use oncesim_kafka::producer::Producer;
+use oncesim_spec::{FaultPlan, Scenario};
+use oncesim_types::{ActorId, ConnectionId, GroupId, Instant};
+
+use crate::app::auditor::AuditorApp;
+use crate::app::consumer::ConsumerApp;
+use crate::app::producer::ProducerApp;
+use crate::clock::Clock;
+use crate::network::{Message, Network};
+use crate::outcome::{FaultReport, RunEnd, TraceLine};
+use crate::queue::Queue;
+use crate::recorder::Recorder;
+use crate::timers::{Due, Timers};
+
+/// What waits in the queue.
+#[derive(Debug)]
+enum Event {
+    /// A message arrives.
+    Message(Message),
+    /// A queue entry of a machine's timer comes up.
+    Timer { actor: ActorId, incarnation: u32, slot: u32, generation: u32 },
+    /// An application wakes up.
+    Wake { actor: ActorId, incarnation: u32, generation: u32 },
+    /// A flush is on the platter.
+    Durable { actor: ActorId, incarnation: u32, write: WriteId },
+    /// A client learns that its connection is gone.
+    Disconnected { client: ActorId, incarnation: u32, connection: ConnectionId },
+    /// A server learns that a connection is gone.
+    ConnectionClosed { server: ActorId, incarnation: u32, connection: ConnectionId },
+    /// A process starts.
+    Start { actor: ActorId },
+    /// A hosted task's sleep is over.
+    Awake { ticket: u64 },
+    /// A fault of the plan strikes.
+    Strike { fault: u32 },
+    /// A fault of the plan ends.
+    Heal { fault: u32 },
+    /// Time to look whether the phase is over.
+    Look,
+}
+
+/// The process of an actor, or what is left of it.
+enum Process {
+    Controller(Box<Controller>),
+    Broker(Box<Broker>),
+    Producer(Box<Producer>),
+    Consumer(Box<Consumer>),
+    /// Any other machine: the workload of a bench.
+    Other(Box<dyn oncesim_kafka::machine::Machine>),
+    /// Sends what an operator would send.
+    Admin,
+    /// Nothing runs; a controller's log is left.
+    ControllerDown(ControllerDisk),
+    /// Nothing runs; a broker's disk is left.
+    BrokerDown(Box<BrokerDisk>),
+    /// Nothing runs, nothing is left.
+    Down,
+}
+
+/// The application of an actor.
+enum App {
+    None,
+    Producer(Box<ProducerApp>),
+    Consumer(Box<ConsumerApp>),
+    Auditor(AuditorApp),
+    /// A hosted task, with the configuration of its producer.
+    Hosted {
+        config: oncesim_kafka::config::ProducerConfig,
+        ended: bool,
+    },
+}
+
+/// What reaches an application, held back while its thread stands still.
+enum AppInput {
+    Completion(oncesim_types::CallId, oncesim_kafka::machine::Completion),
+    Callback(oncesim_kafka::consumer::RebalanceCallback),
+    Wake,
+}
+
+/// One actor.
+struct Actor {
+    name: String,
+    group: Option<GroupId>,
+    incarnation: u32,
+    process: Process,
+    app: App,
+    /// Power failed: peers get no reset, connecting takes until a timeout.
+    dark: bool,
+    paused: u32,
+    app_paused: u32,
+    /// What came while it stood still.
+    inbox: Vec<Event>,
+    app_inbox: Vec<AppInput>,
+    clock: Clock,
+    timers: Timers,
+    wake_generation: u32,
+    wake_at: Option<Instant>,
+    disk_full: u32,
+    lost_flush: u32,
+    /// It halted because its disk was full, and starts when there is room.
+    waits_for_room: bool,
+    correlation: u32,
+}
+
+impl Actor {
+    fn is_up(&self) -> bool {
+        !matches!(self.process, Process::ControllerDown(_) | Process::BrokerDown(_) | Process::Down)
+    }
+}
+
+/// Where a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// The workload runs, faults strike.
+    Faults,
+    /// Everything has healed; the world comes to rest.
+    Settling,
+    /// A fresh client reads every topic.
+    Draining,
+    Over,
+}
+
+/// One planned fault while the run lasts.
+struct FaultState {
+    report: FaultReport,
+    /// Matching messages seen.
+    seen: u32,
+    /// It strikes on a message, and has not yet.
+    armed: bool,
+    /// It has struck and not ended.
+    active: bool,
+    undo: Vec<faults::Undo>,
+}
+
+/// The world of one run.
+pub(crate) struct World {
+    scenario: Arc<Scenario>,
+    seed: u64,
+    plan: FaultPlan,
+    now: Instant,
+    queue: Queue<Event>,
+    actors: Vec<Actor>,
+    network: Network,
+    recorder: Recorder,
+    topics: Rc<[TopicConfig]>,
+    broker_config: Rc<oncesim_kafka::config::BrokerConfig>,
+    brokers: Rc<[ActorId]>,
+    faults: Vec<FaultState>,
+    /// Faults that a message of this API may set off: one bit per API.
+    armed_apis: u64,
+    phase: Phase,
+    phase_since: Instant,
+    producers_done_at: Option<Instant>,
+    horizon: Instant,
+    pending: VecDeque<(ActorId, Input)>,
+    effects: Effects,
+    settled: bool,
+    events: u64,
+    messages: u64,
+    budget_exhausted: bool,
+    trace: Option<Vec<TraceLine>>,
+}
+
+/// What a turn of the world brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// It goes on; the time is this.
+    Next(Instant),
+    /// It is over.
+    Over,
+}
+
+impl World {
+    /// Takes the next event.
+    pub(crate) fn turn(&mut self) -> Turn {
+        if self.phase == Phase::Over {
+            return Turn::Over;
+        }
+        let Some((time, event)) = self.queue.pop() else {
+            // Nothing can happen any more, not even a look at the phase: cannot be, but must not
+            // hang.
+            self.phase = Phase::Over;
+            return Turn::Over;
+        };
+        self.now = self.now.max(time);
+        self.recorder.set_now(self.now);
+        self.events += 1;
+        if self.events > self.scenario.limits.events {
+            self.budget_exhausted = true;
+            self.phase = Phase::Over;
+            return Turn::Over;
+        }
+        self.dispatch(event);
+        self.run_pending();
+        Turn::Next(self.now)
+    }
+
+    fn dispatch(&mut self, event: Event) {
+        if let Some(actor) = self.addressee(&event)
+            && self.actor(actor).paused > 0
+        {
+            self.actor_mut(actor).inbox.push(event);
+            return;
+        }
+        match event {
+            Event::Message(message) => self.deliver(message),
+            Event::Timer { actor, incarnation, slot, generation } => {
+                self.timer_due(actor, incarnation, slot, generation);
+            }
+            Event::Wake { actor, incarnation, generation } => {
+                let current = self.actor(actor);
+                if current.incarnation == incarnation && current.wake_generation == generation {
+                    self.digest(2, actor, actor, 0);
+                    self.actor_mut(actor).wake_at = None;
+                    self.app_input(actor, AppInput::Wake);
+                }
+            }
+            Event::Durable { actor, incarnation, write } => {
+                if self.actor(actor).incarnation == incarnation && self.actor(actor).is_up() {
+                    self.digest(3, actor, actor, write.0);
+                    self.step(actor, Input::Durable(write));
+                }
+            }
+            Event::Disconnected { client, incarnation, connection } => {
+                self.disconnected(client, incarnation, connection);
+            }
+            Event::ConnectionClosed { server, incarnation, connection } => {
+                let peer = self.network.connection(connection).client;
+                if self.actor(server).incarnation == incarnation && self.actor(server).is_up() {
+                    self.digest(5, server, peer, u64::from(connection.0));
+                    self.step(server, Input::ConnectionClosed { peer, connection });
+                }
+            }
+            Event::Start { actor } => self.start(actor),
+            Event::Awake { ticket } => crate::hosted::awake(ticket),
+            Event::Strike { fault } => self.strike(fault),
+            Event::Heal { fault } => self.heal(fault),
+            Event::Look => self.look(),
+        }
+    }
+
+    /// Whom an event reaches, if it can be held back by a pause.
+    fn addressee(&self, event: &Event) -> Option<ActorId> {
+        match event {
+            Event::Message(message) => Some(message.to),
+            Event::Timer { actor, .. }
+            | Event::Wake { actor, .. }
+            | Event::Durable { actor, .. } => Some(*actor),
+            Event::Disconnected { client, .. } => Some(*client),
+            Event::ConnectionClosed { server, .. } => Some(*server),
+            Event::Start { .. }
+            | Event::Awake { .. }
+            | Event::Strike { .. }
+            | Event::Heal { .. }
+            | Event::Look => None,
+        }
+    }
+
+    fn timer_due(&mut self, actor: ActorId, incarnation: u32, slot: u32, generation: u32) {
+        let now = self.now;
+        let target = self.actor_mut(actor);
+        if target.incarnation != incarnation || !target.is_up() {
+            self.events -= 1;
+            return;
+        }
+        match target.timers.due(now, slot, generation) {
+            Due::Fires(key) => {
+                self.digest(1, actor, actor, key.0);
+                self.step_now(actor, Input::Timer(key));
+            }
+            Due::Later(arm) => {
+                self.events -= 1;
+                let event =
+                    Event::Timer { actor, incarnation, slot: arm.slot, generation: arm.generation };
+                self.queue.push(arm.at, event);
+            }
+            // A moved or cancelled timer is no event.
+            Due::Nothing => self.events -= 1,
+        }
+    }
+
+    fn actor(&self, actor: ActorId) -> &Actor {
+        &self.actors[usize::from(actor.0)]
+    }
+
+    fn actor_mut(&mut self, actor: ActorId) -> &mut Actor {
+        &mut self.actors[usize::from(actor.0)]
+    }
+
+    /// Covers one step of the kernel with the digest: what kind, whose, with whom, which.
+    fn digest(&mut self, tag: u8, actor: ActorId, peer: ActorId, what: u64) {
+        let place = u64::from(tag) << 32 | u64::from(actor.0) << 16 | u64::from(peer.0);
+        self.recorder.digest((self.now.0 ^ place.rotate_right(20), what));
+    }
+}
+
+/// What is left when a run is over.
+pub(crate) struct Parts {
+    pub(crate) seed: u64,
+    pub(crate) plan: FaultPlan,
+    pub(crate) history: oncesim_history::History,
+    pub(crate) digest: crate::outcome::Digest,
+    pub(crate) events: u64,
+    pub(crate) messages: u64,
+    pub(crate) faults: Vec<FaultReport>,
+    pub(crate) world: Vec<String>,
+    pub(crate) trace: Vec<TraceLine>,
+}
+
+impl World {
+    /// How often a planted bug changed what happened.
+    pub(crate) fn recorder_hits(&self) -> u64 {
+        self.recorder.mutation_hits
+    }
+
+    /// Ends the run.
+    pub(crate) fn finish(self) -> (RunEnd, Parts) {
+        let end = match (self.budget_exhausted, self.settled) {
+            (true, _) => RunEnd::BudgetExhausted,
+            (false, true) => RunEnd::Settled,
+            (false, false) => RunEnd::NotSettled,
+        };
+        let world = self.describe();
+        let (history, digest) = self.recorder.finish();
+        let parts = Parts {
+            seed: self.seed,
+            plan: self.plan,
+            history,
+            digest,
+            events: self.events,
+            messages: self.messages,
+            faults: self.faults.into_iter().map(|state| state.report).collect(),
+            world,
+            trace: self.trace.unwrap_or_default(),
+        };
+        (end, parts)
+    }
+
+    /// The world in a few lines.
+    fn describe(&self) -> Vec<String> {
+        let scenario = &self.scenario;
+        let mut lines = vec![format!(
+            "{} brokers, link latency {} to {} (mean {})",
+            scenario.brokers,
+            scenario.network.latency.min,
+            scenario.network.latency.max,
+            scenario.network.latency.mean
+        )];
+        for topic in scenario.topics.iter().filter(|topic| !topic.config.is_offsets_topic) {
+            lines.push(format!(
+                "topic {}: {} partitions, replication factor {}, min.insync.replicas {}",
+                topic.name,
+                topic.config.partitions,
+                topic.config.replication_factor,
+                topic.config.min_insync_replicas
+            ));
+        }
+        for spec in &scenario.producers {
+            lines.push(format!(
+                "producer {} x{}: {} records each, acks={}, idempotence {}",
+                spec.name,
+                spec.instances,
+                spec.records,
+                match spec.config.acks {
+                    oncesim_kafka::message::Acks::None => "0",
+                    oncesim_kafka::message::Acks::Leader => "1",
+                    oncesim_kafka::message::Acks::All => "all",
+                },
+                if spec.config.idempotence { "on" } else { "off" }
+            ));
+        }
+        for spec in &scenario.consumers {
+            lines.push(format!(
+                "consumer {} x{}: group {}, commit {:?}",
+                spec.name,
+                spec.instances,
+                scenario.groups[usize::from(spec.group.0)],
+                spec.commit
+            ));
+        }
+        lines
+    }
+}
+
+/// What hosted tasks ask of the world.
+impl World {
+    /// The actor of the `index`-th hosted task.
+    pub(crate) fn hosted_actor(&self, index: usize) -> ActorId {
+        let first = self
+            .actors
+            .iter()
+            .position(|actor| matches!(actor.app, App::Hosted { .. }))
+            .expect("a hosted task has an actor");
+        ActorId(u16::try_from(first + index).expect("few actors"))
+    }
+
+    /// A hosted task calls its client.
+    pub(crate) fn hosted_call(
+        &mut self,
+        actor: ActorId,
+        call: oncesim_types::CallId,
+        body: oncesim_kafka::machine::Call,
+    ) {
+        self.record_call(actor, call, 1, &body);
+        self.step(actor, Input::Call(call, body));
+        self.run_pending();
+    }
+
+    /// A hosted task sleeps.
+    pub(crate) fn hosted_sleep(&mut self, ticket: u64, span: oncesim_types::Duration) {
+        self.queue.push(self.now + span, Event::Awake { ticket });
+    }
+
+    /// A hosted task has ended.
+    pub(crate) fn hosted_ended(&mut self, actor: ActorId) {
+        if let App::Hosted { ended, .. } = &mut self.actor_mut(actor).app {
+            *ended = true;
+        }
+    }
+}
+
+/// What benches need.
+impl World {
+    /// Lets another machine be an actor's process.
+    pub(crate) fn replace_process(
+        &mut self,
+        actor: ActorId,
+        machine: Box<dyn oncesim_kafka::machine::Machine>,
+    ) {
+        self.actor_mut(actor).process = Process::Other(machine);
+        // A bench decides itself when it is over.
+        self.horizon = Instant::NEVER;
+        self.step(actor, Input::Start);
+        self.run_pending();
+    }
+
+    /// Messages delivered so far.
+    pub(crate) fn messages(&self) -> u64 {
+        self.messages
+    }
+}

@@ -1,0 +1,353 @@
+//! The phases of a run: faults, coming to rest, the final drain.
+//!
+//! A run ends as soon as the world has provably settled: every process runs, every partition has its
+//! full in-sync set and nothing unreplicated, every `send()` has ended, every group is stable, has
+//! read to the end and committed what it read, and no message waits. From then on only heartbeats
+//! and empty fetches would happen.
+
+use oncesim_history::{ClientKind, WorldEvent};
+use oncesim_types::{ActorId, Duration, Offset, TopicPartition};
+
+use super::build::{CONTROLLER, LOOK_EVERY};
+use super::{App, Event, Phase, Process, World};
+
+/// How long consumers may take after the producers are done, before the faults end in any case.
+const CATCH_UP: Duration = Duration::from_secs(120);
+
+/// How long the drain may take.
+const DRAIN_BOUND: Duration = Duration::from_secs(120);
+
+/// Why the world has not settled.
+#[derive(Debug)]
+pub(super) struct Stuck {
+    id: &'static str,
+    partition: Option<TopicPartition>,
+    detail: String,
+}
+
+impl World {
+    /// Looks whether the phase is over.
+    pub(super) fn look(&mut self) {
+        // A look is no event of the world.
+        self.events -= 1;
+        match self.phase {
+            Phase::Faults => {
+                if self.faults_are_over() {
+                    self.begin_settling();
+                }
+            }
+            Phase::Settling => self.look_for_rest(),
+            Phase::Draining => self.look_at_drain(),
+            Phase::Over => {}
+        }
+        if self.phase != Phase::Over {
+            self.queue.push(self.now + LOOK_EVERY, Event::Look);
+        }
+    }
+
+    fn faults_are_over(&mut self) -> bool {
+        if self.now.0 >= self.scenario.limits.duration.0 {
+            return true;
+        }
+        if self.now < self.horizon || self.faults.iter().any(|fault| fault.active) {
+            // A fault without an end of its own is active only in the sense that it has an undo.
+            return false;
+        }
+        let waiting = self.plan.faults.iter().zip(&self.faults).any(|(fault, state)| {
+            matches!(fault.trigger, oncesim_spec::Trigger::At(at) if at > self.now)
+                && state.report.struck.is_none()
+        });
+        if waiting {
+            return false;
+        }
+        let done = self.actors.iter().all(|actor| match &actor.app {
+            App::Producer(app) => app.is_finished(),
+            App::Hosted { ended, .. } => *ended,
+            _ => true,
+        });
+        if !done {
+            return false;
+        }
+        let since = *self.producers_done_at.get_or_insert(self.now);
+        self.consumers_are_idle() || self.now.since(since) >= CATCH_UP
+    }
+
+    fn consumers_are_idle(&self) -> bool {
+        self.actors.iter().all(|actor| match (&actor.app, &actor.process) {
+            (App::Consumer(app), Process::Consumer(client)) => {
+                app.is_idle() && client.idle_at_end()
+            }
+            (App::Consumer(_), _) => false,
+            _ => true,
+        }) && self.groups_pending(false).is_empty()
+    }
+
+    fn begin_settling(&mut self) {
+        self.heal_everything();
+        for index in 0..self.actors.len() {
+            let actor = ActorId(u16::try_from(index).expect("few actors"));
+            if !self.actor(actor).is_up() && !matches!(self.actor(actor).app, App::Auditor(_)) {
+                self.queue.push(self.now, Event::Start { actor });
+            }
+        }
+        self.enter(Phase::Settling);
+        self.recorder.world((CONTROLLER, 0), WorldEvent::QuiesceBegin);
+        self.trace_text(CONTROLLER, None, "all faults have healed");
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.phase_since = self.now;
+    }
+
+    fn look_for_rest(&mut self) {
+        let stuck = self.unsettled(false);
+        if stuck.is_empty() {
+            self.settled = true;
+            self.recorder.world((CONTROLLER, 0), WorldEvent::Settled);
+            self.trace_text(CONTROLLER, None, "the world has settled");
+            return self.begin_drain();
+        }
+        if self.now.since(self.phase_since) < self.scenario.limits.liveness {
+            return;
+        }
+        self.recorder.world((CONTROLLER, 0), WorldEvent::NotSettled);
+        self.report_stuck();
+        self.begin_drain();
+    }
+
+    fn report_stuck(&mut self) {
+        for Stuck { id, partition, detail } in self.unsettled(true) {
+            self.trace_text(CONTROLLER, None, &format!("STUCK: {detail}"));
+            self.recorder.world((CONTROLLER, 0), WorldEvent::Stuck { id, partition, detail });
+        }
+    }
+
+    // ---- rest ----
+
+    /// What keeps the world from rest; with `all` everything, else the first thing found.
+    fn unsettled(&self, all: bool) -> Vec<Stuck> {
+        let mut stuck = self.processes_pending();
+        for pending in [Self::cluster_pending, Self::producers_pending] {
+            if stuck.is_empty() || all {
+                stuck.extend(pending(self));
+            }
+        }
+        if stuck.is_empty() || all {
+            stuck.extend(self.groups_pending(all));
+        }
+        if stuck.is_empty() && self.network.anything_held() {
+            stuck.push(new("unresolved-op", None, "messages wait for a partition".to_owned()));
+        }
+        stuck
+    }
+
+    fn processes_pending(&self) -> Vec<Stuck> {
+        self.actors
+            .iter()
+            .filter(|actor| !matches!(actor.app, App::Auditor(_)))
+            .filter(|actor| !actor.is_up() || actor.paused > 0 || actor.app_paused > 0)
+            .take(1)
+            .map(|actor| new("unresolved-op", None, format!("{} does not run", actor.name)))
+            .collect()
+    }
+
+    fn cluster_pending(&self) -> Vec<Stuck> {
+        let mut stuck = Vec::new();
+        if let Process::Controller(controller) = &self.actor(CONTROLLER).process
+            && let Err(detail) = controller.settled()
+        {
+            let id = if detail.contains("leader") { "no-leader" } else { "under-replicated" };
+            stuck.push(new(id, None, detail));
+        }
+        for actor in &self.actors {
+            if let Process::Broker(broker) = &actor.process
+                && let Err(detail) = broker.settled()
+            {
+                stuck.push(new("under-replicated", None, format!("{}: {detail}", actor.name)));
+            }
+        }
+        stuck
+    }
+
+    fn producers_pending(&self) -> Vec<Stuck> {
+        let mut stuck = Vec::new();
+        for actor in &self.actors {
+            let (App::Producer(app), Process::Producer(client)) = (&actor.app, &actor.process)
+            else {
+                continue;
+            };
+            let detail = match client.settled() {
+                Ok(()) if app.is_finished() => continue,
+                Ok(()) => format!("{}: {} records are not sent", actor.name, app.pending()),
+                Err(detail) => format!("{}: {detail}", actor.name),
+            };
+            stuck.push(new("unresolved-op", None, detail));
+        }
+        stuck
+    }
+
+    fn groups_pending(&self, all: bool) -> Vec<Stuck> {
+        let mut stuck = Vec::new();
+        for actor in &self.actors {
+            let (App::Consumer(app), Process::Consumer(client)) = (&actor.app, &actor.process)
+            else {
+                continue;
+            };
+            let detail = match client.settled() {
+                Err(detail) => detail,
+                Ok(()) if !app.is_idle() => app.state(),
+                Ok(()) if !client.idle_at_end() => {
+                    "has not read or committed to the end".to_owned()
+                }
+                Ok(()) => continue,
+            };
+            let id = if detail.contains("rebalanc") || detail.contains("join") {
+                "rebalance-livelock"
+            } else {
+                "stuck-consumer"
+            };
+            stuck.push(new(id, None, format!("{}: {detail}", actor.name)));
+            if !all {
+                return stuck;
+            }
+        }
+        for (group, info) in self.recorder.history.groups.iter().enumerate() {
+            for topic in &info.topics {
+                let partitions = self.topics[usize::from(topic.0)].partitions;
+                for index in 0..partitions {
+                    let partition = TopicPartition::new(*topic, index);
+                    if let Some(detail) = self.partition_pending(group, partition) {
+                        stuck.push(new("stuck-consumer", Some(partition), detail));
+                        if !all {
+                            return stuck;
+                        }
+                    }
+                }
+            }
+        }
+        stuck
+    }
+
+    /// Whether some member of a group has read a partition to its end.
+    fn partition_pending(&self, group: usize, partition: TopicPartition) -> Option<String> {
+        let end = self.end(partition)?;
+        let position = self
+            .actors
+            .iter()
+            .filter(|actor| actor.group.is_some_and(|id| usize::from(id.0) == group))
+            .filter_map(|actor| match &actor.process {
+                Process::Consumer(client) => client.position(partition),
+                _ => None,
+            })
+            .max();
+        let name = self.recorder.history.partition_name(partition);
+        match position {
+            Some(position) if position == end => None,
+            Some(position) => Some(format!("{name} is read to {position} of {end}")),
+            None => Some(format!("{name} is not read by any member")),
+        }
+    }
+
+    /// The high watermark at a partition's leader.
+    fn end(&self, partition: TopicPartition) -> Option<Offset> {
+        let leader = self.leader(partition)?;
+        match &self.actor(leader).process {
+            Process::Broker(broker) => broker.high_watermark(partition),
+            _ => None,
+        }
+    }
+
+    // ---- drain ----
+
+    fn auditor(&self) -> ActorId {
+        ActorId(u16::try_from(self.actors.len() - 2).expect("few actors"))
+    }
+
+    fn begin_drain(&mut self) {
+        self.enter(Phase::Draining);
+        let actor = self.auditor();
+        self.queue.push(self.now, Event::Start { actor });
+    }
+
+    fn look_at_drain(&mut self) {
+        let auditor = self.auditor();
+        let (App::Auditor(app), Process::Consumer(client)) =
+            (&self.actor(auditor).app, &self.actor(auditor).process)
+        else {
+            return;
+        };
+        let partitions = app.partitions().to_vec();
+        let mut missing = Vec::new();
+        let mut drained = Vec::new();
+        for partition in partitions {
+            match (self.end(partition), client.position(partition)) {
+                (Some(end), Some(position)) if position >= end => drained.push((partition, end)),
+                (end, position) => missing.push((partition, end, position)),
+            }
+        }
+        if !missing.is_empty() && self.now.since(self.phase_since) < DRAIN_BOUND {
+            return;
+        }
+        let who = (auditor, self.actor(auditor).incarnation);
+        for (partition, to) in drained {
+            let from = Offset::ZERO;
+            self.recorder.client(who, ClientKind::Drained { partition, from, to });
+        }
+        for (partition, end, position) in missing {
+            let name = self.recorder.history.partition_name(partition);
+            let detail = format!("the drain of {name} is at {position:?} of {end:?}");
+            let id = "drain-incomplete";
+            let partition = Some(partition);
+            self.recorder.world(who, WorldEvent::Stuck { id, partition, detail });
+        }
+        self.compare_replicas();
+        self.enter(Phase::Over);
+    }
+
+    /// Invariant I1: the logs of any two replicas agree below both high watermarks.
+    fn compare_replicas(&mut self) {
+        let mut broken = Vec::new();
+        for topic in self.topics.iter() {
+            for index in 0..topic.partitions {
+                let partition = TopicPartition::new(topic.topic, index);
+                if let Some(offset) = self.divergence(partition) {
+                    broken.push((partition, offset));
+                }
+            }
+        }
+        for (partition, offset) in broken {
+            let name = self.recorder.history.partition_name(partition);
+            let event = WorldEvent::InvariantBroken {
+                id: "log-divergence",
+                partition: Some(partition),
+                offset: Some(offset),
+                detail: format!("two replicas of {name} hold different batches at {offset}"),
+            };
+            self.recorder.world((CONTROLLER, 0), event);
+        }
+    }
+
+    fn divergence(&self, partition: TopicPartition) -> Option<Offset> {
+        let leader = self.leader(partition)?;
+        let Process::Broker(leading) = &self.actor(leader).process else { return None };
+        let committed = leading.high_watermark(partition)?;
+        let reference = leading.batches(partition);
+        for actor in &self.actors {
+            let Process::Broker(broker) = &actor.process else { continue };
+            let Some(known) = broker.high_watermark(partition) else { continue };
+            let bound = committed.min(known);
+            let pairs = reference.iter().zip(broker.batches(partition));
+            for (ours, theirs) in pairs.take_while(|(ours, _)| ours.base_offset < bound) {
+                if !ours.same_as(theirs) {
+                    return Some(ours.base_offset);
+                }
+            }
+        }
+        None
+    }
+}
+
+fn new(id: &'static str, partition: Option<TopicPartition>, detail: String) -> Stuck {
+    Stuck { id, partition, detail }
+}

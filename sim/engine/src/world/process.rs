@@ -1,0 +1,262 @@
+//! Processes: start, crash, pause, resume.
+
+use oncesim_history::WorldEvent;
+use oncesim_kafka::broker::{Broker, Crash};
+use oncesim_kafka::consumer::Consumer;
+use oncesim_kafka::controller::Controller;
+use oncesim_kafka::machine::Input;
+use oncesim_kafka::producer::Producer;
+use oncesim_types::{ActorId, Duration, Offset};
+
+use super::build::CONTROLLER;
+use super::{App, Event, Process, World};
+use crate::draw::{Draws, Purpose};
+use crate::timers::Timers;
+
+/// How long a client application takes to start again after it closed in good order.
+const RESTART_TIME: Duration = Duration::from_millis(200);
+
+impl World {
+    /// Starts an actor's process, for the first time or again.
+    pub(super) fn start(&mut self, actor: ActorId) {
+        if self.actor(actor).is_up() {
+            return;
+        }
+        if self.actor(actor).disk_full > 0 && self.actor(actor).waits_for_room {
+            return;
+        }
+        let fresh = matches!(self.actor(actor).process, Process::Down)
+            && self.actor(actor).incarnation == 0;
+        let left = std::mem::replace(&mut self.actor_mut(actor).process, Process::Down);
+        let left = if fresh { self.first_disk(actor) } else { left };
+        let process = self.new_process(actor, left);
+        let target = self.actor_mut(actor);
+        target.process = process;
+        target.dark = false;
+        target.waits_for_room = false;
+        let lost_flush = target.lost_flush > 0;
+        if let Process::Broker(broker) = &mut target.process {
+            broker.set_lost_flush(lost_flush);
+        }
+        self.started(actor);
+        self.trace_text(actor, None, "starts");
+        self.step(actor, Input::Start);
+        self.run_pending();
+        let now = self.actor(actor).clock.read(self.now);
+        let mut out = Vec::new();
+        match &mut self.actor_mut(actor).app {
+            App::Producer(app) => app.start(now, &mut out),
+            App::Consumer(app) => app.start(&mut out),
+            App::Auditor(app) => app.start(&mut out),
+            App::None | App::Hosted { .. } => {}
+        }
+        self.app_effects(actor, out);
+    }
+
+    fn new_process(&self, actor: ActorId, left: Process) -> Process {
+        let incarnation = self.actor(actor).incarnation;
+        let mutations = self.scenario.mutations;
+        let (brokers, topics) = (self.brokers.clone(), self.topics.clone());
+        let config = self.broker_config.clone();
+        match (left, &self.actor(actor).app) {
+            (Process::ControllerDown(disk), _) => Process::Controller(Box::new(Controller::new(
+                actor, &brokers, config, topics, mutations, disk,
+            ))),
+            (Process::BrokerDown(disk), _) => Process::Broker(Box::new(Broker::new(
+                actor,
+                incarnation,
+                CONTROLLER,
+                config,
+                topics,
+                mutations,
+                *disk,
+            ))),
+            (_, App::Producer(app)) => {
+                let config = app.spec().config.clone().into();
+                Process::Producer(Box::new(Producer::new(
+                    actor, brokers, config, topics, mutations,
+                )))
+            }
+            (_, App::Hosted { config, .. }) => Process::Producer(Box::new(Producer::new(
+                actor,
+                brokers,
+                config.clone().into(),
+                topics,
+                mutations,
+            ))),
+            (_, App::Consumer(app)) => {
+                let config = app.spec().config.clone().into();
+                Process::Consumer(Box::new(Consumer::new(
+                    actor,
+                    incarnation,
+                    brokers,
+                    config,
+                    topics,
+                    mutations,
+                )))
+            }
+            (_, App::Auditor(_)) => {
+                let config = oncesim_kafka::config::ConsumerConfig {
+                    auto_commit: false,
+                    ..Default::default()
+                };
+                Process::Consumer(Box::new(Consumer::new(
+                    actor,
+                    incarnation,
+                    brokers,
+                    config.into(),
+                    topics,
+                    mutations,
+                )))
+            }
+            (_, App::None) => Process::Admin,
+        }
+    }
+
+    /// Kills an actor's process. With `power` its host goes dark: peers get no reset, and a broker
+    /// loses what it had not flushed, from a drawn point on. False if it was down already.
+    pub(super) fn crash(&mut self, actor: ActorId, power: bool) -> bool {
+        if !self.actor(actor).is_up() || matches!(self.actor(actor).process, Process::Admin) {
+            return false;
+        }
+        let who = (actor, self.actor(actor).incarnation);
+        self.recorder.world(who, WorldEvent::Crashed { power });
+        self.trace_text(actor, None, if power { "loses power" } else { "crashes" });
+        let process = std::mem::replace(&mut self.actor_mut(actor).process, Process::Down);
+        let left = match process {
+            Process::Controller(machine) => Process::ControllerDown(machine.crash()),
+            Process::Broker(machine) => self.crash_broker(actor, *machine, power),
+            other => {
+                drop(other);
+                Process::Down
+            }
+        };
+        let target = self.actor_mut(actor);
+        target.process = left;
+        target.incarnation += 1;
+        target.dark = power;
+        target.timers = Timers::default();
+        target.inbox.clear();
+        target.app_inbox.clear();
+        target.wake_at = None;
+        target.wake_generation += 1;
+        for connection in self.network.live_connections_of(actor) {
+            if power {
+                // A dark host answers nothing; its peers learn from timeouts, or when it is back.
+                self.network.reset(connection);
+            } else {
+                self.reset_connection(connection);
+            }
+        }
+        true
+    }
+
+    fn crash_broker(&mut self, actor: ActorId, machine: Broker, power: bool) -> Process {
+        if !power {
+            return Process::BrokerDown(Box::new(machine.crash(Crash::Process)));
+        }
+        let incarnation = u16::try_from(self.actor(actor).incarnation & 0xffff).expect("masked");
+        let mut draws = Draws::new(self.seed, Purpose::DiskCut, actor.0, incarnation);
+        let mut cut = |_, low: Offset, high: Offset| {
+            // Half of the time everything unflushed is gone, else any suffix.
+            let all = draws.below_inclusive(1) == 0;
+            let span = u64::try_from((high - low).max(0)).unwrap_or(0);
+            let keep = draws.below_inclusive(span);
+            if all { low } else { low + keep.cast_signed() }
+        };
+        let disk = machine.crash(Crash::Power(&mut cut));
+        let who = (actor, self.actor(actor).incarnation);
+        for &(partition, to) in &disk.cut {
+            self.recorder.world(who, WorldEvent::DiskLoss { partition, to });
+        }
+        Process::BrokerDown(Box::new(disk))
+    }
+
+    /// A machine ended itself: its only log directory has failed.
+    pub(super) fn halted(&mut self, actor: ActorId, reason: &'static str) {
+        self.trace_text(actor, None, reason);
+        self.crash(actor, false);
+        self.actor_mut(actor).waits_for_room = true;
+        if self.actor(actor).disk_full == 0 {
+            self.queue.push(self.now + RESTART_TIME, Event::Start { actor });
+        }
+    }
+
+    /// A client application closed in good order and starts anew.
+    pub(super) fn restart_client(&mut self, actor: ActorId) {
+        for connection in self.network.live_connections_of(actor) {
+            self.reset_connection(connection);
+        }
+        let target = self.actor_mut(actor);
+        target.process = Process::Down;
+        target.incarnation += 1;
+        target.timers = Timers::default();
+        target.inbox.clear();
+        target.wake_at = None;
+        target.wake_generation += 1;
+        self.queue.push(self.now + RESTART_TIME, Event::Start { actor });
+    }
+
+    /// An actor is back after a power failure: connections that its peers still believe in are
+    /// reset by the first packet.
+    pub(super) fn power_returns(&mut self, actor: ActorId) {
+        for connection in self.network.live_connections_of_reset(actor) {
+            let link = self.network.connection(connection);
+            let (client, incarnation) = (link.client, link.client_incarnation);
+            if client == actor {
+                continue;
+            }
+            let at = self.now + self.network.latency(actor, client);
+            self.queue.push(at, Event::Disconnected { client, incarnation, connection });
+        }
+        self.queue.push(self.now, Event::Start { actor });
+    }
+
+    /// An actor stands still.
+    pub(super) fn pause(&mut self, actor: ActorId) {
+        self.actor_mut(actor).paused += 1;
+        let who = (actor, self.actor(actor).incarnation);
+        self.recorder.world(who, WorldEvent::Paused);
+        self.trace_text(actor, None, "is paused");
+    }
+
+    /// It goes on: what came meanwhile comes now, in its order.
+    pub(super) fn resume(&mut self, actor: ActorId) {
+        let target = self.actor_mut(actor);
+        target.paused = target.paused.saturating_sub(1);
+        if target.paused > 0 {
+            return;
+        }
+        let inbox = std::mem::take(&mut target.inbox);
+        let who = (actor, target.incarnation);
+        self.recorder.world(who, WorldEvent::Resumed);
+        self.trace_text(actor, None, "goes on");
+        for event in inbox {
+            self.queue.push(self.now, event);
+        }
+    }
+
+    /// Only the application's thread stands still; its client lives.
+    pub(super) fn pause_app(&mut self, actor: ActorId) {
+        self.actor_mut(actor).app_paused += 1;
+        let who = (actor, self.actor(actor).incarnation);
+        self.recorder.world(who, WorldEvent::Paused);
+        self.trace_text(actor, None, "its application is paused");
+    }
+
+    /// The application's thread goes on.
+    pub(super) fn resume_app(&mut self, actor: ActorId) {
+        let target = self.actor_mut(actor);
+        target.app_paused = target.app_paused.saturating_sub(1);
+        if target.app_paused > 0 {
+            return;
+        }
+        let inbox = std::mem::take(&mut target.app_inbox);
+        let who = (actor, target.incarnation);
+        self.recorder.world(who, WorldEvent::Resumed);
+        self.trace_text(actor, None, "its application goes on");
+        for input in inbox {
+            self.app_input(actor, input);
+        }
+    }
+}

@@ -80,6 +80,14 @@ impl Consumer {
         self.config.auto_commit
             && self.config.group.is_some()
             && self.committed_version != self.subscription.version
+            && !self.subscription.partitions.is_empty()
+    }
+
+    /// What a commit of the positions covers: nothing for sure while one of them is in doubt, and is
+    /// left out.
+    fn version_of_positions(&self) -> Option<u64> {
+        let all = self.subscription.partitions.iter().all(|state| state.has_valid_position());
+        all.then_some(self.subscription.version)
     }
 
     /// `maybeAutoCommitOffsetsAsync`: covers what earlier polls have returned.
@@ -108,7 +116,7 @@ impl Consumer {
             effects.note(Note::MutationHit);
         }
         if !offsets.is_empty() {
-            let version = Some(self.subscription.version);
+            let version = self.version_of_positions();
             self.commit(now, committer, offsets, version, deadline, effects);
         }
     }
@@ -121,7 +129,7 @@ impl Consumer {
         offsets: Option<Vec<(TopicPartition, Offset)>>,
         effects: &mut Effects,
     ) {
-        let version = offsets.is_none().then_some(self.subscription.version);
+        let version = if offsets.is_none() { self.version_of_positions() } else { None };
         let offsets = match offsets {
             None => self.subscription.all_consumed(),
             Some(given) => given

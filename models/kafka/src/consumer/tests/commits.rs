@@ -3,7 +3,7 @@
 use oncesim_types::{Duration, ErrorCode, LeaderEpoch, Offset};
 
 use super::group::grouped;
-use super::world::{B1, B2, P0, P1, World, data, empty};
+use super::world::{B1, B2, P0, P1, World, data, empty, refused};
 use crate::config::{ConsumerConfig, OffsetResetStrategy};
 use crate::consumer::{ConsumerCall, ConsumerCompletion};
 use crate::machine::Input;
@@ -213,4 +213,47 @@ fn commit_async_is_not_repeated() {
     let (_, end) = world.returned.pop().expect("the commit ends");
     let ConsumerCompletion::Committed { error, maybe_committed, .. } = end else { panic!() };
     assert_eq!((error, maybe_committed), (ErrorCode::CoordinatorLoadInProgress, false));
+}
+
+#[test]
+fn a_position_in_doubt_is_left_out_of_an_auto_commit_and_covered_by_the_next() {
+    let mut world = World::stable(auto(), 0);
+    world.answer_fetch(vec![data(P0, 0, 3, 1), data(P1, 0, 2, 1)]);
+    world.returned.clear();
+    world.call(ConsumerCall::Poll);
+    world.leaders[0] = (B2, 2);
+    world.answer_fetch(vec![refused(P0, 3, ErrorCode::NotLeaderOrFollower)]);
+    world.millis(5_000);
+    assert_eq!(world.answer_commit(ErrorCode::None), [(1, 2)], "P0 is being validated");
+    let (from, correlation, ()) = world
+        .take(|it| matches!(it, Request::OffsetForLeaderEpoch(_)).then_some(()))
+        .expect("the new leader is asked");
+    let answer = OffsetForLeaderEpochPartitionResponse {
+        partition: P0,
+        error: ErrorCode::None,
+        leader_epoch: LeaderEpoch(1),
+        end_offset: Offset(3),
+    };
+    world.respond((from, correlation), Response::OffsetForLeaderEpoch(vec![answer]));
+    world.millis(5_000);
+    assert_eq!(world.answer_commit(ErrorCode::None), [(0, 3), (1, 2)]);
+}
+
+/// A member that lost everything has nothing to commit, and does not wake up for it either.
+#[test]
+fn a_member_without_partitions_is_idle() {
+    let mut world = World::stable(auto(), 0);
+    world.answer_fetch(vec![data(P0, 0, 3, 1)]);
+    world.call(ConsumerCall::Poll);
+    world.millis(3_000);
+    world.answer_heartbeat(ErrorCode::RebalanceInProgress);
+    world.answer_commit(ErrorCode::RebalanceInProgress);
+    world.callback_done();
+    world.answer_join(2);
+    world.answer_sync(&[]);
+    world.callback_done();
+    world.call(ConsumerCall::Poll);
+    assert!(world.consumer.idle_at_end());
+    world.pass(Duration::from_millis(2_999));
+    assert!(world.take_commit().is_none());
 }

@@ -9,6 +9,8 @@ use crate::anomaly::{Anomaly, AnomalyClass, Severity, Witness};
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     found: Vec<Anomaly>,
+    /// What the engine reports itself: its word counts, so that nothing is counted twice.
+    reported: Vec<&'static AnomalyClass>,
 }
 
 impl Findings {
@@ -22,8 +24,26 @@ impl Findings {
         self.add_sub(class, "", severity, witness);
     }
 
-    /// Counts one occurrence of a sub-kind.
+    /// Leaves a class to the engine.
+    pub(crate) fn leave_to_engine(&mut self, class: &'static AnomalyClass) {
+        self.reported.push(class);
+    }
+
+    /// Counts one occurrence of a sub-kind, unless the engine counts the class.
     pub(crate) fn add_sub(
+        &mut self,
+        class: &'static AnomalyClass,
+        sub_kind: &'static str,
+        severity: Severity,
+        witness: impl FnOnce() -> Witness,
+    ) {
+        if !self.reported.iter().any(|reported| std::ptr::eq(*reported, class)) {
+            self.add_reported(class, sub_kind, severity, witness);
+        }
+    }
+
+    /// Counts one occurrence that the engine reports.
+    pub(crate) fn add_reported(
         &mut self,
         class: &'static AnomalyClass,
         sub_kind: &'static str,

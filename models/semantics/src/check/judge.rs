@@ -18,12 +18,16 @@ pub(crate) fn verdict(
     context: &Context<'_>,
     ledger: &Ledger,
     processed: &Processing,
+    seen: &[(&'static str, u64)],
     mut findings: Findings,
     excused: u64,
 ) -> Verdict {
-    let witnesses = witnesses(ledger, processed);
+    let witnesses = witnesses(ledger, seen);
     vacuous(context, ledger, &mut findings);
     let mut guarantees = GuaranteeTable::default();
+    if findings.has(&meta::HISTORY_MALFORMED) {
+        return Verdict { guarantees, anomalies: findings.into_sorted(), witnesses, excused };
+    }
     let log_proved = ledger.counts.acked > 0
         && ledger.records.iter().all(|row| row.sends == 0 || ledger.is_drained(context, row));
     let processing_proved = processed.outcomes > 0 && !processed.undrained;
@@ -92,7 +96,7 @@ fn breaks_order(anomaly: &Anomaly) -> bool {
     }
 }
 
-fn witnesses(ledger: &Ledger, processed: &Processing) -> Vec<WitnessCount> {
+fn witnesses(ledger: &Ledger, seen: &[(&'static str, u64)]) -> Vec<WitnessCount> {
     let counts = &ledger.counts;
     [
         ("sends", counts.sends),
@@ -101,9 +105,9 @@ fn witnesses(ledger: &Ledger, processed: &Processing) -> Vec<WitnessCount> {
         ("sends of unknown outcome", counts.unknown),
         ("polled records", counts.polled),
         ("drained records", counts.drained),
-        ("processed records", processed.outcomes),
     ]
     .into_iter()
+    .chain(seen.iter().copied())
     .map(|(what, count)| WitnessCount { what, count })
     .collect()
 }

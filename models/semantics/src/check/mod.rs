@@ -5,14 +5,19 @@
 //! while the events pass; rows that depend on the final log, or on outcomes that are not known yet,
 //! wait for the end.
 
+mod consumer;
 mod findings;
+mod group;
 mod index;
 mod judge;
+mod liveness;
 mod log;
+mod meta;
 mod processing;
+mod replication;
 mod setting;
 
-use oncesim_history::{ClientKind, Event, EventKind, History};
+use oncesim_history::{ClientKind, Event, EventKind, History, WorldEvent};
 
 use crate::catalogue;
 use crate::verdict::Verdict;
@@ -47,59 +52,196 @@ pub(crate) fn run(history: &History) -> Verdict {
 /// The state of one pass.
 struct Pass {
     ledger: log::Ledger,
+    leader_logs: log::leader_log::LeaderLogs,
+    replication: replication::Replication,
+    readers: consumer::Readers,
+    commits: group::commits::Commits,
+    ownership: group::ownership::Ownership,
     processing: processing::Processing,
+    form: meta::Form,
     findings: Findings,
 }
 
 impl Pass {
     fn new(context: &Context<'_>) -> Self {
+        let mut findings = Findings::default();
+        for class in context.setting.reported.iter().filter_map(|id| catalogue::find(id)) {
+            findings.leave_to_engine(class);
+        }
         Pass {
             ledger: log::Ledger::new(context),
+            leader_logs: log::leader_log::LeaderLogs::new(context),
+            replication: replication::Replication::new(context),
+            readers: consumer::Readers::default(),
+            commits: group::commits::Commits::default(),
+            ownership: group::ownership::Ownership::default(),
             processing: processing::Processing::new(context),
-            findings: Findings::default(),
+            form: meta::Form::default(),
+            findings,
         }
     }
 
     fn event(&mut self, context: &Context<'_>, position: u32, event: &Event) {
+        self.form.on_event(context, &mut self.findings, position, event);
         match &event.kind {
-            EventKind::Client(kind) => self.client(context, position, event, kind),
-            EventKind::World(_) => {}
+            EventKind::Client(kind) => match kind {
+                ClientKind::SendInvoke { .. }
+                | ClientKind::SendEnd { .. }
+                | ClientKind::PollEnd { .. }
+                | ClientKind::Processed { .. } => self.data(context, position, event, kind),
+                _ => self.group(context, position, event, kind),
+            },
+            EventKind::World(world) => self.world(context, position, event, world),
         }
     }
 
-    fn client(&mut self, context: &Context<'_>, position: u32, event: &Event, kind: &ClientKind) {
+    /// Records on their way.
+    fn data(&mut self, context: &Context<'_>, position: u32, event: &Event, kind: &ClientKind) {
+        let findings = &mut self.findings;
         match kind {
             ClientKind::SendInvoke { partition, record, key, payload, .. } => {
                 self.ledger.on_send(context, position, *partition, *record, *key, *payload);
             }
             ClientKind::SendEnd { record, partition, outcome, offset, .. } => {
-                self.ledger.on_send_end(context, position, *record, *partition, *outcome, *offset);
+                let end =
+                    log::SendEnd { partition: *partition, outcome: *outcome, offset: *offset };
+                self.ledger.on_send_end(context, findings, position, *record, end);
             }
-            ClientKind::PollEnd { records, .. } => {
+            ClientKind::PollEnd { group, records } => {
                 let auditor = context.setting.is_auditor(event.actor);
-                for polled in context.history.polled(*records) {
-                    self.ledger.on_polled(context, position, auditor, polled);
+                let records = context.history.polled(*records);
+                consumer::leader_epochs(context, findings, position, records);
+                for polled in records {
+                    self.ledger.on_polled(context, findings, position, auditor, polled);
+                    if auditor {
+                        continue;
+                    }
+                    let commits = &mut self.commits;
+                    self.readers.on_polled(context, findings, commits, position, *group, polled);
+                    if let Some(group) = group {
+                        self.processing.on_delivered(context, findings, position, *group, polled);
+                    }
                 }
             }
             ClientKind::Processed { group, partition, offset, record } => {
                 self.processing.on_processed(context, *group, *partition, *offset, *record);
             }
-            ClientKind::Subscribe { group } | ClientKind::Assigned { group, .. } => {
-                self.processing.on_member(*group);
-            }
-            ClientKind::PositionReset { group: Some(group), partition, to, reason } => {
-                self.processing.on_position(context, *group, *partition, *to, *reason);
-            }
             _ => {}
         }
     }
 
+    /// Groups, positions and commits.
+    fn group(&mut self, context: &Context<'_>, position: u32, event: &Event, kind: &ClientKind) {
+        let findings = &mut self.findings;
+        match kind {
+            ClientKind::Subscribe { group } => self.processing.on_member(*group),
+            ClientKind::Assigned { group, member, generation, added, owned } => {
+                self.processing.on_member(*group);
+                let commits = &mut self.commits;
+                self.readers.on_assigned(context, commits, position, *group, (*added, *owned));
+                let assigned = group::ownership::Assigned {
+                    group: *group,
+                    member: *member,
+                    generation: generation.0,
+                    added: *added,
+                    owned: *owned,
+                };
+                self.ownership.on_assigned(context, findings, position, assigned);
+            }
+            ClientKind::Revoked { group, partitions } | ClientKind::Lost { group, partitions } => {
+                self.readers.on_revoked(context, position, *partitions);
+                self.ownership.on_revoked(context, event.actor, *group, *partitions);
+            }
+            ClientKind::PositionReset { group, partition, to, reason } => {
+                if let Some(group) = group {
+                    self.processing.on_position(context, *group, *partition, *to, *reason);
+                }
+                let (commits, set) = (&mut self.commits, (*to, *reason));
+                self.readers
+                    .on_position(context, findings, commits, position, *group, *partition, set);
+            }
+            ClientKind::CommitInvoke { call, group, offsets, sync } => {
+                let processing = &self.processing;
+                self.readers.on_commit(context, findings, processing, position, *group, *offsets);
+                self.commits.on_invoke(context, position, *call, *group, *offsets, *sync);
+            }
+            ClientKind::CommitEnd { call, outcome } => {
+                let paired = self.commits.on_end(context, findings, position, *call, *outcome);
+                if !paired {
+                    meta::unpaired(context, findings, position, "a commit ends");
+                }
+            }
+            ClientKind::Closed => self.ownership.on_gone(event.actor),
+            _ => {}
+        }
+    }
+
+    fn world(&mut self, context: &Context<'_>, position: u32, event: &Event, world: &WorldEvent) {
+        let findings = &mut self.findings;
+        match world {
+            WorldEvent::Crashed { .. } => {
+                self.ownership.on_gone(event.actor);
+                self.replication.on_crash(event.actor);
+            }
+            WorldEvent::Generation { .. } => {
+                self.ownership.on_generation(context, findings, position, world);
+            }
+            WorldEvent::OffsetAccepted { .. } => {
+                self.commits.on_accepted(context, findings, position, world);
+            }
+            WorldEvent::Served { partition, from, to, high_watermark } if to > high_watermark => {
+                let served = (*from, *to, *high_watermark);
+                replication::beyond(context, findings, position, *partition, served);
+            }
+            WorldEvent::InvariantBroken { .. } | WorldEvent::Stuck { .. } => {
+                liveness::reported(context, findings, position, world);
+            }
+            _ => {}
+        }
+        let Some(row) = index::world_partition(world).and_then(|p| context.index.partition(p))
+        else {
+            return;
+        };
+        match world {
+            WorldEvent::Append { leader: true, .. } => {
+                self.leader_logs.on_append(context, findings, row, position, world);
+            }
+            WorldEvent::BecameLeader { leader_epoch, log_end, .. } => {
+                self.leader_logs.on_leader(row, leader_epoch.0, log_end.0, position);
+            }
+            _ => {}
+        }
+        self.replication.on_event(context, findings, row, event.actor, position, world);
+    }
+
     fn finish(mut self, context: &Context<'_>) -> Verdict {
-        self.ledger.settle(context);
-        let excused = log::loss::check(context, &self.ledger, &mut self.findings);
-        log::duplicate::check(context, &self.ledger, &mut self.findings);
-        self.processing.check(context, &self.ledger, &mut self.findings);
-        judge::verdict(context, &self.ledger, &self.processing, self.findings, excused)
+        let (ledger, findings) = (&mut self.ledger, &mut self.findings);
+        ledger.settle(context);
+        let excused = log::loss::check(context, ledger, findings);
+        log::duplicate::check(context, ledger, findings);
+        log::integrity::check(context, ledger, findings);
+        ledger.real_time.check(context, ledger, findings);
+        let ordered_pairs = log::order::check(context, ledger, findings);
+        self.leader_logs.check(context, ledger, findings);
+        self.replication.check(context, ledger, findings);
+        self.readers.gaps.check(context, ledger, findings);
+        self.processing.check(context, ledger, findings);
+        self.ownership.check(context, findings);
+        liveness::check(context, ledger, &self.replication, findings);
+        liveness::commit_lag(context, &self.processing, &mut self.commits, findings);
+        self.form.check(context, ledger, findings);
+        let seen = [
+            ("processed records", self.processing.outcomes),
+            ("ordered pairs of sends", ordered_pairs),
+            ("commits", self.commits.succeeded),
+            ("assignments", self.ownership.assignments),
+            ("completed rebalances", self.ownership.generations),
+            ("batches appended by leaders", self.leader_logs.appends),
+            ("leaders that began", self.replication.leaderships),
+            ("faults that struck", self.form.faults),
+            ("processes that crashed", self.form.crashes),
+        ];
+        judge::verdict(context, ledger, &self.processing, &seen, self.findings, excused)
     }
 }
 

@@ -5,14 +5,16 @@
 
 use std::collections::BTreeMap;
 
-use oncesim_history::{ClientKind, EventKind, PositionReason};
+use oncesim_history::{ClientKind, EventKind, PolledRecord, PositionReason};
 use oncesim_types::{GroupId, Offset, RecordId, TopicPartition};
 
 use super::Context;
 use super::findings::{Findings, Proof, record_name, time_of};
 use super::index::NONE;
 use super::log::Ledger;
+use super::log::integrity::first_read;
 use crate::anomaly::{Severity, Witness};
+use crate::catalogue::consumer::DUPLICATE_DELIVERY;
 use crate::catalogue::processing::{DUP_PROCESSING, LOST_PROCESSING};
 
 /// What one group did with the record at one offset.
@@ -22,6 +24,12 @@ struct InputRow {
     record: u32,
     /// How often.
     outcomes: u32,
+    /// How often a poll delivered it.
+    deliveries: u32,
+}
+
+impl InputRow {
+    const EMPTY: InputRow = InputRow { record: NONE, outcomes: 0, deliveries: 0 };
 }
 
 /// One group.
@@ -104,16 +112,63 @@ impl Processing {
         let record = index.record(record).expect("the index has every record");
         let table = self.group(group);
         table.active = true;
-        if table.inputs.is_empty() {
-            table.inputs.resize(index.slots_len, InputRow { record: NONE, outcomes: 0 });
-        }
-        let input = &mut table.inputs[slot as usize];
+        let input = table.input(context, slot);
         if input.record == NONE || input.record == record {
             input.record = record;
             input.outcomes += 1;
         } else {
             *table.replaced.entry((slot, record)).or_insert(0) += 1;
         }
+    }
+
+    /// A poll delivered an offset to a group.
+    pub(crate) fn on_delivered(
+        &mut self,
+        context: &Context<'_>,
+        findings: &mut Findings,
+        position: u32,
+        group: GroupId,
+        polled: &PolledRecord,
+    ) {
+        let index = &context.index;
+        let Some(slot) =
+            index.partition(polled.partition).and_then(|p| index.slot(p, polled.offset))
+        else {
+            return;
+        };
+        let input = self.group(group).input(context, slot);
+        input.deliveries += 1;
+        if input.deliveries > 1 {
+            findings.add(&DUPLICATE_DELIVERY, Severity::Informative, || {
+                let history = context.history;
+                let event = &history.events[position as usize];
+                let sentence = format!(
+                    "group {} was given {} ({} offset {}) again, by a poll of {} at {}",
+                    history.group_name(group),
+                    record_name(history, polled.record),
+                    history.partition_name(polled.partition),
+                    polled.offset,
+                    history.actor_name(event.actor),
+                    event.time,
+                );
+                Proof::new(history, sentence)
+                    .record(polled.record)
+                    .at(polled.partition, &[polled.offset.0])
+                    .events(&[first_read(context, polled.partition, polled.offset.0), position])
+                    .done()
+            });
+        }
+    }
+
+    /// Whether a group was given the record at a slot and has not finished it.
+    pub(crate) fn is_open(&self, group: GroupId, slot: u32) -> bool {
+        let input = self.groups.get(usize::from(group.0)).map(|g| g.inputs.get(slot as usize));
+        matches!(input, Some(Some(InputRow { outcomes: 0, deliveries: 1.., .. })))
+    }
+
+    /// Whether a group was there.
+    pub(crate) fn is_active(&self, group: GroupId) -> bool {
+        self.groups.get(usize::from(group.0)).is_some_and(|table| table.active)
     }
 
     /// Reports lost and repeated inputs.
@@ -135,6 +190,13 @@ impl Processing {
 }
 
 impl GroupTable {
+    fn input(&mut self, context: &Context<'_>, slot: u32) -> &mut InputRow {
+        if self.inputs.is_empty() {
+            self.inputs.resize(context.index.slots_len, InputRow::EMPTY);
+        }
+        &mut self.inputs[slot as usize]
+    }
+
     /// How often the group finished `record` at a slot.
     fn outcomes(&self, slot: u32, record: u32) -> u32 {
         match self.inputs.get(slot as usize) {

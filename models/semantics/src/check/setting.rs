@@ -31,6 +31,10 @@ pub(crate) struct Setting {
     pub(crate) white_box: bool,
     /// Whether the run came to rest: it settled, or its topics were drained.
     pub(crate) quiescent: bool,
+    /// Whether the world had settled.
+    pub(crate) settled: bool,
+    /// The anomalies that the engine reports itself.
+    pub(crate) reported: Vec<&'static str>,
     /// Which actors read the final drain.
     auditors: Vec<bool>,
     /// Whether `__consumer_offsets` may have lost committed offsets.
@@ -43,6 +47,8 @@ impl Setting {
             partitions: vec![PartitionSetting::default(); index.partitions.len()],
             white_box: false,
             quiescent: false,
+            settled: false,
+            reported: Vec::new(),
             auditors: history.actors.iter().map(|a| a.role == ActorRole::Auditor).collect(),
             offsets_at_risk: false,
         };
@@ -77,7 +83,15 @@ impl Setting {
     fn world(&mut self, index: &Index, actor: ActorId, event: &WorldEvent) {
         let row = |partition: &TopicPartition| index.partition(*partition).map(|row| row as usize);
         match event {
-            WorldEvent::Settled => self.quiescent = true,
+            WorldEvent::Settled => {
+                self.quiescent = true;
+                self.settled = true;
+            }
+            WorldEvent::InvariantBroken { id, .. } | WorldEvent::Stuck { id, .. }
+                if !self.reported.contains(id) =>
+            {
+                self.reported.push(id);
+            }
             WorldEvent::PartitionChanged { partition, unclean: true, .. } => {
                 if let Some(row) = row(partition) {
                     self.partitions[row].unclean = true;

@@ -2,6 +2,7 @@
 
 mod log;
 mod processing;
+mod rows;
 
 use oncesim_history::History;
 use oncesim_types::{TopicId, TopicPartition};

@@ -4,20 +4,28 @@
 //! which the final drain shows it; a partition without a drain is judged by what anybody read there.
 
 pub(crate) mod duplicate;
+pub(crate) mod integrity;
+pub(crate) mod leader_log;
 pub(crate) mod loss;
+pub(crate) mod order;
 
 use oncesim_history::{Outcome, PolledRecord, Promise};
 use oncesim_types::{Offset, RecordId, TopicId, TopicPartition};
 
 use super::Context;
+use super::findings::{Findings, Proof, record_name, time_of};
 use super::index::NONE;
 use super::setting::promise_of;
+use crate::anomaly::Severity;
+use crate::catalogue::log::{MISSING_ACK_OFFSET, MUTATED_RECORD, OFFSET_COLLISION_ACK};
 
 /// What became of one logical send.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RecordRow {
     /// The first `send()`; `NONE` if nobody sent it.
     pub(crate) invoked: u32,
+    /// The last `send()`.
+    pub(crate) invoked_last: u32,
     /// The first end with an acknowledgement.
     pub(crate) acked: u32,
     /// The last end without one.
@@ -47,6 +55,7 @@ pub(crate) struct RecordRow {
 impl RecordRow {
     const EMPTY: RecordRow = RecordRow {
         invoked: NONE,
+        invoked_last: NONE,
         acked: NONE,
         refused: NONE,
         sends: 0,
@@ -83,10 +92,15 @@ pub(crate) struct SlotRow {
     pub(crate) polled: u32,
     /// The first record that was acknowledged there.
     pub(crate) acked: u32,
+    /// [`CONFLICT`] or nothing.
+    pub(crate) flags: u32,
 }
 
+/// Two different records were read at the offset.
+pub(crate) const CONFLICT: u32 = 1;
+
 impl SlotRow {
-    const EMPTY: SlotRow = SlotRow { drained: NONE, polled: NONE, acked: NONE };
+    const EMPTY: SlotRow = SlotRow { drained: NONE, polled: NONE, acked: NONE, flags: 0 };
 }
 
 /// Counts of what the ledger saw.
@@ -107,6 +121,9 @@ pub(crate) struct Ledger {
     pub(crate) records: Vec<RecordRow>,
     /// By slot.
     pub(crate) slots: Vec<SlotRow>,
+    /// Records that were read before anybody had sent them: record, slot, poll.
+    pub(crate) early: Vec<(u32, u32, u32)>,
+    pub(crate) real_time: order::RealTime,
     pub(crate) counts: LedgerCounts,
 }
 
@@ -115,6 +132,8 @@ impl Ledger {
         Ledger {
             records: vec![RecordRow::EMPTY; context.index.records_len],
             slots: vec![SlotRow::EMPTY; context.index.slots_len],
+            early: Vec::new(),
+            real_time: order::RealTime::new(context),
             counts: LedgerCounts::default(),
         }
     }
@@ -134,6 +153,7 @@ impl Ledger {
         let row = &mut self.records[row as usize];
         row.sends = row.sends.saturating_add(1);
         row.topic = to.topic.0;
+        row.invoked_last = position;
         if row.invoked == NONE {
             row.invoked = position;
             row.key = key;
@@ -148,15 +168,15 @@ impl Ledger {
     pub(crate) fn on_send_end(
         &mut self,
         context: &Context<'_>,
+        findings: &mut Findings,
         position: u32,
         record: RecordId,
-        partition: Option<TopicPartition>,
-        outcome: Outcome,
-        offset: Option<Offset>,
+        end: SendEnd,
     ) {
         let index = &context.index;
         let number = index.record(record).expect("the index has every record");
         let row = &mut self.records[number as usize];
+        let SendEnd { partition, outcome, offset } = end;
         let partition = partition.and_then(|p| index.partition(p));
         match outcome {
             Outcome::Ok => {
@@ -181,18 +201,63 @@ impl Ledger {
         if row.partition == NONE {
             row.partition = partition.unwrap_or(NONE);
         }
-        if let (Outcome::Ok, Some(partition), Some(offset)) = (outcome, partition, offset)
-            && offset.0 >= 0
-            && let Some(slot) = index.slot(partition, offset)
-        {
-            if row.acked_slot == NONE {
-                row.acked_slot = slot;
+        if outcome != Outcome::Ok {
+            return;
+        }
+        match (partition, offset.filter(|offset| offset.0 >= 0)) {
+            (Some(partition), Some(offset)) => {
+                self.acked_at(context, findings, position, number, partition, offset);
             }
-            row.acked_last = slot;
-            let acked = &mut self.slots[slot as usize].acked;
-            if *acked == NONE {
-                *acked = number;
+            _ if promise_of(context.history, record.origin()).durable => {
+                findings.add(&MISSING_ACK_OFFSET, Severity::Informative, || {
+                    let name = record_name(context.history, record);
+                    let when = time_of(context.history, position);
+                    let sentence = format!("{name} was acknowledged at {when} without an offset");
+                    Proof::new(context.history, sentence).record(record).events(&[position]).done()
+                });
             }
+            _ => {}
+        }
+    }
+
+    fn acked_at(
+        &mut self,
+        context: &Context<'_>,
+        findings: &mut Findings,
+        position: u32,
+        number: u32,
+        partition: u32,
+        offset: Offset,
+    ) {
+        let Some(slot) = context.index.slot(partition, offset) else { return };
+        let row = &mut self.records[number as usize];
+        if row.acked_slot == NONE {
+            row.acked_slot = slot;
+        }
+        row.acked_last = slot;
+        self.real_time.on_acked(position, partition, offset.0, number, row.invoked_last);
+        let holds = self.slots[slot as usize].acked;
+        if holds == NONE {
+            self.slots[slot as usize].acked = number;
+        } else if holds != number {
+            let durable = [holds, number].into_iter().all(|r| Self::promise(context, r).durable);
+            let promise = Promise { durable, idempotent: false, ordered: false };
+            let severity = context.setting.loss_severity(Some(partition), promise);
+            findings.add(&OFFSET_COLLISION_ACK, severity, || {
+                let [a, b] = [holds, number].map(|r| context.index.record_id(r));
+                let at = context.index.partitions[partition as usize];
+                let sentence = format!(
+                    "{} and {} were both acknowledged at {} offset {offset}",
+                    record_name(context.history, a),
+                    record_name(context.history, b),
+                    context.history.partition_name(at),
+                );
+                Proof::new(context.history, sentence)
+                    .record(b)
+                    .at(at, &[offset.0])
+                    .events(&[self.records[holds as usize].acked, position])
+                    .done()
+            });
         }
     }
 
@@ -200,7 +265,8 @@ impl Ledger {
     pub(crate) fn on_polled(
         &mut self,
         context: &Context<'_>,
-        _position: u32,
+        findings: &mut Findings,
+        position: u32,
         auditor: bool,
         polled: &PolledRecord,
     ) {
@@ -211,14 +277,26 @@ impl Ledger {
         else {
             return;
         };
-        let slot = &mut self.slots[slot as usize];
+        let row = &self.records[record as usize];
+        if row.invoked == NONE {
+            self.early.push((record, slot, position));
+        } else if row.payload != polled.payload || row.key != polled.key {
+            findings
+                .add(&MUTATED_RECORD, Severity::Always, || mutated(context, row, polled, position));
+        }
+        let seen = &mut self.slots[slot as usize];
         if auditor {
             self.counts.drained += 1;
-            slot.drained = record;
+            if seen.drained != NONE && seen.drained != record {
+                seen.flags |= CONFLICT;
+            }
+            seen.drained = record;
         } else {
             self.counts.polled += 1;
-            if slot.polled == NONE {
-                slot.polled = record;
+            if seen.polled == NONE {
+                seen.polled = record;
+            } else if seen.polled != record {
+                seen.flags |= CONFLICT;
             }
         }
     }
@@ -263,6 +341,36 @@ impl Ledger {
     pub(crate) fn promise(context: &Context<'_>, record: u32) -> Promise {
         promise_of(context.history, context.index.record_id(record).origin())
     }
+}
+
+/// How a `send()` ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SendEnd {
+    pub(crate) partition: Option<TopicPartition>,
+    pub(crate) outcome: Outcome,
+    pub(crate) offset: Option<Offset>,
+}
+
+fn mutated(
+    context: &Context<'_>,
+    row: &RecordRow,
+    polled: &PolledRecord,
+    position: u32,
+) -> crate::anomaly::Witness {
+    let history = context.history;
+    let what = if row.payload == polled.payload { "key" } else { "payload" };
+    let sentence = format!(
+        "{} was read from {} offset {} at {} with another {what} than it was sent with",
+        record_name(history, polled.record),
+        history.partition_name(polled.partition),
+        polled.offset,
+        time_of(history, position),
+    );
+    Proof::new(history, sentence)
+        .record(polled.record)
+        .at(polled.partition, &[polled.offset.0])
+        .events(&[row.invoked, position])
+        .done()
 }
 
 /// A partition row, or none.

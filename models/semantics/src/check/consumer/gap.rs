@@ -1,0 +1,84 @@
+//! Jumps in a consumer's stream: `poll-skip`, `int-poll-skip` and `resume-skip`, once it is known
+//! whether the log holds anything in between.
+
+use crate::anomaly::AnomalyClass;
+use crate::check::Context;
+use crate::check::findings::{Findings, Proof, record_name};
+use crate::check::index::NONE;
+use crate::check::log::Ledger;
+
+/// A jump over the offsets `from .. to` of a partition.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Gap {
+    pub(crate) class: &'static AnomalyClass,
+    /// Partition row.
+    pub(crate) p: u32,
+    pub(crate) from: i64,
+    /// The offset that was delivered.
+    pub(crate) to: i64,
+    /// What came before: a poll or an assignment, or nothing.
+    pub(crate) since: u32,
+    /// The poll that delivered it.
+    pub(crate) position: u32,
+}
+
+/// All jumps.
+#[derive(Debug, Default)]
+pub(crate) struct Gaps(Vec<Gap>);
+
+impl Gaps {
+    /// Remembers a jump.
+    pub(crate) fn add(&mut self, gap: Gap) {
+        self.0.push(gap);
+    }
+
+    /// Reports jumps over records. The next record after each offset is found once, so that many
+    /// long jumps cost no more than the log.
+    pub(crate) fn check(&self, context: &Context<'_>, ledger: &Ledger, findings: &mut Findings) {
+        if self.0.is_empty() {
+            return;
+        }
+        let mut next = vec![NONE; ledger.slots.len()];
+        for p in 0..context.index.partitions.len() {
+            let p = u32::try_from(p).expect("partition rows are 32 bits");
+            let mut following = NONE;
+            for slot in context.index.slots(p).rev() {
+                if ledger.in_log(context, p, slot) != NONE {
+                    following = slot;
+                }
+                next[slot as usize] = following;
+            }
+        }
+        for gap in &self.0 {
+            let first = context.index.slot_from(gap.p, gap.from);
+            if !context.index.slots(gap.p).contains(&first) {
+                continue;
+            }
+            let skipped = next[first as usize];
+            if skipped == NONE || context.index.offset(gap.p, skipped) >= gap.to {
+                continue;
+            }
+            let severity = context.setting.storage_severity(Some(gap.p));
+            findings.add(gap.class, severity, || {
+                let history = context.history;
+                let partition = context.index.partitions[gap.p as usize];
+                let missed = context.index.offset(gap.p, skipped);
+                let record = context.index.record_id(ledger.in_log(context, gap.p, skipped));
+                let event = &history.events[gap.position as usize];
+                let sentence = format!(
+                    "{} got {} offset {} at {} and passed over {} at offset {missed}",
+                    history.actor_name(event.actor),
+                    history.partition_name(partition),
+                    gap.to,
+                    event.time,
+                    record_name(history, record),
+                );
+                Proof::new(history, sentence)
+                    .record(record)
+                    .at(partition, &[missed, gap.to])
+                    .events(&[gap.since, gap.position])
+                    .done()
+            });
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! Who owns what: `double-ownership`, `zombie-ownership`, `unowned-partition`,
+//! `illegal-assignment` and `generation-regress`, from the coordinator's assignments and from what
+//! the members believe.
+
+use oncesim_history::{SpanIndex, WorldEvent};
+use oncesim_types::{ActorId, GroupId, MemberId, TopicPartition};
+
+use crate::anomaly::{AnomalyClass, Severity};
+use crate::catalogue::group::{
+    DOUBLE_OWNERSHIP, GENERATION_REGRESS, ILLEGAL_ASSIGNMENT, UNOWNED_PARTITION, ZOMBIE_OWNERSHIP,
+};
+use crate::check::Context;
+use crate::check::findings::{Findings, Proof, time_of};
+use crate::check::index::NONE;
+
+/// A member that believes that it owns a partition.
+#[derive(Debug, Clone, Copy)]
+struct Owner {
+    actor: ActorId,
+    incarnation: u32,
+    generation: i32,
+    since: u32,
+}
+
+#[derive(Debug, Default)]
+struct Group {
+    /// By partition row.
+    owners: Vec<Option<Owner>>,
+    /// By partition row: the last assignment that names it, and to whom.
+    assigned: Vec<(u32, MemberId)>,
+    /// The coordinator's last generation, its event, and whether anybody has a partition.
+    generation: Option<(i32, u32, bool)>,
+}
+
+/// The process of an actor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Process {
+    incarnation: u32,
+    alive: bool,
+    /// The last generation that it was told, and by which member id.
+    generation: i32,
+    member: MemberId,
+}
+
+/// Ownership in all groups.
+#[derive(Debug, Default)]
+pub(crate) struct Ownership {
+    groups: Vec<Group>,
+    processes: Vec<Process>,
+    /// How many assignments members got.
+    pub(crate) assignments: u64,
+    /// How many rebalances coordinators completed.
+    pub(crate) generations: u64,
+}
+
+/// An assignment as a member sees it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Assigned {
+    pub(crate) group: GroupId,
+    pub(crate) member: MemberId,
+    pub(crate) generation: i32,
+    pub(crate) added: SpanIndex,
+    pub(crate) owned: SpanIndex,
+}
+
+impl Ownership {
+    fn group(&mut self, context: &Context<'_>, group: GroupId) -> &mut Group {
+        let row = usize::from(group.0);
+        if self.groups.len() <= row {
+            self.groups.resize_with(row + 1, Group::default);
+        }
+        let group = &mut self.groups[row];
+        if group.owners.is_empty() {
+            group.owners.resize(context.index.partitions.len(), None);
+            group.assigned.resize(context.index.partitions.len(), (NONE, MemberId(0)));
+        }
+        group
+    }
+
+    fn process(&mut self, actor: ActorId, incarnation: u32) -> &mut Process {
+        let row = usize::from(actor.0);
+        let new = Process { incarnation, alive: true, generation: -1, member: MemberId(0) };
+        if self.processes.len() <= row {
+            self.processes.resize(row + 1, Process { alive: false, ..new });
+        }
+        let process = &mut self.processes[row];
+        if process.incarnation != incarnation || process.generation == -1 {
+            *process = new;
+        }
+        process
+    }
+
+    /// A process ended.
+    pub(crate) fn on_gone(&mut self, actor: ActorId) {
+        if let Some(process) = self.processes.get_mut(usize::from(actor.0)) {
+            process.alive = false;
+        }
+    }
+
+    /// `onPartitionsAssigned`.
+    pub(crate) fn on_assigned(
+        &mut self,
+        context: &Context<'_>,
+        findings: &mut Findings,
+        position: u32,
+        assigned: Assigned,
+    ) {
+        self.assignments += 1;
+        let event = &context.history.events[position as usize];
+        let process = self.process(event.actor, event.incarnation);
+        let Assigned { group, member, generation, added, owned } = assigned;
+        if process.member == member && generation < process.generation {
+            let before = process.generation;
+            regress(context, findings, group, position, before, generation);
+        }
+        process.member = member;
+        process.generation = generation;
+        for partition in context.history.partitions(owned) {
+            if !subscribed(context, group, *partition) {
+                let what = "of a topic that its group does not consume";
+                misassigned(context, findings, &ILLEGAL_ASSIGNMENT, position, *partition, what);
+            }
+        }
+        let added = context.history.partitions(added);
+        for (at, partition) in added.iter().enumerate() {
+            if added.len() < 64 && added[..at].contains(partition) {
+                let what = "twice";
+                misassigned(context, findings, &ILLEGAL_ASSIGNMENT, position, *partition, what);
+            }
+        }
+        for partition in added {
+            let Some(p) = context.index.partition(*partition) else { continue };
+            let now = Owner {
+                actor: event.actor,
+                incarnation: event.incarnation,
+                generation,
+                since: position,
+            };
+            let before = self.group(context, group).owners[p as usize].replace(now);
+            if let Some(other) = before
+                && other.actor != event.actor
+            {
+                self.overlap(context, findings, *partition, other, now);
+            }
+        }
+    }
+
+    /// A member got a partition that another has not given back.
+    fn overlap(
+        &self,
+        context: &Context<'_>,
+        findings: &mut Findings,
+        partition: TopicPartition,
+        other: Owner,
+        now: Owner,
+    ) {
+        let process = &self.processes[usize::from(other.actor.0)];
+        if !process.alive || process.incarnation != other.incarnation {
+            return;
+        }
+        let current = process.generation;
+        let (class, severity): (&'static AnomalyClass, Severity) = if current >= now.generation {
+            (&DOUBLE_OWNERSHIP, Severity::Always)
+        } else {
+            (&ZOMBIE_OWNERSHIP, Severity::Informative)
+        };
+        findings.add(class, severity, || {
+            let history = context.history;
+            let sentence = format!(
+                "{} was assigned {} at {} in generation {}, while {} still owned it in generation \
+                 {current}",
+                history.actor_name(now.actor),
+                history.partition_name(partition),
+                time_of(history, now.since),
+                now.generation,
+                history.actor_name(other.actor),
+            );
+            Proof::new(history, sentence)
+                .at(partition, &[])
+                .events(&[other.since, now.since])
+                .done()
+        });
+    }
+
+    /// `onPartitionsRevoked` or `onPartitionsLost`.
+    pub(crate) fn on_revoked(
+        &mut self,
+        context: &Context<'_>,
+        actor: ActorId,
+        group: GroupId,
+        partitions: SpanIndex,
+    ) {
+        for partition in context.history.partitions(partitions) {
+            if let Some(p) = context.index.partition(*partition) {
+                let owner = &mut self.group(context, group).owners[p as usize];
+                if owner.is_some_and(|owner| owner.actor == actor) {
+                    *owner = None;
+                }
+            }
+        }
+    }
+
+    /// A coordinator completed a rebalance.
+    pub(crate) fn on_generation(
+        &mut self,
+        context: &Context<'_>,
+        findings: &mut Findings,
+        position: u32,
+        event: &WorldEvent,
+    ) {
+        let WorldEvent::Generation { group, generation, assignment, .. } = event else { return };
+        self.generations += 1;
+        let assignment = context.history.assignment(*assignment);
+        let state = self.group(context, *group);
+        let before = state.generation.replace((generation.0, position, !assignment.is_empty()));
+        if let Some((last, ..)) = before
+            && generation.0 < last
+        {
+            regress(context, findings, *group, position, last, generation.0);
+        }
+        for (member, partition) in assignment {
+            let Some(p) = context.index.partition(*partition) else { continue };
+            let (at, other) =
+                std::mem::replace(&mut state.assigned[p as usize], (position, *member));
+            if at == position {
+                let (class, what): (&'static AnomalyClass, _) = if other == *member {
+                    (&ILLEGAL_ASSIGNMENT, "to one member twice")
+                } else {
+                    (&DOUBLE_OWNERSHIP, "to two members in one generation")
+                };
+                misassigned(context, findings, class, position, *partition, what);
+            }
+            if !subscribed(context, *group, *partition) {
+                let what = "although the group does not consume its topic";
+                misassigned(context, findings, &ILLEGAL_ASSIGNMENT, position, *partition, what);
+            }
+        }
+    }
+
+    /// Reports partitions that the last assignment of a group at rest forgot.
+    pub(crate) fn check(&self, context: &Context<'_>, findings: &mut Findings) {
+        if !context.setting.settled {
+            return;
+        }
+        for (group, info) in self.groups.iter().zip(&context.history.groups) {
+            let Some((generation, position, true)) = group.generation else { continue };
+            for p in info.topics.iter().flat_map(|topic| context.index.topic(*topic)) {
+                if group.assigned[p as usize].0 != position {
+                    let partition = context.index.partitions[p as usize];
+                    findings.add(&UNOWNED_PARTITION, Severity::Always, || {
+                        let sentence = format!(
+                            "generation {generation} of group {}, its last, assigns {} to nobody",
+                            info.name,
+                            context.history.partition_name(partition),
+                        );
+                        Proof::new(context.history, sentence)
+                            .at(partition, &[])
+                            .events(&[position])
+                            .done()
+                    });
+                }
+            }
+        }
+    }
+}
+
+fn subscribed(context: &Context<'_>, group: GroupId, partition: TopicPartition) -> bool {
+    let info = context.history.groups.get(usize::from(group.0));
+    info.is_none_or(|info| info.topics.is_empty() || info.topics.contains(&partition.topic))
+}
+
+fn regress(
+    context: &Context<'_>,
+    findings: &mut Findings,
+    group: GroupId,
+    position: u32,
+    before: i32,
+    now: i32,
+) {
+    findings.add(&GENERATION_REGRESS, context.setting.group_severity(), || {
+        let sentence = format!(
+            "group {} went from generation {before} back to {now} at {}",
+            context.history.group_name(group),
+            time_of(context.history, position),
+        );
+        Proof::new(context.history, sentence).events(&[position]).done()
+    });
+}
+
+fn misassigned(
+    context: &Context<'_>,
+    findings: &mut Findings,
+    class: &'static AnomalyClass,
+    position: u32,
+    partition: TopicPartition,
+    what: &str,
+) {
+    findings.add(class, Severity::Always, || {
+        let sentence = format!(
+            "{} was assigned at {} {what}",
+            context.history.partition_name(partition),
+            time_of(context.history, position),
+        );
+        Proof::new(context.history, sentence).at(partition, &[]).events(&[position]).done()
+    });
+}

@@ -1,0 +1,286 @@
+//! The log as its leaders wrote it, seen from inside: `seq-gap`, `seq-dup`,
+//! `producer-epoch-regress`, `leader-epoch-regress` and `acked-truncated`.
+//!
+//! Mirrors the checks of Kafka's `ProducerAppendInfo` and `ProducerStateManager`: one chain of
+//! batches per producer id and partition. A new leader whose log ends earlier cuts the chain back;
+//! each batch knows its predecessor of the same producer, so that a cut costs what it cuts.
+
+use oncesim_history::{SpanIndex, WorldEvent};
+use oncesim_types::Sequence;
+
+use super::{Ledger, known};
+use crate::anomaly::{AnomalyClass, Severity};
+use crate::catalogue::log::{
+    ACKED_TRUNCATED, LEADER_EPOCH_REGRESS, PRODUCER_EPOCH_REGRESS, SEQ_DUP, SEQ_GAP,
+};
+use crate::check::Context;
+use crate::check::findings::{Findings, Proof, record_name, time_of};
+use crate::check::index::NONE;
+
+/// How many batches of one producer a broker remembers.
+const CACHED_BATCHES: usize = 5;
+
+#[derive(Debug, Clone, Copy)]
+struct Batch {
+    base: i64,
+    len: u32,
+    leader_epoch: i32,
+    producer: i64,
+    producer_epoch: i16,
+    sequence: i32,
+    records: SpanIndex,
+    position: u32,
+    /// The batch before of the same producer, or `NONE`.
+    before: u32,
+}
+
+impl Batch {
+    fn last_sequence(&self) -> Sequence {
+        Sequence(self.sequence).plus(i32::try_from(self.len).unwrap_or(i32::MAX).max(1) - 1)
+    }
+}
+
+#[derive(Debug, Default)]
+struct PartitionLog {
+    batches: Vec<Batch>,
+    /// The highest epoch with which a broker began to lead.
+    epoch: i32,
+    /// The last batch of each producer id, ascending by id.
+    producers: Vec<(i64, u32)>,
+    /// Batches that a new leader does not have: the batch, and the event that cut it.
+    cut: Vec<(Batch, u32)>,
+}
+
+/// The logs of all partitions.
+#[derive(Debug)]
+pub(crate) struct LeaderLogs {
+    partitions: Vec<PartitionLog>,
+    /// How many batches leaders appended.
+    pub(crate) appends: u64,
+}
+
+impl LeaderLogs {
+    pub(crate) fn new(context: &Context<'_>) -> Self {
+        let mut partitions = Vec::new();
+        partitions.resize_with(context.index.partitions.len(), PartitionLog::default);
+        LeaderLogs { partitions, appends: 0 }
+    }
+
+    /// A broker began to lead: what it does not have is cut.
+    pub(crate) fn on_leader(&mut self, partition: u32, epoch: i32, log_end: i64, position: u32) {
+        let log = &mut self.partitions[partition as usize];
+        if epoch < log.epoch {
+            return;
+        }
+        log.epoch = epoch;
+        log.cut_to(log_end, position);
+    }
+
+    /// A leader appended a batch.
+    pub(crate) fn on_append(
+        &mut self,
+        context: &Context<'_>,
+        findings: &mut Findings,
+        partition: u32,
+        position: u32,
+        event: &WorldEvent,
+    ) {
+        let WorldEvent::Append {
+            base_offset,
+            records,
+            len,
+            leader_epoch,
+            producer_id,
+            producer_epoch,
+            base_sequence,
+            ..
+        } = event
+        else {
+            return;
+        };
+        self.appends += 1;
+        let log = &mut self.partitions[partition as usize];
+        let mut batch = Batch {
+            base: base_offset.0,
+            len: *len,
+            leader_epoch: leader_epoch.0,
+            producer: producer_id.0,
+            producer_epoch: producer_epoch.0,
+            sequence: base_sequence.0,
+            records: *records,
+            position,
+            before: NONE,
+        };
+        if batch.leader_epoch < log.epoch {
+            // A deposed leader still writes: its suffix will be cut, whatever it acknowledges.
+            log.cut.push((batch, position));
+            return;
+        }
+        log.cut_to(batch.base, position);
+        if let Some(last) = log.batches.last()
+            && last.leader_epoch > batch.leader_epoch
+        {
+            let text = format!("in leader epoch {}", batch.leader_epoch);
+            report(context, findings, &LEADER_EPOCH_REGRESS, partition, last, &batch, &text);
+        }
+        if batch.producer >= 0 && batch.sequence >= 0 {
+            batch.before = log.link(batch.producer);
+            log.sequence(context, findings, partition, &batch);
+        }
+        log.batches.push(batch);
+    }
+
+    /// Reports acknowledged records that were cut and never written again.
+    pub(crate) fn check(&self, context: &Context<'_>, ledger: &Ledger, findings: &mut Findings) {
+        if self.partitions.iter().all(|log| log.cut.is_empty()) {
+            return;
+        }
+        let mut kept = vec![false; ledger.records.len()];
+        for batch in self.partitions.iter().flat_map(|log| &log.batches) {
+            for record in context.history.appended(batch.records) {
+                if let Some(record) = context.index.record(*record) {
+                    kept[record as usize] = true;
+                }
+            }
+        }
+        for (partition, log) in (0u32..).zip(&self.partitions) {
+            for (batch, by) in &log.cut {
+                for (offset, id) in (batch.base..).zip(context.history.appended(batch.records)) {
+                    let Some(record) = context.index.record(*id) else { continue };
+                    let row = &ledger.records[record as usize];
+                    if !row.is_acked() || kept[record as usize] {
+                        continue;
+                    }
+                    kept[record as usize] = true;
+                    let promise = Ledger::promise(context, record);
+                    let severity = context.setting.loss_severity(known(partition), promise);
+                    findings.add(&ACKED_TRUNCATED, severity, || {
+                        let history = context.history;
+                        let at = context.index.partitions[partition as usize];
+                        let cutter = &history.events[*by as usize];
+                        let sentence = format!(
+                            "{} was acknowledged at {} for {} offset {offset}; {} began to lead \
+                             without it at {}",
+                            record_name(history, *id),
+                            time_of(history, row.acked),
+                            history.partition_name(at),
+                            history.actor_name(cutter.actor),
+                            cutter.time,
+                        );
+                        Proof::new(history, sentence)
+                            .record(*id)
+                            .at(at, &[offset])
+                            .events(&[row.invoked, batch.position, row.acked, *by])
+                            .done()
+                    });
+                }
+            }
+        }
+    }
+}
+
+impl PartitionLog {
+    /// Makes the coming batch the last of its producer; returns the one before.
+    fn link(&mut self, producer: i64) -> u32 {
+        let next = u32::try_from(self.batches.len()).expect("fewer than 2^32 batches");
+        match self.producers.binary_search_by_key(&producer, |entry| entry.0) {
+            Ok(at) => std::mem::replace(&mut self.producers[at].1, next),
+            Err(at) => {
+                self.producers.insert(at, (producer, next));
+                NONE
+            }
+        }
+    }
+
+    fn cut_to(&mut self, end: i64, position: u32) {
+        while let Some(batch) = self.batches.pop_if(|b| b.base + i64::from(b.len) > end) {
+            if batch.producer >= 0
+                && let Ok(at) =
+                    self.producers.binary_search_by_key(&batch.producer, |entry| entry.0)
+            {
+                self.producers[at].1 = batch.before;
+            }
+            self.cut.push((batch, position));
+        }
+    }
+
+    /// The rules of an idempotent producer: the next batch of an epoch follows the last, a new epoch
+    /// begins with sequence 0.
+    fn sequence(
+        &self,
+        context: &Context<'_>,
+        findings: &mut Findings,
+        partition: u32,
+        batch: &Batch,
+    ) {
+        let Some(last) = self.batches.get(batch.before as usize) else {
+            return;
+        };
+        let class: &'static AnomalyClass = if batch.producer_epoch < last.producer_epoch {
+            &PRODUCER_EPOCH_REGRESS
+        } else if batch.producer_epoch > last.producer_epoch {
+            if batch.sequence == 0 {
+                return;
+            }
+            &SEQ_GAP
+        } else if last.last_sequence().plus(1).0 == batch.sequence {
+            return;
+        } else if self.cached(batch) {
+            &SEQ_DUP
+        } else {
+            &SEQ_GAP
+        };
+        let text = format!(
+            "from producer id {} with epoch {} and sequence {} after epoch {} and sequence {}",
+            batch.producer,
+            batch.producer_epoch,
+            batch.sequence,
+            last.producer_epoch,
+            last.last_sequence(),
+        );
+        report(context, findings, class, partition, last, batch, &text);
+    }
+
+    /// Whether a batch is among the last that a broker remembers of its producer.
+    fn cached(&self, batch: &Batch) -> bool {
+        let mut before = batch.before;
+        for _ in 0..CACHED_BATCHES {
+            let Some(earlier) = self.batches.get(before as usize) else { return false };
+            if earlier.producer_epoch == batch.producer_epoch && earlier.sequence == batch.sequence
+            {
+                return true;
+            }
+            before = earlier.before;
+        }
+        false
+    }
+}
+
+fn report(
+    context: &Context<'_>,
+    findings: &mut Findings,
+    class: &'static AnomalyClass,
+    partition: u32,
+    last: &Batch,
+    batch: &Batch,
+    text: &str,
+) {
+    findings.add(class, Severity::Always, || {
+        let history = context.history;
+        let at = context.index.partitions[partition as usize];
+        let event = &history.events[batch.position as usize];
+        let sentence = format!(
+            "{} appended a batch to {} at offset {} {text}",
+            history.actor_name(event.actor),
+            history.partition_name(at),
+            batch.base,
+        );
+        let proof = Proof::new(history, sentence)
+            .at(at, &[last.base, batch.base])
+            .events(&[last.position, batch.position]);
+        match history.appended(batch.records).first() {
+            Some(record) => proof.record(*record).done(),
+            None => proof.done(),
+        }
+    });
+}

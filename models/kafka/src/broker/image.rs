@@ -2,6 +2,8 @@
 //!
 //! Mirrors `KRaftMetadataCache`, `BrokerMetadataPublisher`.
 
+use std::rc::Rc;
+
 use oncesim_types::{ActorId, BrokerEpoch, CorrelationId, Instant};
 
 use crate::broker::Broker;
@@ -58,6 +60,14 @@ impl ClusterImage {
     }
 }
 
+/// What a batch of metadata records changed. Only the last state of each partition counts: Kafka
+/// publishes one delta per batch.
+enum Changed {
+    /// A broker is active now.
+    Broker(ActorId),
+    Partition(u32),
+}
+
 impl Broker {
     pub(super) fn on_metadata_records(
         &mut self,
@@ -70,10 +80,17 @@ impl Broker {
             return;
         }
         self.link.metadata_fetch = None;
+        let mut changed = Vec::new();
         for (offset, record) in (response.from..).zip(&response.records) {
             if offset == self.image.applied {
                 self.image.applied += 1;
-                self.apply(now, record, effects);
+                self.apply(record, &mut changed);
+            }
+        }
+        for change in changed {
+            match change {
+                Changed::Broker(broker) => self.expand_for(now, broker, effects),
+                Changed::Partition(index) => self.apply_partition(now, index, effects),
             }
         }
         if self.phase == Phase::CatchingUp
@@ -85,12 +102,14 @@ impl Broker {
         self.fetch_metadata(effects);
     }
 
-    fn apply(&mut self, now: Instant, record: &MetadataRecord, effects: &mut Effects) {
-        match record {
+    /// Takes a record into the image, and remembers what has to act on it.
+    fn apply(&mut self, record: &MetadataRecord, changed: &mut Vec<Changed>) {
+        let change = match record {
             MetadataRecord::RegisterBroker { broker, epoch, .. } => {
                 let image =
                     BrokerImage { epoch: *epoch, fenced: true, in_controlled_shutdown: false };
                 self.image.set(*broker, image);
+                return;
             }
             MetadataRecord::BrokerChange { broker, epoch, fenced, in_controlled_shutdown } => {
                 let image = BrokerImage {
@@ -99,13 +118,21 @@ impl Broker {
                     in_controlled_shutdown: *in_controlled_shutdown,
                 };
                 self.image.set(*broker, image);
-                if image.is_active() {
-                    self.expand_for(now, *broker, effects);
+                if !image.is_active() {
+                    return;
                 }
+                Changed::Broker(*broker)
             }
             MetadataRecord::Partition(registration) => {
-                self.apply_partition(now, registration, effects);
+                let Some(index) = self.index_of(registration.partition) else { return };
+                let slot = self.slot_mut(index);
+                slot.registration = Some(Rc::clone(registration));
+                if std::mem::replace(&mut slot.changed, true) {
+                    return;
+                }
+                Changed::Partition(index)
             }
-        }
+        };
+        changed.push(change);
     }
 }

@@ -4,7 +4,6 @@
 //! `ReplicaManager.applyDelta`, `ReplicaManager.checkpointHighWatermarks`.
 
 use std::collections::VecDeque;
-use std::rc::Rc;
 
 use oncesim_types::{ActorId, BrokerEpoch, ErrorCode, Instant, Offset};
 
@@ -33,16 +32,11 @@ pub(super) fn is_eligible(
 
 impl Broker {
     /// A partition's newer state arrived with the metadata log.
-    pub(super) fn apply_partition(
-        &mut self,
-        now: Instant,
-        registration: &Rc<PartitionRegistration>,
-        effects: &mut Effects,
-    ) {
-        let Some(index) = self.index_of(registration.partition) else { return };
+    pub(super) fn apply_partition(&mut self, now: Instant, index: u32, effects: &mut Effects) {
         let id = self.id;
         let slot = self.slot_mut(index);
-        slot.registration = Some(Rc::clone(registration));
+        slot.changed = false;
+        let registration = slot.registration.clone().expect("set before it is applied");
         if !registration.replicas.contains(&id) {
             return;
         }
@@ -58,9 +52,9 @@ impl Broker {
             return;
         }
         if registration.leader == Some(id) {
-            self.make_leader(now, index, registration, effects);
+            self.make_leader(now, index, &registration, effects);
         } else {
-            self.make_follower(now, index, registration, effects);
+            self.make_follower(now, index, &registration, effects);
         }
     }
 

@@ -79,6 +79,8 @@ struct Slot {
     topic: u16,
     /// Its newest state in the metadata image.
     registration: Option<Rc<PartitionRegistration>>,
+    /// Whether that state is still to be acted on.
+    changed: bool,
     replica: Option<Box<Replica>>,
     /// Fetch sessions that want it.
     watchers: Vec<Watcher>,
@@ -169,6 +171,7 @@ impl Broker {
                     partition: TopicPartition::new(topic.topic, partition),
                     topic: index,
                     registration: None,
+                    changed: false,
                     replica: None,
                     watchers: Vec::new(),
                     unsaved: false,

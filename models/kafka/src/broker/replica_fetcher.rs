@@ -131,7 +131,7 @@ impl Broker {
         fetcher.sent = now;
         let mut partitions = Vec::with_capacity(queue.len());
         for index in queue {
-            partitions.push(self.take_position(index, correlation, effects));
+            partitions.push(self.take_position(index, correlation));
         }
         // What left and came back is only an update.
         forgotten.retain(|gone| !partitions.iter().any(|fetch| fetch.partition == *gone));
@@ -147,29 +147,17 @@ impl Broker {
         effects.send(leader, correlation, Request::Fetch(Box::new(request)));
     }
 
-    fn take_position(
-        &mut self,
-        index: u32,
-        correlation: CorrelationId,
-        effects: &mut Effects,
-    ) -> FetchPartition {
+    fn take_position(&mut self, index: u32, correlation: CorrelationId) -> FetchPartition {
         let no_truncation = self.mutations.has(Mutation::ReplTruncateToHighWatermark);
         let replica = self.replica_mut(index).expect("only replicas are queued");
         let (partition, current_leader_epoch) = (replica.partition, replica.leader_epoch);
         let fetch_offset = replica.log.log_end();
-        let last_batch = replica.log.batches().last();
-        let mut last_fetched_epoch =
-            last_batch.map_or(LeaderEpoch::NONE, |batch| batch.leader_epoch);
-        let uncommitted = replica.high_watermark < fetch_offset;
+        let mut last_fetched_epoch = replica.log.epochs().latest();
         let follower = replica.follower_mut().expect("only followers are queued");
         follower.queued = false;
         follower.in_session = true;
         follower.sent = correlation;
-        if follower.skips_truncation {
-            // The leader cannot see that the logs differ.
-            if uncommitted && last_fetched_epoch < current_leader_epoch {
-                hit(effects);
-            }
+        if follower.hides_epoch {
             last_fetched_epoch = LeaderEpoch::NONE;
         }
         if no_truncation {
@@ -235,6 +223,14 @@ impl Broker {
         effects: &mut Effects,
     ) {
         if let Some((epoch, end)) = fetched.diverging {
+            let replica = self.replica_mut(index).expect("a follower has a log");
+            let follower = replica.follower_mut().expect("checked by the caller");
+            if follower.skips_truncation {
+                hit(effects);
+                follower.hides_epoch = true;
+                self.queue_position(index);
+                return;
+            }
             let without_epoch = self.mutations.has(Mutation::ReplEpochReplyWithoutEpoch);
             let log = &self.replica(index).expect("a follower has a log").log;
             let to = if without_epoch {

@@ -120,9 +120,7 @@ impl PartitionLog {
     fn push(&mut self, batch: LogBatch) {
         let size = size_of(&batch.batch);
         self.bytes.push(self.bytes.last().copied().unwrap_or(0) + size);
-        if batch.leader_epoch > self.epochs.latest() {
-            self.epochs.assign(batch.leader_epoch, batch.base_offset);
-        }
+        self.epochs.assign(batch.leader_epoch, batch.base_offset);
         self.producers.update(&batch);
         self.log_end = batch.next_offset();
         self.batches.push(batch);
@@ -184,6 +182,8 @@ impl PartitionLog {
     /// Removes every batch that reaches beyond `to`. False if there was none.
     pub fn truncate(&mut self, to: Offset) -> bool {
         if to >= self.log_end {
+            // This replica may have led in an epoch in which nothing was written.
+            self.epochs.truncate(self.log_end);
             return false;
         }
         let keep = self.index_at_or_after(to);

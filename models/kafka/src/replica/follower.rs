@@ -20,8 +20,10 @@ pub struct FollowerState {
     pub sent: CorrelationId,
     /// Whether it waits before it fetches again, after an error.
     pub delayed: bool,
-    /// Planted bug (KAFKA-7164): its epochs are not compared until the leader is another broker.
+    /// Planted bug (KAFKA-7164): it does not truncate until the leader is another broker.
     pub skips_truncation: bool,
+    /// The same bug, after the leader said that the logs differ: it is not asked again.
+    pub hides_epoch: bool,
 }
 
 impl FollowerState {
@@ -35,6 +37,7 @@ impl FollowerState {
             sent: CorrelationId(0),
             delayed: false,
             skips_truncation: false,
+            hides_epoch: false,
         }
     }
 }

@@ -134,7 +134,6 @@ impl Producer {
     /// A new producer of actor `id`. `brokers` are its bootstrap servers; `topics` is what exists: a
     /// `send` to another topic times out.
     #[must_use]
-    #[expect(clippy::needless_pass_by_value, reason = "every machine takes its configuration so")]
     pub fn new(
         id: ActorId,
         brokers: Rc<[ActorId]>,
@@ -195,8 +194,8 @@ impl Producer {
         Ok(())
     }
 
-    fn on_call(&mut self, now: Instant, call: CallId, what: ProducerCall, effects: &mut Effects) {
-        match what {
+    fn on_call(&mut self, now: Instant, call: CallId, what: &ProducerCall, effects: &mut Effects) {
+        match *what {
             ProducerCall::Send { topic, partition, record } => {
                 self.on_send(now, call, (topic, partition), record, effects);
             }
@@ -419,7 +418,7 @@ impl Machine for Producer {
     fn step(&mut self, now: Instant, input: Input, effects: &mut Effects) {
         match input {
             Input::Start => {}
-            Input::Call(call, Call::Producer(what)) => self.on_call(now, call, what, effects),
+            Input::Call(call, Call::Producer(what)) => self.on_call(now, call, &what, effects),
             Input::Response { from, correlation, body } => {
                 self.on_response(now, (from, correlation), body, effects);
             }

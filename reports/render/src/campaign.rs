@@ -85,7 +85,7 @@ fn finding(campaign: &CampaignView) -> String {
     let broken: u64 = campaign
         .failures
         .iter()
-        .filter(|failure| failure.judgement == Judgement::Violated)
+        .filter(|failure| failure.judgement != Judgement::AsClaimed)
         .map(|failure| failure.count)
         .sum();
     bound_in_words(broken, campaign.seeds, campaign.bound_95)

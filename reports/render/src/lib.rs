@@ -5,6 +5,7 @@
 
 mod campaign;
 mod catalogue;
+mod event;
 mod json;
 mod model;
 mod number;
@@ -18,6 +19,7 @@ mod tests;
 
 pub use campaign::{bound_in_words, campaign_text, summary_text};
 pub use catalogue::{anomalies_json, anomalies_text, anomaly_text};
+pub use event::event_text;
 pub use json::{bench_json, campaign_json, mutants_json, run_json};
 pub use model::{
     BenchLine, CampaignView, End, FailureView, FaultView, Judgement, MutantView, RunView,
@@ -26,4 +28,4 @@ pub use model::{
 pub use number::{grouped, percent, seconds, short_count};
 pub use run::{failure_line, promise, run_text};
 pub use table::{ListRow, bench_text, list_text, mutants_text};
-pub use trace::{excerpt, trace_text};
+pub use trace::{excerpt, trace_text, with_events};

@@ -341,3 +341,46 @@ fn numbers_read_well() {
         assert_eq!(seconds(s), text);
     }
 }
+
+#[test]
+fn events_stand_where_they_happened() {
+    use oncesim_history::{ActorInfo, ActorRole, Event, EventKind, History, WorldEvent};
+    let event = |us: u64, kind: WorldEvent| Event {
+        time: Instant(us * 1_000),
+        actor: ActorId(0),
+        incarnation: 0,
+        kind: EventKind::World(kind),
+    };
+    let history = History {
+        actors: vec![ActorInfo { name: "b1".to_owned(), role: ActorRole::Broker }],
+        events: vec![
+            event(1, WorldEvent::Started),
+            event(2, WorldEvent::Paused),
+            event(3, WorldEvent::Resumed),
+            event(9, WorldEvent::Crashed { power: true }),
+        ],
+        ..History::default()
+    };
+    let line = |us: u64, event: Option<u32>| TraceView {
+        time: Instant(us * 1_000),
+        actor: "b1".to_owned(),
+        peer: None,
+        event,
+        text: "line".to_owned(),
+    };
+    let trace = vec![line(1, Some(0)), line(2, None), line(4, Some(2)), line(5, Some(2))];
+    let merged = with_events(trace, &history, &[3, 1, 1]);
+    let told: Vec<(u64, &str)> =
+        merged.iter().map(|line| (line.time.0 / 1_000, line.text.as_str())).collect();
+    let expected = [
+        (1, "line"),
+        (2, "line"),
+        (2, "stands still"),
+        (4, "line"),
+        (5, "line"),
+        (9, "dies in a power failure"),
+    ];
+    assert_eq!(told, expected);
+    let marked: Vec<Option<u32>> = merged.iter().map(|line| line.event).collect();
+    assert_eq!(marked, [None, None, Some(1), None, None, Some(3)]);
+}

@@ -9,11 +9,47 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
+use oncesim_history::History;
 use unicode_width::UnicodeWidthStr;
 
+use crate::event::event_text;
 use crate::model::TraceView;
 use crate::number::seconds;
 use crate::style::{FAINT, STRONG, paint};
+
+/// The trace with the given events of the history as lines of their own, each behind what had
+/// happened before it. Only these lines belong to an event afterwards.
+#[must_use]
+pub fn with_events(trace: Vec<TraceView>, history: &History, events: &[u32]) -> Vec<TraceView> {
+    let mut events: Vec<u32> = events.to_vec();
+    events.sort_unstable();
+    events.dedup();
+    let mut wanted = events.into_iter().filter_map(|position| {
+        let event = history.events.get(position as usize)?;
+        let line = TraceView {
+            time: event.time,
+            actor: history.actor_name(event.actor).to_owned(),
+            peer: None,
+            event: Some(position),
+            text: event_text(history, event),
+        };
+        Some((position, line))
+    });
+    let mut next = wanted.next();
+    let mut out = Vec::with_capacity(trace.len());
+    let mut written = 0;
+    for line in trace {
+        // A line carries the last event before it; not all carry one.
+        written = line.event.unwrap_or(written).max(written);
+        while let Some((_, event)) = next.take_if(|(position, _)| *position <= written) {
+            out.push(event);
+            next = wanted.next();
+        }
+        out.push(TraceView { event: None, ..line });
+    }
+    out.extend(next.into_iter().chain(wanted).map(|(_, line)| line));
+    out
+}
 
 /// The positions in `trace` that explain `events`: their own lines and `around` lines of the
 /// same actors before and after each, at most `limit` in all (the witness lines come first).
@@ -36,8 +72,28 @@ pub fn excerpt(trace: &[TraceView], events: &[u32], around: usize, limit: usize)
             }
         }
     }
-    chosen.into_iter().collect()
+    fill(&chosen, limit)
 }
+
+/// Positions with the lines of gaps that are shorter than the line that would announce them.
+fn fill(chosen: &BTreeSet<usize>, limit: usize) -> Vec<usize> {
+    let mut filled: Vec<usize> = Vec::new();
+    let mut room = limit.saturating_sub(chosen.len());
+    for &i in chosen {
+        if let Some(&before) = filled.last() {
+            let missing = i - before - 1;
+            if missing <= SHORT_GAP.min(room) {
+                filled.extend(before + 1..i);
+                room -= missing;
+            }
+        }
+        filled.push(i);
+    }
+    filled
+}
+
+/// Lines that are shown instead of being left out.
+const SHORT_GAP: usize = 2;
 
 /// The `distance`-th line before (or after) line `i` that has an actor in common with it.
 fn neighbour(trace: &[TraceView], i: usize, distance: usize, before: bool) -> Option<usize> {

@@ -47,6 +47,17 @@ fn trace_line(line: &TraceLine, names: &[String]) -> render::TraceView {
     }
 }
 
+/// The trace, with the events that prove an anomaly as lines of their own.
+fn trace(outcome: &Outcome) -> Vec<render::TraceView> {
+    let lines: Vec<render::TraceView> =
+        outcome.trace.iter().map(|line| trace_line(line, &outcome.actor_names)).collect();
+    let Some(history) = &outcome.history else { return lines };
+    let anomalies = outcome.verdict.anomalies.iter();
+    let events: Vec<u32> =
+        anomalies.flat_map(|anomaly| anomaly.witness.events.iter().copied()).collect();
+    render::with_events(lines, history, &events)
+}
+
 pub(crate) fn expectation(scenario: &Scenario) -> Option<(String, u64)> {
     scenario.expect.as_ref().map(|expect| (expect.anomaly.clone(), expect.within))
 }
@@ -73,7 +84,7 @@ pub(crate) fn run(
         verdict: outcome.verdict.clone(),
         faults: outcome.faults.iter().map(fault).collect(),
         world: outcome.world.clone(),
-        trace: outcome.trace.iter().map(|line| trace_line(line, &outcome.actor_names)).collect(),
+        trace: trace(outcome),
         judgement: judgement(oncesim::judge(scenario, outcome)),
         note: None,
         command,
@@ -85,11 +96,14 @@ fn failure(failure: &Failure, counterexample: Option<String>) -> render::Failure
     let sentence = match &first.end {
         RunEnd::Panicked(message) => message.clone(),
         RunEnd::BudgetExhausted => "the event budget was used up: a livelock".to_owned(),
-        RunEnd::Settled | RunEnd::NotSettled => {
-            first.verdict.anomalies.first().map_or_else(String::new, |anomaly| {
-                format!("seed {}: {}", first.seed, anomaly.witness.sentence)
-            })
-        }
+        RunEnd::Settled | RunEnd::NotSettled => match first.verdict.anomalies.first() {
+            Some(anomaly) => format!("seed {}: {}", first.seed, anomaly.witness.sentence),
+            None if first.end == RunEnd::NotSettled => format!(
+                "seed {}: not everything had settled when the liveness bound passed",
+                first.seed
+            ),
+            None => String::new(),
+        },
     };
     render::FailureView {
         id: failure.fingerprint.clone(),
@@ -111,6 +125,8 @@ pub(crate) fn campaign(
     if !report.nondeterministic.is_empty() {
         verdict = verdict.max(render::Judgement::Nondeterministic);
     }
+    // A search that ended because it had found what it looked for was not interrupted.
+    let found = scenario.expect.is_some() && verdict == render::Judgement::AsClaimed;
     let named = |counts: &[(&'static str, u64)]| {
         counts.iter().map(|&(name, n)| (name.to_owned(), n)).collect()
     };
@@ -120,7 +136,7 @@ pub(crate) fn campaign(
         expect: expectation(scenario),
         seeds: report.seeds,
         range: report.range,
-        interrupted: report.interrupted,
+        interrupted: report.interrupted && !found,
         wall: report.wall,
         virtual_time: report.virtual_time,
         messages: report.messages,

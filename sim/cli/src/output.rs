@@ -11,7 +11,7 @@ pub(crate) fn result(text: &str) -> Result<(), Refusal> {
     let mut stream = anstream::stdout().lock();
     match stream.write_all(text.as_bytes()).and_then(|()| stream.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Refusal::new(
-            format!("the result cannot be written: {error}"),
+            format!("the result cannot be written: {}", crate::artifact::reason(&error)),
             "standard output",
             "write it to a place with room, or through a pipe",
         )),

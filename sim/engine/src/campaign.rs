@@ -122,6 +122,11 @@ impl Campaign {
                 early.insert(index, done);
                 while let Some(done) = early.remove(&expected) {
                     expected += 1;
+                    // What other threads had in hand when a campaign failed fast does not
+                    // count, so that its report is the same at any parallelism.
+                    if halt.load(Relaxed) {
+                        continue;
+                    }
                     tally.add(done);
                     progress(&tally.progress);
                     if self.options.fail_fast && tally.has_failed() {

@@ -81,7 +81,6 @@ fn one(
         (None, None, Some(_)) => u64::MAX,
         (None, None, None) => SEEDS,
     };
-    let seeds = seeds.min(u64::MAX - args.from);
     let campaign = Campaign {
         scenario: Arc::clone(scenario),
         options: CampaignOptions {

@@ -44,7 +44,7 @@ fn hunt(scenario: &Arc<Scenario>, seeds: Option<u64>) -> Result<MutantView, Refu
         return Err(Refusal::new(
             "this scenario plants no bug, or does not name the anomaly that shows it",
             scenario.path.clone(),
-            "add `mutations = [\"...\"]` and [expect] with `anomaly` and `within`, or give a \
+            "give it [mutation] with `plant` and [expect] with `anomaly` and `within`, or name a \
              folder of such scenarios",
         ));
     };

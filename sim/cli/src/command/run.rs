@@ -32,7 +32,8 @@ pub(crate) fn once(scenario: &Arc<Scenario>, seed: u64, format: Format) -> (Outc
     if format == Format::Json || outcome.verdict.anomalies.is_empty() {
         return (outcome, wall);
     }
-    let traced = oncesim::run(scenario, &RunOptions { keep_trace: true, ..options });
+    let traced =
+        oncesim::run(scenario, &RunOptions { keep_trace: true, keep_history: true, ..options });
     (traced, wall)
 }
 

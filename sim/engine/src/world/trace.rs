@@ -32,9 +32,7 @@ impl World {
             Body::Response(body) => response(body),
         };
         let text = if fate.is_empty() { what } else { format!("{what}  ({fate})") };
-        let (actor, peer) =
-            if fate.is_empty() { (message.to, message.from) } else { (message.from, message.to) };
-        self.trace_text(actor, Some(peer), &text);
+        self.trace_text(message.from, Some(message.to), &text);
     }
 
     /// Writes down what a machine noted, where people want to see it.

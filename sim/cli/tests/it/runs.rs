@@ -1,0 +1,217 @@
+//! The contract of commands that run something: exit codes, JSON, counterexamples, interruption.
+
+use serde_json::Value;
+
+use crate::shell::{Done, Folder};
+
+/// A claim that holds ...
+const HOLDS: &str =
+    "scenarios/corpus/exactly-once/a-retry-older-than-the-five-cached-batches-is-refused.toml";
+/// ... and what breaks it.
+const BREAK: &str = "producers.shop.config.enable.idempotence=false";
+/// A scenario that expects an anomaly.
+const EXPECTS: &str =
+    "scenarios/corpus/at-least-once/a-lost-acknowledgement-makes-a-retry-a-duplicate.toml";
+
+fn keys(value: &Value) -> Vec<&str> {
+    value.as_object().expect("an object").keys().map(String::as_str).collect()
+}
+
+/// A campaign that finds violations, and the file of the first.
+fn violated(folder: &Folder) -> (Value, String) {
+    let args = ["fuzz", HOLDS, "--seeds", "40", "--set", BREAK, "--format", "json"];
+    let done = folder.oncesim(&args);
+    assert_eq!(done.code, 1, "{}{}", done.out, done.err);
+    let found = done.json();
+    let file = found["scenarios"][0]["anomalies"][0]["counterexample"].as_str();
+    let file = file.expect("a counterexample was written").to_owned();
+    (found, file)
+}
+
+#[test]
+fn a_run_is_one_document_of_the_documented_shape() {
+    let done = Folder::new().oncesim(&["run", EXPECTS, "--seed", "1", "--format", "json"]);
+    assert_eq!(done.code, 0, "{}", done.err);
+    let run = done.json();
+    let mut expected = [
+        "schema",
+        "scenario",
+        "seed",
+        "digest",
+        "virtual_ms",
+        "wall_ms",
+        "events",
+        "outcome",
+        "guarantees",
+        "anomalies",
+        "faults",
+    ];
+    expected.sort_unstable();
+    assert_eq!(keys(&run), expected);
+    assert_eq!(run["schema"], 1);
+    assert_eq!(run["seed"], 1);
+    for level in ["log", "processing", "effect"] {
+        for guarantee in ["at-most-once", "at-least-once", "exactly-once"] {
+            let holds = run["guarantees"][level][guarantee].as_str().expect("a word");
+            assert!(["holds", "violated", "unknown"].contains(&holds), "{holds}");
+        }
+    }
+    let anomaly = &run["anomalies"][0];
+    assert_eq!(keys(anomaly), ["count", "id", "level", "witness"]);
+    assert!(anomaly["witness"]["sentence"].as_str().is_some_and(|text| text.len() > 10));
+}
+
+#[test]
+fn a_run_tells_a_person_the_world_the_verdict_and_how_to_see_it_again() {
+    let folder = Folder::new();
+    let done = folder.oncesim(&["run", EXPECTS, "--seed", "1"]);
+    assert_eq!(done.code, 0, "{}", done.err);
+    assert!(done.err.is_empty(), "{}", done.err);
+    for part in ["world", "faults (virtual time)", "at-most-once", "dup-retry", "  > "] {
+        assert!(done.out.contains(part), "{part}: {}", done.out);
+    }
+    let again = done.out.lines().last().and_then(|line| line.strip_prefix("again: oncesim "));
+    let again: Vec<&str> = again.expect("a command to paste").split(' ').collect();
+    let digest = |done: &Done| {
+        let at = done.out.find("digest ").expect("the digest is shown");
+        done.out[at + 7..].split(';').next().map(str::to_owned)
+    };
+    assert_eq!(digest(&folder.oncesim(&again)), digest(&done));
+}
+
+#[test]
+fn a_commit_is_a_seed_and_so_is_its_abbreviation() {
+    let folder = Folder::new();
+    let digest = |seed: &str| {
+        folder.oncesim(&["run", HOLDS, "--seed", seed, "--format", "json"]).json()["digest"].clone()
+    };
+    let whole = digest("4fc39be38e0fc2e1eb0cf516ed0ab77d2787d136");
+    assert_eq!(whole, digest("4fc39be"));
+    assert_ne!(whole, digest("5fc39be"));
+}
+
+#[test]
+fn a_campaign_is_one_document_of_the_documented_shape() {
+    let folder = Folder::new();
+    let (found, file) = violated(&folder);
+    assert_eq!(keys(&found), ["scenarios", "schema"]);
+    let scenario = &found["scenarios"][0];
+    for key in ["scenario", "seeds", "outcome", "anomalies", "runs_per_s", "bound_95"] {
+        assert!(!scenario[key].is_null(), "{key}: {scenario}");
+    }
+    assert_eq!(scenario["outcome"], "violated");
+    assert_eq!(scenario["seeds"], 40);
+    for key in ["id", "seeds", "counterexample"] {
+        assert!(!scenario["anomalies"][0][key].is_null(), "{key}: {scenario}");
+    }
+    assert!(file.starts_with("reports/out/"), "{file}");
+    assert!(folder.path(&file).is_file());
+}
+
+#[test]
+fn a_counterexample_is_the_same_run_again() {
+    let folder = Folder::new();
+    let (found, file) = violated(&folder);
+    let seed = &found["scenarios"][0]["anomalies"][0]["seeds"][0];
+    let done = folder.oncesim(&["replay", &file]);
+    assert_eq!(done.code, 1, "{}{}", done.out, done.err);
+    assert!(done.out.contains("this is the same run"), "{}", done.out);
+    let seed = seed.as_u64().expect("a seed").to_string();
+    let args = ["run", HOLDS, "--seed", &seed, "--set", BREAK, "--format", "json"];
+    let drawn = folder.oncesim(&args).json();
+    let replayed = folder.oncesim(&["replay", &file, "--format", "json"]).json();
+    assert_eq!(drawn["digest"], replayed["digest"]);
+    assert_eq!(drawn["anomalies"], replayed["anomalies"]);
+    let with_seed = folder.oncesim(&["replay", &file, "--seed", "7"]);
+    assert_eq!(with_seed.code, 2, "a counterexample has its own seed");
+}
+
+#[test]
+fn an_edited_counterexample_is_another_run_and_another_version_is_refused() {
+    let folder = Folder::new();
+    let (_, file) = violated(&folder);
+    let text = std::fs::read_to_string(folder.path(&file)).expect("it was written");
+    let line = |key: &str| {
+        text.lines().find(|line| line.starts_with(key)).expect("[replay] says it").to_owned()
+    };
+    let other = format!("digest = \"{}\"", "0".repeat(32));
+    folder.write("edited.toml", &text.replace(&line("digest = "), &other));
+    let done = folder.oncesim(&["replay", "edited.toml"]);
+    assert_eq!(done.code, 4, "{}{}", done.out, done.err);
+    assert!(done.out.contains("another run"), "{}", done.out);
+    folder.write("newer.toml", &text.replace(&line("version = "), "version = \"99.0.0\""));
+    let done = folder.oncesim(&["replay", "newer.toml"]);
+    assert_eq!(done.code, 2, "{}{}", done.out, done.err);
+    assert!(done.err.contains("99.0.0"), "{}", done.err);
+    assert!(done.out.is_empty());
+}
+
+#[test]
+fn an_expected_anomaly_is_found_or_the_campaign_is_vacuous() {
+    let folder = Folder::new();
+    let done = folder.oncesim(&["fuzz", EXPECTS]);
+    assert_eq!(done.code, 0, "{}{}", done.out, done.err);
+    assert!(done.out.starts_with("found"), "{}", done.out);
+    let never = ["--set", "expect.anomaly=mutated-record", "--set", "expect.within=4"];
+    let done = folder.oncesim(&[&["fuzz", EXPECTS][..], &never].concat());
+    assert_eq!(done.code, 5, "{}{}", done.out, done.err);
+    assert!(done.out.starts_with("not found"), "{}", done.out);
+    let done = folder.oncesim(&[&["run", EXPECTS][..], &never].concat());
+    assert_eq!(done.code, 0, "one seed cannot say that an anomaly is never found");
+    assert!(done.out.contains("does not show mutated-record"), "{}", done.out);
+}
+
+#[test]
+fn a_claim_that_held_says_what_that_is_worth() {
+    let done = Folder::new().oncesim(&["fuzz", HOLDS, "--seeds", "30"]);
+    assert_eq!(done.code, 0, "{}{}", done.out, done.err);
+    let bound =
+        "0 violations in 30 seeds: at most 9.5 % of seeds break this claim (95 % confidence)";
+    assert!(done.out.contains(bound), "{}", done.out);
+    assert!(done.out.contains("seeds 0..=29"), "{}", done.out);
+    assert!(done.out.contains("1 of 1 scenario as claimed"), "{}", done.out);
+    assert!(done.err.is_empty(), "no progress line in a pipe: {}", done.err);
+}
+
+#[test]
+fn shards_share_the_seeds() {
+    let folder = Folder::new();
+    let seeds = |shard: &str| {
+        let args = ["fuzz", HOLDS, "--seeds", "10", "--shard", shard, "--format", "json"];
+        folder.oncesim(&args).json()["scenarios"][0]["seeds"].as_u64().expect("a count")
+    };
+    assert_eq!(seeds("1/3") + seeds("2/3") + seeds("3/3"), 10);
+}
+
+#[test]
+fn a_budget_ends_a_campaign() {
+    let began = std::time::Instant::now();
+    let args = ["fuzz", HOLDS, "--budget", "500ms", "--format", "json"];
+    let done = Folder::new().oncesim(&args);
+    assert_eq!(done.code, 0, "{}", done.err);
+    let seeds = done.json()["scenarios"][0]["seeds"].as_u64().expect("a count");
+    assert!(seeds > 0);
+    assert!(began.elapsed().as_secs() < 60, "it ended soon after its budget");
+}
+
+#[test]
+fn an_interrupt_keeps_what_was_found() {
+    let folder = Folder::new();
+    let args = ["fuzz", HOLDS, "--seeds", "100000000", "--set", BREAK];
+    let child = folder
+        .command(&args)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("oncesim starts");
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    let pid = child.id().to_string();
+    let killed = std::process::Command::new("kill").args(["-INT", &pid]).status();
+    assert!(killed.expect("kill starts").success());
+    let output = child.wait_with_output().expect("oncesim ends");
+    let out = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{out}");
+    assert!(out.contains("ended early") && out.contains("oncesim replay"), "{out}");
+    let files = std::fs::read_dir(folder.path("reports/out")).expect("it was made");
+    assert!(files.count() > 0, "the counterexamples are there");
+}

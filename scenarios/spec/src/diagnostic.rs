@@ -183,17 +183,31 @@ impl Diagnostics {
         }
     }
 
-    /// After a syntax error, what is missing may stand in the part that could not be read.
+    /// After a syntax error, what is missing may stand in the part that could not be read, and what
+    /// was read from a broken line means nothing.
     pub(crate) fn only_certain(&mut self) {
         let certain = [
-            crate::id::SYNTAX,
             crate::id::UNKNOWN_KEY,
             crate::id::WRONG_TYPE,
             crate::id::BAD_VALUE,
             crate::id::OUT_OF_RANGE,
             crate::id::UNKNOWN_WORD,
         ];
-        self.items.retain(|item| certain.contains(&item.id));
+        let broken: Vec<_> = self
+            .items
+            .iter()
+            .filter(|item| item.id == crate::id::SYNTAX)
+            .filter_map(|item| item.place)
+            .map(|place| (place.source, self.line_and_column(place).0))
+            .collect();
+        let mut items = std::mem::take(&mut self.items);
+        items.retain(|item| {
+            let place = item.place.unwrap_or_default();
+            let line = (place.source, self.line_and_column(place).0);
+            let is_syntax = item.id == crate::id::SYNTAX;
+            is_syntax || (certain.contains(&item.id) && !broken.contains(&line))
+        });
+        self.items = items;
     }
 
     pub(crate) fn sort(&mut self) {

@@ -89,7 +89,12 @@ fn report(
             }
         };
         if !issue.fix.is_empty() && !matches!(issue.kind, IssueKind::Unknown { .. }) {
-            item = item.help(format!("write {}", issue.fix));
+            let write = if issue.fix.contains('=') && !issue.fix.starts_with("remove") {
+                format!("write {}", issue.fix)
+            } else {
+                issue.fix.clone()
+            };
+            item = item.help(write);
         }
         out.push(match place.or_else(|| other(issue).and_then(|with| properties.place_of(with))) {
             Some(place) => item.at(place),

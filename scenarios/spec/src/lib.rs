@@ -14,6 +14,7 @@ mod parse;
 mod print;
 mod property;
 mod scenario;
+mod schema;
 mod section;
 mod set;
 mod template;
@@ -31,4 +32,5 @@ pub use scenario::{
     CommitStrategy, ConsumerGroupSpec, Expectation, LatencySpec, Limits, NetworkSpec, ProducerSpec,
     RestartStrategy, Scenario, TopicSpec,
 };
+pub use schema::schema;
 pub use template::{TEMPLATES, template};

@@ -169,6 +169,9 @@ impl Names {
         if let Some(index) = self.topics.iter().position(|(topic, _)| topic == name) {
             return Some(TopicId(u16::try_from(index).expect("topics are counted in 16 bits")));
         }
+        if self.topics.is_empty() {
+            return None; // that there are no topics has been said
+        }
         let item =
             Diagnostic::error(id::UNKNOWN_TOPIC, format!("there is no topic `{name}`")).at(place);
         let topics = self.topics.iter().map(|(topic, _)| topic.as_str());

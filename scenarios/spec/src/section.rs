@@ -197,8 +197,10 @@ pub(crate) fn not_modelled(what: &str) -> Diagnostic {
 }
 
 pub(crate) fn wrong_type(node: &Node, what: &str, wanted: &str, out: &mut Diagnostics) {
+    let named = what.contains(['`', '[']);
+    let what = if named { what.to_owned() } else { format!("`{what}`") };
     out.push(
-        Diagnostic::error(id::WRONG_TYPE, format!("`{what}` is {wanted}, not {}", node.kind()))
+        Diagnostic::error(id::WRONG_TYPE, format!("{what} is {wanted}, not {}", node.kind()))
             .at(node.place)
             .label(format!("{wanted} belongs here")),
     );

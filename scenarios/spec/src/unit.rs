@@ -34,7 +34,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, (String, String)> {
         } else if number.is_empty() {
             format!("`{text}` is not a duration")
         } else {
-            format!("`{unit}` is not a unit of time: ns, us, ms, s, m, h are")
+            format!("`{}` is not a unit of time: ns, us, ms, s, m, h are", unit.trim())
         };
         return Err((message, help));
     };

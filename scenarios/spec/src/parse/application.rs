@@ -180,7 +180,7 @@ pub(super) fn build(
 }
 
 fn producer(draft: Draft<'_>, names: &Names, out: &mut Diagnostics) -> Option<ProducerSpec> {
-    let Draft { name, instances, mut section, properties, .. } = draft;
+    let Draft { name, instances, mut section, mut properties, .. } = draft;
     section.not_modelled("transactional", "transactions are", out);
     let to = section.required_text("to", "\"orders\"", out);
     let to = to.and_then(|(topic, place)| names.topic(topic, place, out));
@@ -194,6 +194,7 @@ fn producer(draft: Draft<'_>, names: &Names, out: &mut Diagnostics) -> Option<Pr
     let restart = section.word("on-restart", RESTARTS, out).unwrap_or(RestartStrategy::Continue);
     section.finish(out);
     if let Some(place) = properties.key_place("transactional.id") {
+        properties.take("transactional.id");
         out.push(crate::section::not_modelled("transactions (`transactional.id`) are").at(place));
     }
     Some(ProducerSpec {

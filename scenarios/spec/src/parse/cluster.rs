@@ -77,11 +77,11 @@ pub(super) fn topics(
     }
     let mut topics = Vec::new();
     for entry in section.entries() {
-        let topic = TopicId(u16::try_from(topics.len()).unwrap_or(u16::MAX));
-        if let Some(spec) = self::topic(entry, topic, cluster, names, out) {
-            names.topics.push((spec.name.clone(), spec.config.partitions));
-            topics.push(spec);
-        }
+        let topic = TopicId(u16::try_from(names.topics.len()).unwrap_or(u16::MAX));
+        let spec = self::topic(entry, topic, cluster, names, out);
+        let partitions = spec.as_ref().map_or(1, |spec| spec.config.partitions);
+        names.topics.push((entry.key.clone(), partitions));
+        topics.extend(spec);
     }
     topics
 }

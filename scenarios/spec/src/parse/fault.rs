@@ -60,7 +60,7 @@ pub(super) fn swarm(
     let mut faults = Section::of(top.get("faults")?, "[faults]", out)?;
     let entry = faults.get("swarm");
     faults.finish(out);
-    let mut section = Section::of(entry?, "swarm", out)?;
+    let mut section = Section::of(entry?, "`swarm`", out)?;
     let words: Vec<_> = FaultKind::ALL.iter().map(|kind| (kind.name(), *kind)).collect();
     let mut kinds = Vec::new();
     let given = section.texts("kinds", out);
@@ -139,7 +139,8 @@ fn fault(node: &Node, names: &Names, out: &mut Diagnostics) -> Option<PlannedFau
 }
 
 fn kind(entry: &Entry, names: &Names, out: &mut Diagnostics) -> Option<PlannedFault> {
-    let mut reader = Reader { section: Section::of(entry, &entry.key, out)?, names, out };
+    let mut reader =
+        Reader { section: Section::of(entry, &format!("`{}`", entry.key), out)?, names, out };
     let fault = match entry.key.as_str() {
         "drop" => reader.message().map(|trigger| (trigger, FaultAction::Drop)),
         "delay" => {
@@ -329,7 +330,7 @@ impl Reader<'_, '_> {
                 self.out.push(
                     Diagnostic::error(
                         id::FAULT_TRIGGER,
-                        format!("`{}` does not say when", self.section.name),
+                        format!("{} does not say when", self.section.name),
                     )
                     .at(self.section.place)
                     .help("add `at = \"2s\"`, or `after = { sent = \"Produce\", nth = 3 }`"),
@@ -352,7 +353,7 @@ impl Reader<'_, '_> {
     }
 
     fn after(&mut self, entry: &Entry) -> Option<Trigger> {
-        let mut section = Section::of(entry, "after", self.out)?;
+        let mut section = Section::of(entry, "`after`", self.out)?;
         let (sent, delivered) = (section.get("sent"), section.get("delivered"));
         let delay = section.duration("delay", self.out).unwrap_or(Duration::ZERO);
         let nth = nth(&mut section, self.out);
@@ -396,7 +397,7 @@ fn after_message(entry: &Entry, out: &mut Diagnostics) -> Option<MessagePattern>
             Some(MessagePattern { response: Some(false), api, ..MessagePattern::default() })
         }
         Value::Table(table) => {
-            let mut section = Section::new(table, &entry.key, entry.key_place);
+            let mut section = Section::new(table, format!("`{}`", entry.key), entry.key_place);
             let pattern = message(&mut section, out);
             section.finish(out);
             pattern
@@ -420,7 +421,7 @@ fn message(section: &mut Section<'_>, out: &mut Diagnostics) -> Option<MessagePa
         out.push(
             Diagnostic::error(
                 id::MISSING_KEY,
-                format!("`{}` does not say which message", section.name),
+                format!("{} does not say which message", section.name),
             )
             .at(section.place)
             .help("add `response = \"Produce\"` or `request = \"Produce\"`"),

@@ -14,7 +14,10 @@ use crate::node;
 use crate::scenario::Scenario;
 use crate::set;
 
+pub(crate) use application::{COMMITS, RESTARTS};
 pub(crate) use fault::API_ANY;
+#[cfg(test)]
+pub(crate) use fault::KINDS;
 
 /// A scenario that can run, and what its author should know.
 #[derive(Debug, Clone)]

@@ -691,3 +691,12 @@ fn a_reference_to_nothing_is_reported_and_does_not_panic() {
     s.b.client(s.mailer[0], ClientKind::PollEnd { group: None, records });
     super::found(&check(&s.b.finish()), "history-malformed");
 }
+
+#[test]
+fn a_poll_that_returned_nothing_need_not_have_an_end() {
+    let mut s = Scene::new();
+    let r = s.acked(1);
+    s.b.client(s.mailer[0], ClientKind::PollInvoke);
+    s.poll(0, &[(0, r[0])]);
+    assert!(!super::ids(&check(&s.drained(&r))).contains(&"history-malformed"));
+}

@@ -49,6 +49,10 @@ impl Controller {
 
     pub(super) fn on_session_timer(&mut self, now: Instant, effects: &mut Effects) {
         self.session_timer = false;
+        for heard in &mut self.sessions {
+            // A clock that jumped back does not make a session longer.
+            *heard = now.min(*heard);
+        }
         for slot in (0..).take(self.sessions.len()) {
             let expiry = self.sessions[usize::from(slot)] + self.config.broker_session_timeout;
             if !self.disk.broker(slot).fenced && expiry <= now {

@@ -4,8 +4,21 @@
 //! the progress of its log, and performs what it returns. See [`GroupEffect`].
 
 pub mod assignor;
+mod classic_group;
+mod coordinator;
+mod heartbeat;
+mod join_group;
+mod leave_group;
+mod offset_commit;
+mod offset_fetch;
 mod partition;
+mod shard;
+mod sync_group;
+#[cfg(test)]
+mod tests;
+mod writes;
 
+pub use coordinator::GroupCoordinator;
 pub use partition::coordinator_partition;
 
 use oncesim_types::{ErrorCode, LeaderEpoch, Offset};

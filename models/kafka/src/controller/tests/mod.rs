@@ -19,6 +19,8 @@ use crate::message::{
 use crate::mutation::{Mutation, Mutations};
 use crate::note::Note;
 
+mod random;
+
 const B1: ActorId = ActorId(1);
 const B2: ActorId = ActorId(2);
 const B3: ActorId = ActorId(3);

@@ -140,15 +140,24 @@ impl World {
         target.app_inbox.clear();
         target.wake_at = None;
         target.wake_generation += 1;
+        self.drop_connections(actor, power);
+        true
+    }
+
+    /// The connections of a process that is gone. A dark host answers nothing: its peers learn from
+    /// timeouts, or when it is back.
+    fn drop_connections(&mut self, actor: ActorId, dark: bool) {
         for connection in self.network.live_connections_of(actor) {
-            if power {
-                // A dark host answers nothing; its peers learn from timeouts, or when it is back.
+            if dark {
                 self.network.reset(connection);
             } else {
                 self.reset_connection(connection);
             }
+            if self.network.connection(connection).client == actor {
+                // The next process opens its own.
+                self.network.close(connection);
+            }
         }
-        true
     }
 
     fn crash_broker(&mut self, actor: ActorId, machine: Broker, power: bool) -> Process {
@@ -184,9 +193,7 @@ impl World {
 
     /// A client application closed in good order and starts anew.
     pub(super) fn restart_client(&mut self, actor: ActorId) {
-        for connection in self.network.live_connections_of(actor) {
-            self.reset_connection(connection);
-        }
+        self.drop_connections(actor, false);
         let target = self.actor_mut(actor);
         target.process = Process::Down;
         target.incarnation += 1;

@@ -48,6 +48,8 @@ pub(super) struct Membership {
     /// Joins so far: makes member ids unique, and tells an answer to an older join apart.
     joins: u32,
     pub(super) join_not_before: Instant,
+    /// Joins in a row that were refused for a reason that passes (KIP-580).
+    failed_joins: u32,
     /// Whether the membership was reset while the join was in flight.
     reset: bool,
     pub(super) coordinator: Option<ActorId>,
@@ -77,6 +79,7 @@ impl Membership {
             phase: JoinPhase::Idle,
             joins: 0,
             join_not_before: Instant::ZERO,
+            failed_joins: 0,
             reset: false,
             coordinator: None,
             finding: false,
@@ -314,7 +317,8 @@ impl Consumer {
         membership.heartbeating = false;
         membership.rejoin_needed = true;
         if back_off {
-            membership.join_not_before = now + self.config.retry_backoff;
+            membership.join_not_before = now + self.backoff.after(membership.failed_joins);
+            membership.failed_joins = membership.failed_joins.saturating_add(1);
         }
     }
 
@@ -372,6 +376,7 @@ impl Consumer {
         } else {
             self.membership.state = MemberState::Stable;
             self.membership.rejoin_needed = false;
+            self.membership.failed_joins = 0;
             self.membership.phase = JoinPhase::Synced(response.assignment);
         }
     }

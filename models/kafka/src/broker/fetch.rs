@@ -88,6 +88,7 @@ impl Broker {
                     index,
                     live: false,
                     dirty: false,
+                    served: false,
                     fetch,
                     sent_high_watermark: Offset::UNKNOWN,
                 });
@@ -273,40 +274,49 @@ impl Broker {
         let Some(parked) = session.parked else { return };
         let mut partitions = std::mem::take(&mut session.unknown);
         let mut budget = Budget { left: u64::from(parked.max_bytes), spent: false };
-        let (mut kept, mut served, mut quiet) = (Vec::new(), Vec::new(), Vec::new());
-        for at in std::mem::take(&mut session.dirty) {
-            let position = &mut session.positions[at as usize];
-            if !position.live {
-                position.dirty = false;
-                continue;
-            }
+        let (mut quiet, mut full) = (false, false);
+        let mut dirty = std::mem::take(&mut session.dirty);
+        dirty.retain(|at| {
+            let position = &mut session.positions[*at as usize];
+            position.served = false;
             let slot = &slots[position.index as usize];
-            match look(slot, position, session.replica, &mut budget, *mutations, effects) {
+            let look = if position.live {
+                look(slot, position, session.replica, &mut budget, *mutations, effects)
+            } else {
+                Look::Nothing
+            };
+            match look {
                 Look::News(news) => {
+                    // Looked at again with the next fetch: the client may not take it.
                     position.sent_high_watermark = news.high_watermark;
+                    position.served = true;
                     partitions.push(news);
-                    served.push(at);
                 }
-                Look::NoRoom => kept.push(at),
-                Look::HighWatermark => quiet.push(at),
+                Look::NoRoom => full = true,
+                Look::HighWatermark => quiet = true,
                 Look::Nothing => position.dirty = false,
             }
-        }
-        if !partitions.is_empty() || propagate {
-            for at in quiet.drain(..) {
-                let position = &mut session.positions[at as usize];
-                position.dirty = false;
-                let slot = &slots[position.index as usize];
-                if let Some(replica) = slot.replica.as_deref() {
-                    position.sent_high_watermark = replica.high_watermark;
-                    partitions.push(found(replica, position.fetch.fetch_offset));
+            position.dirty
+        });
+        if quiet && (!partitions.is_empty() || propagate) {
+            dirty.retain(|at| {
+                let position = &mut session.positions[*at as usize];
+                let replica = slots[position.index as usize].replica.as_deref();
+                let Some(replica) = replica.filter(|_| !position.served) else { return true };
+                if position.fetch.fetch_offset < replica.log.log_end() {
+                    return true;
                 }
-            }
+                position.dirty = false;
+                position.sent_high_watermark = replica.high_watermark;
+                partitions.push(found(replica, position.fetch.fetch_offset));
+                false
+            });
         }
-        // What was served is looked at again with the next fetch: the client may not take it.
-        kept.append(&mut served);
-        kept.append(&mut quiet);
-        session.dirty = kept;
+        if full {
+            // Who found no room comes first next time.
+            dirty.sort_by_key(|at| session.positions[*at as usize].served);
+        }
+        session.dirty = dirty;
         if partitions.is_empty() && !force {
             return;
         }

@@ -8,20 +8,14 @@
 
 use std::rc::Rc;
 
-use oncesim_types::{
-    ErrorCode, GenerationId, GroupId, Instant, Offset, ProducerEpoch, ProducerId, Sequence,
-};
+use oncesim_types::{ErrorCode, GroupId, Instant, Offset, ProducerEpoch, ProducerId, Sequence};
 
 use crate::broker::Broker;
 use crate::group::{GroupCoordination, GroupEffect, coordinator_partition};
 use crate::log::batch::{CoordinatorRecord, RecordBatch, Records};
 use crate::machine::{Effect, Effects, ReplyTo, TimerKey};
-use crate::message::{
-    JoinGroupResponse, OffsetFetchResponse, Request, Response, SyncGroupResponse,
-};
+use crate::message::Request;
 use crate::note::Note;
-
-pub(super) use stub::Coordinator;
 
 /// The group that a request is about.
 fn group_of(request: &Request) -> Option<GroupId> {
@@ -32,37 +26,6 @@ fn group_of(request: &Request) -> Option<GroupId> {
         Request::Heartbeat(request) => request.group,
         Request::LeaveGroup(request) => request.group,
         Request::SyncGroup(request) => request.group,
-        _ => return None,
-    })
-}
-
-/// A group request's answer with nothing but an error.
-fn refusal(request: &Request, error: ErrorCode) -> Option<Response> {
-    Some(match request {
-        Request::OffsetCommit(request) => {
-            let offsets = request.offsets.iter();
-            Response::OffsetCommit(offsets.map(|(partition, ..)| (*partition, error)).collect())
-        }
-        Request::OffsetFetch(_) => {
-            let answer = OffsetFetchResponse { error, offsets: Vec::new() };
-            Response::OffsetFetch(Box::new(answer))
-        }
-        Request::JoinGroup(request) => Response::JoinGroup(Box::new(JoinGroupResponse {
-            error,
-            generation: GenerationId::NONE,
-            protocol: None,
-            leader: None,
-            member: request.member.unwrap_or(request.candidate),
-            members: Vec::new(),
-            skip_assignment: false,
-        })),
-        Request::Heartbeat(_) => Response::Heartbeat(error),
-        Request::LeaveGroup(_) => Response::LeaveGroup(error),
-        Request::SyncGroup(_) => Response::SyncGroup(Box::new(SyncGroupResponse {
-            error,
-            protocol: None,
-            assignment: Vec::new(),
-        })),
         _ => return None,
     })
 }
@@ -80,26 +43,11 @@ impl Broker {
         self.topics[usize::from(self.slot(index).topic)].is_offsets_topic
     }
 
-    pub(super) fn on_group_request(
-        &mut self,
-        now: Instant,
-        to: ReplyTo,
-        request: Request,
-        effects: &mut Effects,
-    ) {
+    pub(super) fn on_group_request(&mut self, now: Instant, to: ReplyTo, request: Request) {
         let index = group_of(&request).and_then(|group| self.group_partition(group));
-        let leads = |index: &u32| self.replica(*index).is_some_and(|r| r.leader().is_some());
-        match index.filter(leads) {
-            Some(index) => {
-                let partition = self.slot(index).partition.partition;
-                let out = &mut self.group_effects;
-                self.coordinator.request(now, to, request, partition, out);
-            }
-            None => {
-                let refusal = refusal(&request, ErrorCode::NotCoordinator);
-                effects.reply(to, refusal.expect("only group requests come here"));
-            }
-        }
+        // Without a partition nobody coordinates the group.
+        let partition = index.map_or(u16::MAX, |index| self.slot(index).partition.partition);
+        self.coordinator.request(now, to, request, partition, &mut self.group_effects);
     }
 
     pub(super) fn on_group_timer(&mut self, now: Instant, key: TimerKey) {
@@ -107,12 +55,9 @@ impl Broker {
     }
 
     /// This broker became leader of a partition: if it is one of groups, they are loaded.
-    pub(super) fn group_led(&mut self, now: Instant, index: u32, was_leader: bool) {
+    pub(super) fn group_led(&mut self, now: Instant, index: u32) {
         if !self.is_offsets_partition(index) {
             return;
-        }
-        if was_leader {
-            self.group_resigned(index);
         }
         let Broker { slots, coordinator, group_effects, .. } = self;
         let slot = &slots[index as usize];
@@ -200,54 +145,5 @@ impl Broker {
                 self.coordinator.append_failed(ticket, error, &mut self.group_effects);
             }
         }
-    }
-}
-
-/// Stands in for the coordinator: refuses every request.
-mod stub {
-    use super::*;
-    use crate::config::BrokerConfig;
-    use crate::mutation::Mutations;
-    use oncesim_types::{ActorId, LeaderEpoch};
-
-    #[derive(Debug)]
-    pub(in crate::broker) struct Coordinator;
-
-    impl Coordinator {
-        #[expect(clippy::needless_pass_by_value, reason = "the coordinator keeps it")]
-        pub(in crate::broker) fn new(_: ActorId, _: Rc<BrokerConfig>, _: Mutations) -> Self {
-            Coordinator
-        }
-
-        #[expect(clippy::needless_pass_by_value, reason = "the coordinator keeps it")]
-        pub(in crate::broker) fn request(
-            &mut self,
-            _: Instant,
-            to: ReplyTo,
-            request: Request,
-            _: u16,
-            out: &mut Vec<GroupEffect>,
-        ) {
-            if let Some(refusal) = refusal(&request, ErrorCode::CoordinatorNotAvailable) {
-                out.push(GroupEffect::Reply(to, refusal));
-            }
-        }
-    }
-
-    impl GroupCoordination for Coordinator {
-        fn elected(&mut self, _: u16, _: LeaderEpoch) {}
-        fn loaded(
-            &mut self,
-            _: Instant,
-            _: u16,
-            _: &mut dyn Iterator<Item = (Offset, CoordinatorRecord)>,
-            _: &mut Vec<GroupEffect>,
-        ) {
-        }
-        fn resigned(&mut self, _: u16, _: &mut Vec<GroupEffect>) {}
-        fn appended(&mut self, _: u64, _: Offset, _: Offset) {}
-        fn append_failed(&mut self, _: u64, _: ErrorCode, _: &mut Vec<GroupEffect>) {}
-        fn high_watermark(&mut self, _: Instant, _: u16, _: Offset, _: &mut Vec<GroupEffect>) {}
-        fn timer(&mut self, _: Instant, _: TimerKey, _: &mut Vec<GroupEffect>) {}
     }
 }

@@ -80,7 +80,6 @@ impl Broker {
         let leader = self.new_leader_state(now, index, registration);
         let drop_producers = self.mutations.has(Mutation::PsmDropOnFailover);
         let replica = self.replica_mut(index).expect("made before a role is given");
-        let was_leader = replica.leader().is_some();
         replica.leader_epoch = registration.leader_epoch;
         replica.log.begin_epoch(registration.leader_epoch);
         if drop_producers && !replica.log.producers().is_empty() {
@@ -93,7 +92,7 @@ impl Broker {
             log_end: replica.log.log_end(),
         });
         replica.role = Role::Leader(Box::new(leader));
-        self.group_led(now, index, was_leader);
+        self.group_led(now, index);
         self.advance_high_watermark(now, index, effects);
         self.wake_watchers(index);
     }

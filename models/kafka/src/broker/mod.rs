@@ -44,7 +44,7 @@ use crate::broker::produce::Produces;
 use crate::broker::replica_fetcher::Fetcher;
 use crate::broker::session::{Sessions, Watcher};
 use crate::config::{BrokerConfig, TopicConfig};
-use crate::group::{GROUP_TIMER, GroupEffect};
+use crate::group::{GROUP_TIMER, GroupCoordinator, GroupEffect};
 use crate::log::batch::LogBatch;
 use crate::machine::{Effect, Effects, Input, Machine, ReplyTo, TimerKey, WriteId};
 use crate::message::{PartitionRegistration, Request, Response};
@@ -118,7 +118,7 @@ pub struct Broker {
     /// Leaders to which a fetch may have to be sent.
     eager_fetchers: Vec<ActorId>,
     produces: Produces,
-    coordinator: group::Coordinator,
+    coordinator: GroupCoordinator,
     group_effects: Vec<GroupEffect>,
     /// The first free producer id and the end of its block.
     producer_ids: (ProducerId, ProducerId),
@@ -184,7 +184,7 @@ impl Broker {
             id,
             incarnation,
             controller,
-            coordinator: group::Coordinator::new(id, Rc::clone(&config), mutations),
+            coordinator: GroupCoordinator::new(id, Rc::clone(&config), mutations),
             config,
             topics,
             mutations,
@@ -332,7 +332,7 @@ impl Broker {
             | Request::JoinGroup(_)
             | Request::Heartbeat(_)
             | Request::LeaveGroup(_)
-            | Request::SyncGroup(_) => self.on_group_request(now, to, body, effects),
+            | Request::SyncGroup(_) => self.on_group_request(now, to, body),
             Request::ElectLeaders(_) => {
                 effects.reply(to, Response::ElectLeaders(ErrorCode::NotController));
             }

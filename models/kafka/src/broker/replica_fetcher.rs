@@ -124,15 +124,16 @@ impl Broker {
         let correlation = self.correlation();
         let fetcher = self.fetcher(leader);
         let full = !fetcher.in_session;
-        let queue = std::mem::take(&mut fetcher.queue);
+        let mut queue = std::mem::take(&mut fetcher.queue);
         let mut forgotten = std::mem::take(&mut fetcher.forgotten);
         fetcher.in_session = true;
         fetcher.in_flight += 1;
         fetcher.sent = now;
         let mut partitions = Vec::with_capacity(queue.len());
-        for index in queue {
+        for index in queue.drain(..) {
             partitions.push(self.take_position(index, correlation));
         }
+        self.fetcher(leader).queue = queue;
         // What left and came back is only an update.
         forgotten.retain(|gone| !partitions.iter().any(|fetch| fetch.partition == *gone));
         let request = FetchRequest {

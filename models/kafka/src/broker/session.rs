@@ -25,6 +25,8 @@ pub(super) struct Position {
     /// Whether it may have news: it is in `dirty` then.
     pub(super) dirty: bool,
     pub(super) fetch: FetchPartition,
+    /// Whether the last answer had something of it.
+    pub(super) served: bool,
     /// The high watermark that the client has heard.
     pub(super) sent_high_watermark: Offset,
 }

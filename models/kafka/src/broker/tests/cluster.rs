@@ -87,18 +87,18 @@ pub(super) fn topic(replication_factor: u8, min_insync_replicas: u8) -> TopicCon
 
 impl Cluster {
     pub(super) fn new(replicas: u8, topic: TopicConfig, mutations: Mutations) -> Cluster {
-        Cluster::with(replicas, topic, mutations, BrokerConfig::default(), None)
+        Cluster::with(replicas, vec![topic], mutations, BrokerConfig::default(), None)
     }
 
     pub(super) fn with(
         replicas: u8,
-        topic: TopicConfig,
+        topics: Vec<TopicConfig>,
         mutations: Mutations,
         config: BrokerConfig,
         random: Option<u64>,
     ) -> Cluster {
         let ids: Vec<ActorId> = (1..=u16::from(replicas)).map(ActorId).collect();
-        let (config, topics): (_, Rc<[TopicConfig]>) = (Rc::new(config), Rc::new([topic]));
+        let (config, topics): (_, Rc<[TopicConfig]>) = (Rc::new(config), topics.into());
         let controller = Controller::new(
             CONTROLLER,
             &ids,
@@ -184,6 +184,10 @@ impl Cluster {
 
     pub(super) fn leader(&self) -> Option<ActorId> {
         self.controller.leader(P)
+    }
+
+    pub(super) fn leader_of(&self, partition: TopicPartition) -> Option<ActorId> {
+        self.controller.leader(partition)
     }
 
     pub(super) fn start(&mut self, id: ActorId) {

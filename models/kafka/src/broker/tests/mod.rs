@@ -1,6 +1,7 @@
 //! Narrated tests of replication and delivery at the broker, and a small random walk.
 
 mod cluster;
+mod coordination;
 mod delivery;
 mod random_walk;
 mod replication;

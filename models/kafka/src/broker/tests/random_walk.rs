@@ -79,7 +79,7 @@ fn disturb(t: &mut Cluster, down: &mut Option<ActorId>) {
 fn walk(seed: u64) -> usize {
     let seed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let config = BrokerConfig::default();
-    let mut t = Cluster::with(3, topic(3, 2), Mutations::NONE, config, Some(seed));
+    let mut t = Cluster::with(3, vec![topic(3, 2)], Mutations::NONE, config, Some(seed));
     let mut producer = Producer::default();
     let mut down = None;
     for _ in 0..60 {

@@ -24,6 +24,7 @@ impl Broker {
         if !self.writes.is_empty() {
             return Err(format!("{id}: {} flushes are under way", self.writes.len()));
         }
+        self.coordinator.settled().map_err(|pending| format!("{id}: {pending}"))?;
         for (index, slot) in (0..).zip(&self.slots) {
             if let Some(replica) = slot.replica.as_deref() {
                 self.settled_replica(index, replica)?;

@@ -50,6 +50,7 @@ pub fn schema() -> Value {
     schema
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "built by json! in the call")]
 fn table(description: &str, properties: Value) -> Value {
     json!({
         "type": "object",
@@ -64,6 +65,7 @@ fn required(mut schema: Value, keys: &[&str]) -> Value {
     schema
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "built by json! in the call")]
 fn map(description: &str, values: Value) -> Value {
     json!({
         "type": "object",

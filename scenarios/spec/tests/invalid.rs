@@ -3,6 +3,8 @@
 //! After a change of wording: `cargo test -p oncesim-spec --test invalid -- --ignored` writes the
 //! texts anew, and the difference is reviewed like code.
 
+#![expect(clippy::unwrap_used, reason = "a test")]
+
 use std::path::{Path, PathBuf};
 
 fn cases() -> Vec<PathBuf> {

@@ -375,16 +375,13 @@ impl CompletedFetch {
                     .expect("a batch is small");
                 let data = &batch.batch.data()[first..];
                 let take = data.len().min(max - into.len());
+                let (partition, leader_epoch) = (self.partition, batch.leader_epoch);
                 let mut offset = batch.base_offset + first as i64;
-                for record in &data[..take] {
-                    into.push(PolledRecord {
-                        partition: self.partition,
-                        offset,
-                        leader_epoch: batch.leader_epoch,
-                        record: *record,
-                    });
+                into.extend(data[..take].iter().map(|record| {
+                    let at = offset;
                     offset = offset.next();
-                }
+                    PolledRecord { partition, offset: at, leader_epoch, record: *record }
+                }));
                 self.last_epoch = batch.leader_epoch;
                 if take < data.len() {
                     self.next_offset = offset;

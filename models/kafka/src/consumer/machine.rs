@@ -77,6 +77,8 @@ pub struct Consumer {
     pub(super) closed: bool,
     /// The `poll()` that waits.
     pub(super) polling: Option<CallId>,
+    /// Whether every position is valid and told: a waiting consumer need not look at them.
+    pub(super) positions_settled: bool,
     /// What every further `poll()` ends with.
     pub(super) failed: Option<ErrorCode>,
     tickets: u32,
@@ -119,6 +121,7 @@ impl Consumer {
             closing: None,
             closed: false,
             polling: None,
+            positions_settled: false,
             failed: None,
             tickets: 0,
             wake: Instant::NEVER,
@@ -149,7 +152,7 @@ impl Consumer {
     ///
     /// What is under way, for a person.
     pub fn settled(&self) -> Result<(), String> {
-        let reason = if self.closed {
+        let reason = if self.closed || self.failed.is_some() {
             return Ok(());
         } else if self.closing.is_some() {
             "it is closing"
@@ -200,6 +203,7 @@ impl Consumer {
                 complete(id, ConsumerCompletion::Done, effects);
             }
             ConsumerCall::SeekToBeginning => {
+                self.positions_settled = false;
                 for state in &mut self.subscription.partitions {
                     state.await_reset(OffsetSpec::Earliest, ResetReason::Seek);
                     state.buffered = false;
@@ -221,10 +225,7 @@ impl Consumer {
             ConsumerCall::CommitAsync(offsets) => {
                 self.commit_call(now, Committer::Async(id), offsets, effects);
             }
-            ConsumerCall::CallbackDone => {
-                self.callback_done(now, effects);
-                complete(id, ConsumerCompletion::Done, effects);
-            }
+            ConsumerCall::CallbackDone => self.callback_done(now, effects),
             ConsumerCall::Close => self.begin_close(now, id, effects),
         }
     }
@@ -244,6 +245,7 @@ impl Consumer {
 
     /// `assignFromUser`, `assignFromSubscribed`.
     pub(super) fn assign(&mut self, partitions: &[TopicPartition], keep_buffered: bool) {
+        self.positions_settled = false;
         let removed = self.subscription.assign(partitions);
         self.fetcher.unassigned(&removed, keep_buffered);
         for partition in partitions {
@@ -257,6 +259,7 @@ impl Consumer {
         state.seek(offset, LeaderEpoch::NONE, leader, ResetReason::Seek);
         state.buffered = false;
         self.fetcher.drop_buffered(partition);
+        self.positions_settled = false;
         self.note_moved_positions(effects);
     }
 
@@ -271,6 +274,7 @@ impl Consumer {
         match (purpose, body) {
             (Purpose::Metadata, Response::Metadata(it)) => {
                 self.metadata.update(now, &it);
+                self.positions_settled = false;
                 for state in &mut self.subscription.partitions {
                     state.leader_changed(self.metadata.leader(state.partition));
                 }
@@ -365,6 +369,10 @@ impl Consumer {
 
     /// One pass of the loop in `poll()`.
     fn poll(&mut self, now: Instant, effects: &mut Effects) {
+        if let Some(error) = self.failed {
+            self.end_poll(now, ConsumerCompletion::Failed(error), effects);
+            return;
+        }
         let stable = self.poll_coordinator(now, effects);
         if self.callback.is_some() {
             return;
@@ -387,7 +395,12 @@ impl Consumer {
         }
     }
 
-    fn end_poll(&mut self, now: Instant, completion: ConsumerCompletion, effects: &mut Effects) {
+    pub(super) fn end_poll(
+        &mut self,
+        now: Instant,
+        completion: ConsumerCompletion,
+        effects: &mut Effects,
+    ) {
         self.rebalanced = false;
         if let Some(id) = self.polling.take() {
             self.membership.poll_deadline = now + self.config.max_poll_interval;

@@ -56,8 +56,8 @@ pub(super) struct Membership {
     finding: bool,
     find_not_before: Instant,
     failed_finds: u32,
-    /// What the member was last assigned, and in which generation, for `StickyAssignor`.
-    pub(super) sticky: (Vec<TopicPartition>, GenerationId),
+    /// What the member was last assigned, and in which generation.
+    pub(super) assigned: (Vec<TopicPartition>, GenerationId),
     /// Whether LeaveGroup is in flight.
     pub(super) leaving: bool,
     heartbeating: bool,
@@ -85,7 +85,7 @@ impl Membership {
             finding: false,
             find_not_before: Instant::ZERO,
             failed_finds: 0,
-            sticky: (Vec::new(), GenerationId::NONE),
+            assigned: (Vec::new(), GenerationId::NONE),
             leaving: false,
             heartbeating: false,
             heartbeat_in_flight: false,
@@ -173,6 +173,7 @@ impl Consumer {
         self.membership.failed_finds = self.membership.failed_finds.saturating_add(1);
         self.membership.find_not_before = now + wait;
         self.fail_waiting_commits(now, effects);
+        self.arm_heartbeat(now, effects);
     }
 
     pub(super) fn mark_coordinator_unknown(&mut self) {
@@ -229,13 +230,15 @@ impl Consumer {
     }
 
     fn subscription_for_assignor(&self) -> Subscription {
-        let (owned, generation) = if self.is_cooperative() {
-            (self.subscription.assigned(), self.membership.generation)
+        let (assigned, generation) = &self.membership.assigned;
+        let owned = if self.is_cooperative() {
+            self.subscription.assigned()
         } else if self.config.assignors.contains(&Assignor::Sticky) {
-            self.membership.sticky.clone()
+            assigned.clone()
         } else {
-            (Vec::new(), self.membership.generation)
+            Vec::new()
         };
+        let generation = *generation;
         Subscription { topics: self.subscription.topics().to_vec(), owned, generation }
     }
 
@@ -356,11 +359,8 @@ impl Consumer {
             assignments,
         };
         let purpose = Purpose::SyncGroup(self.membership.joins);
-        // A follower waits for the leader's assignment, within the rebalance timeout.
-        let patience = self.config.max_poll_interval + JOIN_GROUP_TIMEOUT_LAPSE;
-        let timeout = self.config.request_timeout.max(patience);
         let request = Request::SyncGroup(Box::new(request));
-        self.connections.send_within(now, timeout, coordinator, request, purpose, effects);
+        self.connections.send(now, coordinator, request, purpose, effects);
     }
 
     /// `SyncGroupResponseHandler`.
@@ -399,13 +399,17 @@ impl Consumer {
             return;
         }
         let mut at = membership.session_deadline;
-        if membership.coordinator.is_none() {
+        if membership.finding {
+            return; // the answer goes on from here
+        } else if membership.coordinator.is_none() {
             at = membership.find_not_before.max(now + self.config.retry_backoff);
-        } else if !membership.heartbeat_in_flight {
-            at = at.min(membership.next_heartbeat);
-        }
-        if self.is_application_busy() {
-            at = at.min(membership.poll_deadline);
+        } else {
+            if !membership.heartbeat_in_flight {
+                at = at.min(membership.next_heartbeat);
+            }
+            if self.is_application_busy() {
+                at = at.min(membership.poll_deadline);
+            }
         }
         if at < membership.heartbeat_armed {
             self.membership.heartbeat_armed = at;

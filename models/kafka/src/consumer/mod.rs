@@ -39,7 +39,8 @@ pub enum ConsumerCall {
     Seek(TopicPartition, Offset),
     /// `seekToBeginning()` on every assigned partition. Completes at once.
     SeekToBeginning,
-    /// The application has returned from a rebalance callback.
+    /// The application has returned from a rebalance callback. Completes nothing: what called back
+    /// goes on.
     CallbackDone,
     /// `close()`: commits if `enable.auto.commit`, leaves the group (unless static), completes.
     Close,

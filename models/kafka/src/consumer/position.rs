@@ -9,7 +9,7 @@
 use oncesim_types::{ActorId, ErrorCode, Instant, LeaderEpoch, Offset, TopicPartition};
 
 use super::machine::{Consumer, Purpose};
-use super::subscription::FetchState;
+use super::subscription::{FetchState, PartitionState};
 use crate::client::Leader;
 use crate::config::OffsetResetStrategy;
 use crate::machine::Effects;
@@ -22,7 +22,8 @@ use crate::note::{Note, ResetReason};
 impl Consumer {
     /// `updateFetchPositions`: asks for what is missing. Does nothing when every position is valid.
     pub(super) fn update_fetch_positions(&mut self, now: Instant, effects: &mut Effects) {
-        if self.subscription.partitions.iter().all(|state| state.has_valid_position()) {
+        let is_valid = |state: &PartitionState| state.has_valid_position();
+        if self.positions_settled || self.subscription.partitions.iter().all(is_valid) {
             return;
         }
         self.init_with_committed_offsets(now, effects);
@@ -276,6 +277,7 @@ impl Consumer {
                 return;
             }
         };
+        self.positions_settled = false;
         if let Some(state) = self.subscription.get_mut(partition) {
             state.await_reset(spec, reason);
         }
@@ -283,7 +285,12 @@ impl Consumer {
 
     /// Tells the recorder about positions that have moved and are valid now.
     pub(super) fn note_moved_positions(&mut self, effects: &mut Effects) {
+        if self.positions_settled {
+            return;
+        }
+        self.positions_settled = true;
         for state in &mut self.subscription.partitions {
+            self.positions_settled &= state.has_valid_position();
             if state.has_valid_position()
                 && let Some(reason) = state.moved.take()
             {

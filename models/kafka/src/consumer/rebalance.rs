@@ -6,7 +6,7 @@
 //! Simplifications: `onPartitionsRevoked` is not called for an empty set, which an application
 //! could not act on.
 
-use oncesim_types::{CallId, Duration, GenerationId, Instant, TopicPartition};
+use oncesim_types::{CallId, Duration, GenerationId, Instant, MemberId, TopicPartition};
 
 use super::commit::Committer;
 use super::machine::{Consumer, complete};
@@ -38,7 +38,7 @@ pub(super) enum AfterCallback {
     /// The assignment becomes this, and the join goes out.
     Join { keep: Vec<TopicPartition>, lost: bool },
     /// The partitions that stay, then the new assignment.
-    Assign { generation: GenerationId, assignment: Vec<TopicPartition> },
+    Assign { member: MemberId, generation: GenerationId, assignment: Vec<TopicPartition> },
     /// The rebalance is over.
     Resume,
     /// `close()` goes on.
@@ -166,12 +166,13 @@ impl Consumer {
         assignment: Vec<TopicPartition>,
         effects: &mut Effects,
     ) {
-        if self.membership.state != MemberState::Stable {
+        let (MemberState::Stable, Some(member)) = (self.membership.state, self.membership.member)
+        else {
             // The heartbeat thread has given the membership up meanwhile.
             self.membership.rejoin_needed = true;
             self.membership.phase = JoinPhase::Idle;
             return;
-        }
+        };
         self.membership.needs_join_prepare = true;
         let topics = self.subscription.topics();
         if assignment.iter().any(|it| !topics.contains(&it.topic)) {
@@ -184,16 +185,17 @@ impl Consumer {
         let partitions: Vec<_> = owned.into_iter().filter(|it| !assignment.contains(it)).collect();
         if self.is_cooperative() && !partitions.is_empty() {
             self.membership.rejoin_needed = true; // so that their next owner gets them
-            let then = AfterCallback::Assign { generation, assignment };
+            let then = AfterCallback::Assign { member, generation, assignment };
             self.call_back(now, RebalanceCallback::Revoked { partitions }, then, effects);
         } else {
-            self.take_assignment(now, generation, &assignment, effects);
+            self.take_assignment(now, member, generation, &assignment, effects);
         }
     }
 
     fn take_assignment(
         &mut self,
         now: Instant,
+        member: MemberId,
         generation: GenerationId,
         assignment: &[TopicPartition],
         effects: &mut Effects,
@@ -207,12 +209,7 @@ impl Consumer {
             state.pending_revocation = false;
         }
         let owned = self.subscription.assigned();
-        self.membership.sticky = (owned.clone(), generation);
-        let Some(member) = self.membership.member else {
-            // Fenced while it revoked: the next pass loses all of it.
-            self.membership.phase = JoinPhase::Idle;
-            return;
-        };
+        self.membership.assigned = (owned.clone(), generation);
         let callback = RebalanceCallback::Assigned { member, generation, added, owned };
         self.call_back(now, callback, AfterCallback::Resume, effects);
     }
@@ -239,8 +236,8 @@ impl Consumer {
                 self.assign(&keep, bug);
                 self.membership.phase = JoinPhase::Idle;
             }
-            Some(AfterCallback::Assign { generation, assignment }) => {
-                self.take_assignment(now, generation, &assignment, effects);
+            Some(AfterCallback::Assign { member, generation, assignment }) => {
+                self.take_assignment(now, member, generation, &assignment, effects);
             }
             Some(AfterCallback::Resume) => {
                 self.membership.phase = JoinPhase::Idle;
@@ -289,6 +286,8 @@ impl Consumer {
     }
 
     pub(super) fn begin_close(&mut self, now: Instant, id: CallId, effects: &mut Effects) {
+        // An application that closes does not wait for records any more.
+        self.end_poll(now, ConsumerCompletion::Polled(Vec::new()), effects);
         let closing = Closing::new(id, now);
         let deadline = closing.deadline;
         self.closing = Some(closing);

@@ -1,12 +1,18 @@
 //! Fetch sessions, the buffer, positions and their resets, without a group.
 
-use oncesim_types::{Duration, ErrorCode, LeaderEpoch, Offset};
+use std::rc::Rc;
+
+use oncesim_types::{Duration, ErrorCode, LeaderEpoch, Offset, ProducerId};
 
 use super::world::{B1, B2, P0, P1, World, config, data, empty, refused};
 use crate::config::ConsumerConfig;
 use crate::consumer::ConsumerCall;
+use crate::log::batch::{ControlRecord, LogBatch, RecordBatch, Records};
 use crate::machine::Input;
-use crate::message::{OffsetForLeaderEpochPartitionResponse, Request, Response};
+use crate::message::{
+    AbortedTransaction, FetchResponse, IsolationLevel, OffsetForLeaderEpochPartitionResponse,
+    Request, Response,
+};
 use crate::note::ResetReason;
 
 /// Assigned both partitions, polling, positions at `offset`, the first fetch in flight.
@@ -134,4 +140,58 @@ fn a_broken_connection_ends_the_session_and_backs_off() {
     world.millis(50);
     let (_, _, fetch) = world.take_fetch().expect("again");
     assert!(fetch.full && fetch.partitions.len() == 2);
+}
+
+/// A broker may hold an empty fetch for long; a partition that joins the session need not wait.
+#[test]
+fn a_fetch_that_is_held_for_long_is_overtaken_when_the_session_has_to_change() {
+    let mut world = World::new(config());
+    world.call(ConsumerCall::Assign(vec![P0]));
+    world.call(ConsumerCall::Seek(P0, Offset(0)));
+    world.returned.clear();
+    world.call(ConsumerCall::Poll);
+    let (held_by, held, _) = world.take_fetch().expect("held by the broker");
+    world.call(ConsumerCall::Assign(vec![P0, P1]));
+    world.answer_list_offsets(4);
+    assert!(world.take_fetch().is_none(), "not within fetch.max.wait.ms");
+    world.millis(500);
+    let (_, _, fetch) = world.take_fetch().expect("overtakes");
+    let added: Vec<_> = fetch.partitions.iter().map(|it| it.partition).collect();
+    assert_eq!((fetch.full, &added[..]), (false, &[P1][..]));
+    let body = FetchResponse { to_replica: false, partitions: vec![data(P0, 0, 1, 1)] };
+    world.returned.clear();
+    world.respond((held_by, held), Response::Fetch(Box::new(body)));
+    assert_eq!(world.polled().expect("its data counts all the same"), [(0, 0)]);
+    assert!(world.take_fetch().is_none(), "the younger one is still in flight");
+}
+
+#[test]
+fn read_committed_skips_aborted_records_and_markers_without_losing_its_place() {
+    let isolation = IsolationLevel::ReadCommitted;
+    let mut world = fetching_from(0, ConsumerConfig { isolation, ..config() });
+    let aborted = AbortedTransaction { producer_id: ProducerId(1), first_offset: Offset(0) };
+    let mut fetched = empty(P0, 0, 9);
+    fetched.aborted = vec![aborted];
+    fetched.batches = vec![
+        transactional(0, 1, 2, None),
+        transactional(2, 2, 2, None),
+        transactional(4, 1, 1, Some(ControlRecord::Abort)),
+        transactional(5, 1, 2, None),
+        transactional(7, 1, 1, Some(ControlRecord::Commit)),
+        transactional(8, 2, 1, Some(ControlRecord::Commit)),
+    ];
+    world.answer_fetch(vec![fetched]);
+    assert_eq!(world.polled().expect("records"), [(0, 2), (0, 3), (0, 5), (0, 6)]);
+    assert_eq!(world.consumer.position(P0), Some(Offset(9)));
+}
+
+fn transactional(at: i64, producer: i64, count: i64, marker: Option<ControlRecord>) -> LogBatch {
+    let plain = data(P0, at, count, 1).batches.remove(0);
+    let batch = RecordBatch {
+        producer_id: ProducerId(producer),
+        transactional: true,
+        records: marker.map_or(plain.batch.records.clone(), Records::Control),
+        ..(*plain.batch).clone()
+    };
+    LogBatch { batch: Rc::new(batch), ..plain }
 }

@@ -9,7 +9,7 @@ use super::world::{B2, P0, P1, T, World, config};
 use crate::config::ConsumerConfig;
 use crate::consumer::{ConsumerCall, RebalanceCallback};
 use crate::message::{
-    FindCoordinatorResponse, JoinGroupRequest, JoinGroupResponse, OffsetCommitRequest,
+    Assignor, FindCoordinatorResponse, JoinGroupRequest, JoinGroupResponse, OffsetCommitRequest,
     OffsetFetchResponse, Request, Response, SyncGroupRequest, SyncGroupResponse,
 };
 
@@ -59,6 +59,26 @@ impl World {
         let answer = Self::join_response(ErrorCode::None, member, generation);
         self.respond((from, correlation), Response::JoinGroup(Box::new(answer)));
         member
+    }
+
+    /// Lets the consumer join as the only member, and so as the leader.
+    pub(super) fn answer_join_as_leader(&mut self, generation: i32) -> MemberId {
+        let (from, correlation, join) = self.take_join().expect("a JoinGroup is in flight");
+        let member = join.candidate;
+        let answer = JoinGroupResponse {
+            leader: Some(member),
+            protocol: Some(Assignor::Range),
+            members: vec![(member, None, join.subscription)],
+            ..Self::join_response(ErrorCode::None, member, generation)
+        };
+        self.respond((from, correlation), Response::JoinGroup(Box::new(answer)));
+        member
+    }
+
+    pub(super) fn refuse_sync(&mut self, error: ErrorCode) {
+        let (from, correlation, _) = self.take_sync().expect("a SyncGroup is in flight");
+        let answer = SyncGroupResponse { error, protocol: None, assignment: Vec::new() };
+        self.respond((from, correlation), Response::SyncGroup(Box::new(answer)));
     }
 
     pub(super) fn refuse_join(&mut self, error: ErrorCode) {
@@ -145,8 +165,7 @@ impl World {
     /// The application returns from its callback.
     pub(super) fn callback_done(&mut self) {
         self.callbacks.clear();
-        let id = self.call(ConsumerCall::CallbackDone);
-        self.returned.retain(|it| it.0 != id);
+        self.call(ConsumerCall::CallbackDone);
     }
 
     /// Subscribed, stable in generation 1 with both partitions, from `committed`, polling.

@@ -206,10 +206,14 @@ fn a_fenced_instance_fails_for_good() {
     let mut world = World::stable(grouped(), 0);
     world.millis(3_000);
     world.answer_heartbeat(ErrorCode::FencedInstanceId);
-    assert_eq!(world.callback(), "lost 0,1");
-    world.callback_done();
     let (_, end) = world.returned.pop().expect("poll() ends");
     assert!(matches!(end, ConsumerCompletion::Failed(ErrorCode::FencedInstanceId)), "{end:?}");
+    world.call(ConsumerCall::Close);
+    assert_eq!(world.callback(), "lost 0,1");
+    world.callback_done();
+    let (_, end) = world.returned.pop().expect("close() ends");
+    assert!(matches!(end, ConsumerCompletion::Done), "{end:?}");
+    assert!(world.take_join().is_none(), "it does not come back by itself");
 }
 
 #[test]
@@ -245,4 +249,53 @@ fn close_commits_calls_back_and_leaves() {
     world.sent.clear();
     world.pass(Duration::from_secs(120));
     assert!(world.sent.is_empty(), "a closed consumer is silent");
+}
+
+#[test]
+fn the_groups_leader_assigns() {
+    let mut world = World::new(grouped());
+    world.call(ConsumerCall::Subscribe(vec![P0.topic]));
+    world.call(ConsumerCall::Poll);
+    world.answer_find_coordinator(B2);
+    let me = world.answer_join_as_leader(1);
+    let (_, _, sync) = world.take_sync().expect("a SyncGroup");
+    assert_eq!(sync.assignments, [(me, vec![P0, P1])]);
+}
+
+#[test]
+fn a_sync_that_another_rebalance_overtook_is_joined_again_at_once() {
+    let mut world = World::new(grouped());
+    world.call(ConsumerCall::Subscribe(vec![P0.topic]));
+    world.call(ConsumerCall::Poll);
+    world.answer_find_coordinator(B2);
+    let me = world.answer_join(1);
+    world.refuse_sync(ErrorCode::RebalanceInProgress);
+    let (_, _, join) = world.take_join().expect("it joins again");
+    assert_eq!(join.member, Some(me), "as the same member");
+    assert!(world.callbacks.is_empty());
+}
+
+#[test]
+fn close_while_waiting_ends_the_poll_and_a_static_member_stays_in_the_group() {
+    let instance = Some(oncesim_types::GroupInstanceId(0));
+    let mut world = World::stable(ConsumerConfig { instance, ..grouped() }, 0);
+    world.call(ConsumerCall::Close);
+    assert_eq!(world.polled().expect("the poll ends"), []);
+    assert_eq!(world.callback(), "revoked 0,1");
+    world.callback_done();
+    let (_, end) = world.returned.pop().expect("close() ends");
+    assert!(matches!(end, ConsumerCompletion::Done), "{end:?}");
+    assert!(!world.sent.iter().any(|it| matches!(it.2, Request::LeaveGroup(_))));
+}
+
+#[test]
+fn the_heartbeat_thread_survives_a_missing_coordinator_while_the_application_computes() {
+    let config = ConsumerConfig { max_poll_interval: Duration::from_secs(10), ..grouped() };
+    let mut world = World::stable(config, 0);
+    world.answer_fetch(vec![data(P0, 0, 1, 1)]);
+    world.step(Input::Disconnected { peer: B2 });
+    world.pass(Duration::from_secs(20));
+    world.answer_find_coordinator(B1);
+    let left = world.take(|it| matches!(it, Request::LeaveGroup(_)).then_some(()));
+    assert_eq!(left.map(|it| it.0), Some(B1), "found too late to stay");
 }

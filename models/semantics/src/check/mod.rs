@@ -217,7 +217,7 @@ impl Pass {
     fn finish(mut self, context: &Context<'_>) -> Verdict {
         let (ledger, findings) = (&mut self.ledger, &mut self.findings);
         ledger.settle(context);
-        let excused = log::loss::check(context, ledger, findings);
+        let excused = log::loss::check(context, ledger, &self.leader_logs, findings);
         log::duplicate::check(context, ledger, findings);
         log::integrity::check(context, ledger, findings);
         ledger.real_time.check(context, ledger, findings);
@@ -225,7 +225,7 @@ impl Pass {
         self.leader_logs.check(context, ledger, findings);
         self.replication.check(context, ledger, findings);
         self.readers.gaps.check(context, ledger, findings);
-        self.processing.check(context, ledger, findings);
+        self.processing.check(context, ledger, &mut self.commits, findings);
         self.ownership.check(context, findings);
         liveness::check(context, ledger, &self.replication, findings);
         liveness::commit_lag(context, &self.processing, &mut self.commits, findings);

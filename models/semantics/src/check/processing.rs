@@ -1,7 +1,8 @@
 //! Table F without transactions: `lost-processing` and `dup-processing`.
 //!
 //! The input is what the log holds: a record that is in the log twice is two inputs. The outcome of
-//! an input is that the application of a group has finished it.
+//! an input is that the application of a group has finished it. In a world that never came to rest
+//! an input without an outcome is lost only if the group has certainly committed past it.
 
 use std::collections::BTreeMap;
 
@@ -10,6 +11,7 @@ use oncesim_types::{GroupId, Offset, RecordId, TopicPartition};
 
 use super::Context;
 use super::findings::{Findings, Proof, record_name, time_of};
+use super::group::commits::Commits;
 use super::index::NONE;
 use super::log::Ledger;
 use super::log::integrity::first_read;
@@ -176,13 +178,14 @@ impl Processing {
         &mut self,
         context: &Context<'_>,
         ledger: &Ledger,
+        commits: &mut Commits,
         findings: &mut Findings,
     ) {
         let mut undrained = false;
         for (group, table) in (0u16..).zip(&self.groups) {
             if table.active {
                 table.repeated(context, GroupId(group), findings);
-                undrained |= table.lost(context, ledger, GroupId(group), findings);
+                undrained |= table.lost(context, ledger, commits, GroupId(group), findings);
             }
         }
         self.undrained = undrained;
@@ -223,6 +226,7 @@ impl GroupTable {
         &self,
         context: &Context<'_>,
         ledger: &Ledger,
+        commits: &mut Commits,
         group: GroupId,
         findings: &mut Findings,
     ) -> bool {
@@ -239,7 +243,11 @@ impl GroupTable {
                     (false, Some(Some(start))) => *start,
                     (false, _) => i64::MAX,
                 };
-                for slot in context.index.slot_from(p, start)..context.index.slots(p).end {
+                let end = match context.setting.restless {
+                    true => context.index.slot_from(p, commits.of(context, group, p).passed(info)),
+                    false => context.index.slots(p).end,
+                };
+                for slot in context.index.slot_from(p, start)..end {
                     let record = ledger.slots[slot as usize].drained;
                     if record != NONE && self.outcomes(slot, record) == 0 {
                         findings.add(&LOST_PROCESSING, Severity::Legal, || {

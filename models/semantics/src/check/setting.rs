@@ -33,6 +33,8 @@ pub(crate) struct Setting {
     pub(crate) quiescent: bool,
     /// Whether the world had settled.
     pub(crate) settled: bool,
+    /// Whether the bound passed and the world had not settled: what is missing may only be late.
+    pub(crate) restless: bool,
     /// The anomalies that the engine reports itself.
     pub(crate) reported: Vec<&'static str>,
     /// Which actors read the final drain.
@@ -48,6 +50,7 @@ impl Setting {
             white_box: false,
             quiescent: false,
             settled: false,
+            restless: false,
             reported: Vec::new(),
             auditors: history.actors.iter().map(|a| a.role == ActorRole::Auditor).collect(),
             offsets_at_risk: false,
@@ -87,6 +90,7 @@ impl Setting {
                 self.quiescent = true;
                 self.settled = true;
             }
+            WorldEvent::NotSettled => self.restless = true,
             WorldEvent::InvariantBroken { id, .. } | WorldEvent::Stuck { id, .. }
                 if !self.reported.contains(id) =>
             {

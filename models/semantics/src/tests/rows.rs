@@ -700,3 +700,25 @@ fn a_poll_that_returned_nothing_need_not_have_an_end() {
     s.poll(0, &[(0, r[0])]);
     assert!(!super::ids(&check(&s.drained(&r))).contains(&"history-malformed"));
 }
+
+#[test]
+fn in_a_world_that_never_came_to_rest_what_is_missing_may_be_late() {
+    for (committed_to, restless, lost) in [(0, false, 2), (0, true, 0), (1, true, 1)] {
+        let mut s = Scene::new();
+        let r = s.acked(3);
+        s.append(0, 0, 0, &r);
+        if committed_to > 0 {
+            committed(&mut s, committed_to);
+        }
+        s.b.client(s.mailer[0], ClientKind::Subscribe { group: s.group });
+        if restless {
+            s.world(0, WorldEvent::NotSettled);
+        }
+        let verdict = check(&s.drained(&r[..2]));
+        let count = |id| verdict.anomalies.iter().find(|a| a.id() == id).map_or(0, |a| a.count);
+        assert_eq!(count("lost-processing"), lost);
+        assert_eq!(count("lost-write-final"), u64::from(!restless));
+        let log = if restless { "uuu" } else { "hvv" };
+        assert_eq!(super::cells(&verdict, crate::Level::Log), log);
+    }
+}

@@ -89,6 +89,11 @@ impl Committed {
         range
     }
 
+    /// Every offset below has certainly been committed past; `i64::MIN` if none has.
+    pub(crate) fn passed(&self, info: &GroupInfo) -> i64 {
+        self.plausible(Some(info)).lo
+    }
+
     /// Whether anybody ever asked to commit this offset.
     pub(crate) fn knows(&self, offset: i64) -> bool {
         self.values.binary_search(&offset).is_ok()

@@ -130,19 +130,25 @@ impl LeaderLogs {
         log.batches.push(batch);
     }
 
+    /// By record row: whether the last leader has it.
+    pub(crate) fn holds(&self, context: &Context<'_>) -> Vec<bool> {
+        let mut holds = vec![false; context.index.records_len];
+        for batch in self.partitions.iter().flat_map(|log| &log.batches) {
+            for record in context.history.appended(batch.records) {
+                if let Some(record) = context.index.record(*record) {
+                    holds[record as usize] = true;
+                }
+            }
+        }
+        holds
+    }
+
     /// Reports acknowledged records that were cut and never written again.
     pub(crate) fn check(&self, context: &Context<'_>, ledger: &Ledger, findings: &mut Findings) {
         if self.partitions.iter().all(|log| log.cut.is_empty()) {
             return;
         }
-        let mut kept = vec![false; ledger.records.len()];
-        for batch in self.partitions.iter().flat_map(|log| &log.batches) {
-            for record in context.history.appended(batch.records) {
-                if let Some(record) = context.index.record(*record) {
-                    kept[record as usize] = true;
-                }
-            }
-        }
+        let mut kept = self.holds(context);
         for (partition, log) in (0u32..).zip(&self.partitions) {
             for (batch, by) in &log.cut {
                 for (offset, id) in (batch.base..).zip(context.history.appended(batch.records)) {

@@ -2,18 +2,30 @@
 //!
 //! At the log level a loss is judged on every record that a client saw succeed, whatever its
 //! configuration promises; the promise decides how severe it is. A record whose `send()` failed, or
-//! whose outcome is unknown, may be absent: the application was told.
+//! whose outcome is unknown, may be absent: the application was told. In a world that never came to
+//! rest, a record that the last leader still has is late, not lost.
 
+use super::leader_log::LeaderLogs;
 use super::{Ledger, RecordRow, known};
-use crate::anomaly::Witness;
+use crate::anomaly::{Severity, Witness};
+use crate::catalogue::consumer::UNSEEN;
 use crate::catalogue::log::{LOST_WRITE, LOST_WRITE_FINAL};
 use crate::check::Context;
 use crate::check::findings::{Findings, Proof, record_name, time_of};
 use crate::check::index::NONE;
 
 /// Reports losses; returns how many records were excused: absent, but never acknowledged.
-pub(crate) fn check(context: &Context<'_>, ledger: &Ledger, findings: &mut Findings) -> u64 {
+pub(crate) fn check(
+    context: &Context<'_>,
+    ledger: &Ledger,
+    leader_logs: &LeaderLogs,
+    findings: &mut Findings,
+) -> u64 {
     let mut bounds = None;
+    let late = match context.setting.restless {
+        true => leader_logs.holds(context),
+        false => Vec::new(),
+    };
     let mut excused = 0;
     for (record, row) in (0u32..).zip(&ledger.records) {
         if row.invoked == NONE || row.places > 0 {
@@ -26,6 +38,10 @@ pub(crate) fn check(context: &Context<'_>, ledger: &Ledger, findings: &mut Findi
         let partition = known(row.partition);
         let severity =
             || context.setting.loss_severity(partition, Ledger::promise(context, record));
+        if late.get(record as usize).copied().unwrap_or(false) {
+            findings.add(&UNSEEN, Severity::Informative, || lost_final(context, record, row));
+            continue;
+        }
         if ledger.is_drained(context, row) {
             findings.add(&LOST_WRITE_FINAL, severity(), || lost_final(context, record, row));
         }

@@ -1,7 +1,9 @@
 //! Small histories, and what they prove.
 
+mod exhaustive;
 mod log;
 mod processing;
+mod prop;
 mod rows;
 
 use oncesim_history::History;

@@ -1,0 +1,132 @@
+//! The core checkers against a literal reading of the definitions, on every tiny history.
+
+use oncesim_history::HistoryBuilder;
+use oncesim_types::RecordId;
+
+use super::{cells, check, orders};
+use crate::{Level, Verdict};
+
+fn count(verdict: &Verdict, id: &str) -> u64 {
+    verdict.anomalies.iter().filter(|a| a.class.id == id).map(|a| a.count).sum()
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Ok,
+    Fail,
+    Unknown,
+}
+
+/// The cells of a level as a word, from the two halves of its definition.
+fn word(twice: bool, never: bool, more: bool) -> String {
+    [twice, never, twice || never || more].iter().map(|v| if *v { 'v' } else { 'h' }).collect()
+}
+
+/// Every way to fill `slots` places with one of `symbols`.
+fn fillings(slots: u32, symbols: usize) -> impl Iterator<Item = Vec<usize>> {
+    (0..symbols.pow(slots)).map(move |mut n| {
+        (0..slots)
+            .map(|_| {
+                let symbol = n % symbols;
+                n /= symbols;
+                symbol
+            })
+            .collect()
+    })
+}
+
+#[test]
+fn the_log_level_is_its_definition_on_every_history_of_two_records() {
+    let ends = [End::Ok, End::Fail, End::Unknown];
+    let mut histories = 0;
+    for outcome in fillings(2, 3) {
+        for lengths in [(0, 0), (1, 0), (2, 0), (3, 0), (1, 1), (2, 1), (1, 2), (0, 2)] {
+            for content in fillings(lengths.0 + lengths.1, 2) {
+                let mut b = HistoryBuilder::new();
+                b.topic("orders", 2);
+                let (shop, auditor) = (b.producer("shop"), b.auditor());
+                // Neither send chooses its partition, so that every place is a legal one.
+                let unchosen = orders(u16::MAX);
+                let records = [b.send(shop, unchosen), b.send(shop, unchosen)];
+                for (record, end) in records.iter().zip(&outcome) {
+                    match ends[*end] {
+                        End::Ok => {
+                            b.send_end(*record, None, oncesim_history::Outcome::Ok, None);
+                        }
+                        End::Fail => {
+                            b.failed(*record);
+                        }
+                        End::Unknown => {
+                            b.unknown(*record);
+                        }
+                    }
+                }
+                let log: Vec<RecordId> = content.iter().map(|r| records[*r]).collect();
+                let (first, second) = log.split_at(lengths.0 as usize);
+                b.drain(auditor, orders(0), first);
+                b.drain(auditor, orders(1), second);
+                let verdict = check(&b.finish());
+
+                let n = |r: usize| content.iter().filter(|x| **x == r).count();
+                let of = |r: usize| ends[outcome[r]];
+                let lost = (0..2).filter(|r| of(*r) == End::Ok && n(*r) == 0).count() as u64;
+                let twice = (0..2).filter(|r| n(*r) > 1).count() as u64;
+                let failed = (0..2).filter(|r| of(*r) == End::Fail && n(*r) > 0).count() as u64;
+                let excused = (0..2).filter(|r| of(*r) != End::Ok && n(*r) == 0).count() as u64;
+                let context = format!("{outcome:?} {lengths:?} {content:?}");
+                assert_eq!(count(&verdict, "lost-write-final"), lost, "{context}");
+                assert_eq!(count(&verdict, "duplicate-append"), twice, "{context}");
+                assert_eq!(count(&verdict, "failed-write-visible"), failed, "{context}");
+                assert_eq!(verdict.excused, excused, "{context}");
+                // A visible failure is a defect that breaks at-most-once as well.
+                let expected = word(twice + failed > 0, lost > 0, false);
+                let exercised = (0..2).any(|r| of(r) == End::Ok);
+                for (got, want) in cells(&verdict, Level::Log).chars().zip(expected.chars()) {
+                    let want = if want == 'h' && !exercised { 'u' } else { want };
+                    assert_eq!(got, want, "{context}");
+                }
+                histories += 1;
+            }
+        }
+    }
+    assert_eq!(histories, 9 * (1 + 2 + 4 + 8 + 4 + 8 + 8 + 4));
+}
+
+#[test]
+fn the_processing_level_is_its_definition_on_every_history_of_two_members() {
+    // Each of two members processes a multiset of the inputs: up to twice each of three.
+    for outcomes in fillings(6, 3) {
+        for log in [vec![0, 1], vec![0, 1, 0], vec![1]] {
+            let mut b = HistoryBuilder::new();
+            let topic = b.topic("orders", 1);
+            let group = b.group("mailer", &[topic]);
+            let (shop, auditor) = (b.producer("shop"), b.auditor());
+            let mailers = [b.consumer("mailer-0", group), b.consumer("mailer-1", group)];
+            let records = [b.send(shop, orders(0)), b.send(shop, orders(0))];
+            let inputs: Vec<RecordId> = log.iter().map(|r| records[*r]).collect();
+            b.client(mailers[0], oncesim_history::ClientKind::Subscribe { group });
+            for (member, mailer) in mailers.iter().enumerate() {
+                for (offset, record) in inputs.iter().enumerate() {
+                    for _ in 0..outcomes[member * 3 + offset] {
+                        b.processed(*mailer, orders(0), offset as i64, *record);
+                    }
+                }
+            }
+            b.drain(auditor, orders(0), &inputs);
+            let verdict = check(&b.finish());
+
+            let n = |i: usize| outcomes[i] + outcomes[3 + i];
+            let never = (0..inputs.len()).filter(|i| n(*i) == 0).count() as u64;
+            let twice = (0..inputs.len()).filter(|i| n(*i) > 1).count() as u64;
+            let any = (0..inputs.len()).any(|i| n(i) > 0);
+            let context = format!("{outcomes:?} {log:?}");
+            assert_eq!(count(&verdict, "lost-processing"), never, "{context}");
+            assert_eq!(count(&verdict, "dup-processing"), twice, "{context}");
+            let expected = word(twice > 0, never > 0, false);
+            for (got, want) in cells(&verdict, Level::Processing).chars().zip(expected.chars()) {
+                let want = if want == 'h' && !any { 'u' } else { want };
+                assert_eq!(got, want, "{context}");
+            }
+        }
+    }
+}

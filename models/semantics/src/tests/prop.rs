@@ -1,0 +1,140 @@
+//! What must not change a verdict, and what must.
+
+use oncesim_history::{History, HistoryBuilder, Promise};
+use oncesim_types::{ActorId, RecordId};
+use proptest::prelude::*;
+
+use super::{ids, orders};
+
+/// What happens to one record: whether it is acknowledged, how often it is in the log, and how
+/// often it is processed.
+type Fate = (bool, u8, u8);
+
+/// A run with these fates, in one partition. `spare` actors stand before the producer, and the
+/// producer has sent `skip` records before that the history does not show.
+fn run(fates: &[Fate], spare: usize, skip: u64) -> History {
+    let mut b = HistoryBuilder::new();
+    for _ in 0..spare {
+        b.broker("spare");
+    }
+    let topic = b.topic("orders", 1);
+    let group = b.group("mailer", &[topic]);
+    let promise = Promise { durable: true, idempotent: false, ordered: false };
+    let shop = b.producer_with("shop", promise);
+    let (auditor, mailer) = (b.auditor(), b.consumer("mailer-0", group));
+    b.client(mailer, oncesim_history::ClientKind::Subscribe { group });
+    let mut log = Vec::new();
+    for (n, (acked, copies, _)) in (skip..).zip(fates) {
+        let record = RecordId::new(shop, n);
+        b.send_again(shop, orders(0), record, None);
+        if *acked {
+            b.send_end(record, Some(orders(0)), oncesim_history::Outcome::Ok, None);
+        } else {
+            b.unknown(record);
+        }
+        log.extend((0..*copies).map(|_| record));
+    }
+    for (offset, record) in (0..).zip(&log) {
+        let fate = fates[usize::try_from(record.ordinal() - skip).unwrap()];
+        for _ in 0..fate.2 {
+            b.processed(mailer, orders(0), offset, *record);
+        }
+    }
+    b.drain(auditor, orders(0), &log);
+    b.finish()
+}
+
+fn fates() -> impl Strategy<Value = Vec<Fate>> {
+    prop::collection::vec((any::<bool>(), 0..3u8, 0..3u8), 1..40)
+}
+
+/// Ids, counts and guarantees: what a verdict says apart from names.
+fn said(history: &History) -> String {
+    let verdict = super::check(history);
+    let counts: Vec<_> = verdict.anomalies.iter().map(|a| (a.id(), a.severity, a.count)).collect();
+    format!("{counts:?} {:?} {}", verdict.guarantees, verdict.excused)
+}
+
+fn count(history: &History, id: &str) -> u64 {
+    super::check(history).anomalies.iter().find(|a| a.id() == id).map_or(0, |a| a.count)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn renaming_actors_and_records_changes_nothing(
+        fates in fates(), spare in 0..4usize, skip in prop_oneof![Just(0), 1..9u64, Just(1 << 39)],
+    ) {
+        prop_assert_eq!(said(&run(&fates, 0, 0)), said(&run(&fates, spare, skip)));
+    }
+
+    #[test]
+    fn moving_the_arenas_changes_nothing(fates in fates()) {
+        let history = run(&fates, 0, 0);
+        let mut moved = history.clone();
+        // A second copy of every arena behind the first, and every span points to the copy.
+        moved.polled.extend_from_slice(&history.polled);
+        for event in &mut moved.events {
+            if let oncesim_history::EventKind::Client(
+                oncesim_history::ClientKind::PollEnd { records, .. }
+            ) = &mut event.kind {
+                records.start += u32::try_from(history.polled.len()).unwrap();
+            }
+        }
+        prop_assert_eq!(said(&history), said(&moved));
+    }
+
+    #[test]
+    fn removing_an_acknowledged_record_from_the_log_is_one_more_loss(
+        fates in fates(), at in any::<prop::sample::Index>(),
+    ) {
+        let mut with = fates;
+        let at = at.index(with.len());
+        with[at] = (true, 1, 1);
+        let mut without = with.clone();
+        without[at].1 = 0;
+        let (with, without) = (run(&with, 0, 0), run(&without, 0, 0));
+        let lost = "lost-write-final";
+        prop_assert_eq!(count(&with, lost) + 1, count(&without, lost));
+    }
+
+    #[test]
+    fn writing_a_record_twice_is_one_more_duplicate(
+        fates in fates(), at in any::<prop::sample::Index>(),
+    ) {
+        let mut once = fates;
+        let at = at.index(once.len());
+        once[at] = (true, 1, 1);
+        let mut twice = once.clone();
+        twice[at].1 = 2;
+        let (once, twice) = (run(&once, 0, 0), run(&twice, 0, 0));
+        prop_assert_eq!(count(&once, "dup-retry") + 1, count(&twice, "dup-retry"));
+    }
+
+    #[test]
+    fn equal_histories_have_equal_verdicts(fates in fates()) {
+        let history = run(&fates, 0, 0);
+        prop_assert_eq!(super::check(&history), super::check(&history.clone()));
+    }
+}
+
+#[test]
+fn far_apart_numbers_cost_no_more_than_their_history() {
+    let mut b = HistoryBuilder::new();
+    b.topic("orders", 1);
+    let (shop, mailer) = (b.producer("shop"), b.actor("app", oncesim_history::ActorRole::Other));
+    assert_eq!(shop, ActorId(0));
+    for n in [0u64, 1 << 38, 1 << 39] {
+        let record = RecordId::new(shop, n);
+        b.send_again(shop, orders(0), record, None);
+        let offset = i64::try_from(n << 20).unwrap();
+        b.acked(record, orders(0), offset);
+        if n != 1 << 38 {
+            let polled = b.polled(orders(0), offset, record);
+            b.poll(mailer, &[polled]);
+        }
+    }
+    let verdict = super::check(&b.finish());
+    assert!(ids(&verdict).contains(&"lost-write"));
+}

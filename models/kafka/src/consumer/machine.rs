@@ -175,7 +175,10 @@ impl Consumer {
     #[must_use]
     pub fn idle_at_end(&self) -> bool {
         let at_end = |state: &PartitionState| {
-            state.has_valid_position() && state.end_offset == Some(state.position)
+            // A leader without news holds the fetch, and then tells no end.
+            let is_at_end =
+                state.end_offset.map_or(state.sent.is_some(), |end| end <= state.position);
+            state.has_valid_position() && is_at_end
         };
         self.subscription.partitions.iter().all(at_end) && !self.has_uncommitted_positions()
     }

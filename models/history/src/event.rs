@@ -30,7 +30,7 @@ pub struct SpanIndex {
     pub len: u32,
 }
 
-/// How an operation ended (checkers.md R1, R2).
+/// How an operation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Outcome {
     /// It happened.
@@ -459,7 +459,7 @@ pub enum WorldEvent {
     },
     /// A planted bug changed what happened.
     MutationHit,
-    /// An internal invariant of the model broke (checkers.md tier W); `id` is the anomaly.
+    /// An internal invariant of the model broke; `id` is the anomaly.
     InvariantBroken {
         /// Anomaly id, `leader-incomplete` for example.
         id: &'static str,

@@ -61,7 +61,7 @@ pub enum ActorRole {
     Other,
 }
 
-/// What a producer's configuration obliges the log to keep (checkers.md R8).
+/// What a producer's configuration obliges the log to keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Promise {
     /// An acknowledged record is durable: `acks=all` and an effective `min.insync.replicas` that is

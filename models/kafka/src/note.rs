@@ -1,6 +1,6 @@
 //! What a machine tells the recorder about its inside.
 //!
-//! Notes are the white-box tier of the history (`checkers.md`, tier W): no protocol rule reads them.
+//! Notes are the white-box tier of the history: no protocol rule reads them.
 //! The engine translates them into history events and runs the internal invariants on them.
 
 use std::rc::Rc;

@@ -1,4 +1,4 @@
-//! Guarantees, levels and claims (checkers.md section 3).
+//! Guarantees, levels and claims.
 
 use serde::{Deserialize, Serialize};
 

@@ -44,6 +44,8 @@ pub(crate) enum Command {
     Mutants(MutantsArgs),
     /// Measure: events, messages and runs per second, memory, cold start
     Bench(BenchArgs),
+    /// Print the JSON Schema of scenarios, for editors
+    Schema,
     /// Print completions for a shell
     Completions(CompletionsArgs),
 }

@@ -46,6 +46,7 @@ fn dispatch(command: Command) -> Result<Exit, Refusal> {
         Command::Anomalies(args) => command::anomalies::anomalies(&args),
         Command::Mutants(args) => command::mutants::mutants(&args),
         Command::Bench(args) => command::bench::bench(&args),
+        Command::Schema => command::schema::schema(),
         Command::Completions(args) => command::completions::completions(&args),
     }
 }

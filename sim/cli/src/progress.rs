@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use oncesim::Progress;
+use oncesim::{Outcome, Progress};
 use oncesim_render::{grouped, seconds};
 
 /// A line on standard error that shows how far a campaign is.
@@ -11,6 +11,7 @@ pub(crate) struct ProgressLine {
     bar: ProgressBar,
     began: Instant,
     drawn: Option<Instant>,
+    counted: Progress,
 }
 
 impl ProgressLine {
@@ -24,7 +25,7 @@ impl ProgressLine {
         };
         bar.set_style(ProgressStyle::with_template(template).expect("the template is valid"));
         bar.set_prefix(name.to_owned());
-        ProgressLine { bar, began: Instant::now(), drawn: None }
+        ProgressLine { bar, began: Instant::now(), drawn: None, counted: Progress::default() }
     }
 
     /// Shows how far it is; cheap, because it draws ten times per second at most.
@@ -40,6 +41,15 @@ impl ProgressLine {
         let failures = grouped(progress.failures);
         self.bar.set_position(progress.done);
         self.bar.set_message(format!("{rate:.0} runs/s, {covered} virtual, {failures} failing"));
+    }
+
+    /// Counts one more run, for commands that run seeds themselves.
+    pub(crate) fn count(&mut self, outcome: &Outcome) {
+        let mut counted = std::mem::take(&mut self.counted);
+        counted.done += 1;
+        counted.virtual_time = counted.virtual_time + outcome.virtual_time;
+        self.update(&counted);
+        self.counted = counted;
     }
 
     /// Takes the line away.

@@ -72,7 +72,7 @@ pub struct SendResult {
     /// Its offset; [`Offset::UNKNOWN`] with `acks=0` or after a recognised duplicate.
     pub offset: Offset,
     /// Whether an earlier or the last attempt may have been appended although `error` is set
-    /// (kafka-rules.md section 8: timeout, disconnect, NOT_LEADER_OR_FOLLOWER, ...).
+    /// (timeout, disconnect, NOT_LEADER_OR_FOLLOWER, ...).
     pub maybe_appended: bool,
 }
 

@@ -1,4 +1,4 @@
-//! From anomalies to guarantees (checkers.md sections 3.1 and 3.2 as code).
+//! From anomalies to guarantees.
 //!
 //! A cell is violated by the anomalies that define it, however legal they are in the configuration,
 //! and by every anomaly that is a defect and says that it breaks the guarantee. It holds only if the

@@ -1,5 +1,5 @@
 //! What the run was like: who audits, which faults struck, what was drained. It decides how severe
-//! an anomaly is (checkers.md section 3.3 as code).
+//! an anomaly is.
 
 use oncesim_history::{ActorRole, ClientKind, EventKind, History, Promise, WorldEvent};
 use oncesim_types::{ActorId, TopicPartition};

@@ -31,7 +31,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<Exit, Refusal> {
     };
     let scenario = source::load(&path, &[])?.scenario;
     let scale = if args.quick { 1 } else { 10 };
-    let mut lines = Vec::new();
+    let mut lines = vec![kernel(100_000 * scale)];
     throughput(&scenario, 100 * scale, &mut lines);
     lines.push(history_bytes(&scenario));
     lines.push(memory(&scenario, 1_000, 1_000 * scale));
@@ -82,6 +82,21 @@ fn campaign(scenario: &Arc<Scenario>, from: u64, seeds: u64, jobs: usize) -> Cam
     let report = campaign.run(&mut |progress| line.update(progress));
     line.finish();
     report
+}
+
+/// The kernel against a bare event loop with the same messages, in turn.
+fn kernel(messages: u64) -> BenchLine {
+    let cost = oncesim::bench::kernel(messages, 5);
+    let ratio = cost.kernel_ns / cost.bare_ns;
+    BenchLine {
+        what: "kernel against a bare event loop".to_owned(),
+        measured: format!(
+            "{ratio:.2} times ({:.0} ns against {:.0} ns per message, wall)",
+            cost.kernel_ns, cost.bare_ns
+        ),
+        target: "at most 1.15 times".to_owned(),
+        met: Some(ratio <= 1.15),
+    }
 }
 
 fn rate(n: u64, wall: Duration) -> f64 {

@@ -10,3 +10,4 @@ pub(crate) mod mutants;
 pub(crate) mod new;
 pub(crate) mod replay;
 pub(crate) mod run;
+pub(crate) mod schema;

@@ -12,6 +12,7 @@ use oncesim_spec::Scenario;
 use crate::args::{Format, MutantsArgs};
 use crate::command::fuzz::cores;
 use crate::exit::{Exit, Refusal};
+use crate::progress::ProgressLine;
 use crate::{output, source};
 
 /// The clean model runs at least so many seeds of each scenario.
@@ -21,9 +22,11 @@ pub(crate) fn mutants(args: &MutantsArgs) -> Result<Exit, Refusal> {
     let paths = source::discover(std::slice::from_ref(&args.path))?;
     let scenarios = source::load_all(&paths, &[])?;
     let mut found = Vec::new();
+    let mut line = ProgressLine::new("planted bugs", None);
     for scenario in scenarios {
-        found.push(hunt(&scenario, args.seeds)?);
+        found.push(hunt(&scenario, args.seeds, &mut line)?);
     }
+    line.finish();
     let text = match args.format {
         Format::Text => mutants_text(&found, output::styled()),
         Format::Json => mutants_json(&found),
@@ -38,7 +41,11 @@ pub(crate) fn mutants(args: &MutantsArgs) -> Result<Exit, Refusal> {
     }
 }
 
-fn hunt(scenario: &Arc<Scenario>, seeds: Option<u64>) -> Result<MutantView, Refusal> {
+fn hunt(
+    scenario: &Arc<Scenario>,
+    seeds: Option<u64>,
+    line: &mut ProgressLine,
+) -> Result<MutantView, Refusal> {
     let planted = Mutation::ALL.iter().find(|&&mutation| scenario.mutations.has(mutation));
     let (Some(mutation), Some(expect)) = (planted, &scenario.expect) else {
         return Err(Refusal::new(
@@ -63,6 +70,7 @@ fn hunt(scenario: &Arc<Scenario>, seeds: Option<u64>) -> Result<MutantView, Refu
     };
     sweep(scenario, limit, &mut |outcome| {
         view.seeds += 1;
+        line.count(outcome);
         view.hits += outcome.mutation_hits;
         if let RunEnd::Panicked(message) = &outcome.end {
             view.problem = Some(format!("seed {}: a panic: {message}", outcome.seed));
@@ -78,18 +86,19 @@ fn hunt(scenario: &Arc<Scenario>, seeds: Option<u64>) -> Result<MutantView, Refu
         view.problem = Some("the anomaly was found although the bug changed nothing".to_owned());
     }
     if view.problem.is_none() {
-        clean(scenario, &expect.anomaly, &mut view);
+        clean(scenario, &expect.anomaly, &mut view, line);
     }
     Ok(view)
 }
 
 /// Runs the same seeds without the planted bug.
-fn clean(scenario: &Arc<Scenario>, anomaly: &str, view: &mut MutantView) {
+fn clean(scenario: &Arc<Scenario>, anomaly: &str, view: &mut MutantView, line: &mut ProgressLine) {
     let mut faithful = Scenario::clone(scenario);
     faithful.mutations = Mutations::NONE;
     let limit = view.seeds.max(CLEAN_SEEDS);
     sweep(&Arc::new(faithful), limit, &mut |outcome| {
         view.clean_seeds += 1;
+        line.count(outcome);
         view.problem = complaint(outcome, anomaly)
             .map(|complaint| format!("the clean model at seed {}: {complaint}", outcome.seed));
         view.problem.is_none()

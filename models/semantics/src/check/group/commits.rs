@@ -1,4 +1,4 @@
-//! What a group may have committed, as far as clients can know (checkers.md R7), and the rows
+//! What a group may have committed, as far as clients can know, and the rows
 //! `offset-commit-regress` and `stale-generation-commit`.
 //!
 //! A commit that has not ended, or whose end is unknown, may or may not count: the committed offset

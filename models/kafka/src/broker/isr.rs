@@ -48,7 +48,7 @@ impl Broker {
         }
         let mut isr = leader.isr.clone();
         isr.push(joins.broker);
-        self.propose(index, isr, true, effects);
+        self.propose(index, &isr, true, effects);
     }
 
     /// A broker is active again: it may join wherever it waits for that.
@@ -87,7 +87,7 @@ impl Broker {
                 && let Some(isr) = leader.shrunk_isr(log_end, now, lag)
             {
                 let index = u32::try_from(index).expect("a cluster has fewer than 2^32 partitions");
-                self.propose(index, isr, false, effects);
+                self.propose(index, &isr, false, effects);
             }
         }
         if lagging {
@@ -95,41 +95,44 @@ impl Broker {
         }
     }
 
-    fn propose(&mut self, index: u32, isr: Vec<ActorId>, expand: bool, effects: &mut Effects) {
-        let replica = self.replica_mut(index).expect("leads");
+    fn propose(&mut self, index: u32, isr: &[ActorId], expand: bool, effects: &mut Effects) {
+        let Broker { image, slots, mutations, epoch, .. } = self;
+        let no_broker_epoch = mutations.has(Mutation::IsrNoBrokerEpoch);
+        let replica = slots[index as usize].replica.as_deref_mut().expect("leads");
         let leader = replica.leader_mut().expect("leads");
+        let with_epoch = |&broker: &ActorId| {
+            let known = image.broker(broker).map_or(BrokerEpoch::NONE, |image| image.epoch);
+            let epoch = match leader.remote(broker) {
+                None => *epoch,
+                Some(r) if r.broker_epoch == BrokerEpoch::NONE || no_broker_epoch => known,
+                Some(remote) => remote.broker_epoch,
+            };
+            (broker, epoch)
+        };
+        let isr = isr.iter().map(with_epoch).collect();
         leader.pending = Some(PendingIsr { isr, expand, sent: None });
         self.send_alter_partition(index, effects);
     }
 
+    /// Sends a proposed change, or sends it again as it was.
     fn send_alter_partition(&mut self, index: u32, effects: &mut Effects) {
         let correlation = self.correlation();
-        let image = &self.image;
-        let no_broker_epoch = self.mutations.has(Mutation::IsrNoBrokerEpoch);
-        let slot = &mut self.slots[index as usize];
-        let replica = slot.replica.as_deref_mut().expect("leads");
-        let partition_epoch = replica.partition_epoch;
+        let (broker, broker_epoch) = (self.id, self.epoch);
+        let replica = self.replica_mut(index).expect("leads");
+        let (partition, partition_epoch) = (replica.partition, replica.partition_epoch);
         let leader = replica.leader_mut().expect("leads");
-        let Some(mut pending) = leader.pending.take() else { return };
+        let leader_epoch = leader.epoch;
+        let Some(pending) = &mut leader.pending else { return };
         pending.sent = Some(correlation);
-        let epoch_of = |broker: ActorId| {
-            let known = image.broker(broker).map_or(BrokerEpoch::NONE, |image| image.epoch);
-            match leader.remote(broker) {
-                None => self.epoch,
-                Some(r) if r.broker_epoch == BrokerEpoch::NONE || no_broker_epoch => known,
-                Some(remote) => remote.broker_epoch,
-            }
-        };
         let request = AlterPartitionRequest {
-            broker: self.id,
-            broker_epoch: self.epoch,
-            partition: slot.partition,
-            leader_epoch: leader.epoch,
+            broker,
+            broker_epoch,
+            partition,
+            leader_epoch,
             partition_epoch,
-            new_isr: pending.isr.iter().map(|broker| (*broker, epoch_of(*broker))).collect(),
+            new_isr: pending.isr.clone(),
             recovery: RecoveryState::Recovered,
         };
-        leader.pending = Some(pending);
         self.link.alter_partition.push((correlation, index));
         effects.send(self.controller, correlation, Request::AlterPartition(Box::new(request)));
     }

@@ -205,8 +205,10 @@ impl Broker {
         match fetched.error {
             ErrorCode::None => self.on_data(now, index, fetched, effects),
             ErrorCode::OffsetOutOfRange => self.on_out_of_range(index, fetched, effects),
-            // Nothing to do before the metadata log says more.
-            ErrorCode::FencedLeaderEpoch => {
+            // Nothing to do before the metadata log says more; the planted bug goes on fetching.
+            ErrorCode::FencedLeaderEpoch
+                if !self.mutations.has(Mutation::LeaderCountStaleEpochFetch) =>
+            {
                 let replica = self.replica_mut(index).expect("checked above");
                 let follower = replica.follower_mut().expect("checked above");
                 follower.in_session = false;

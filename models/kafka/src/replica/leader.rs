@@ -54,8 +54,8 @@ impl RemoteReplica {
 /// A change of the in-sync replicas that the controller has not confirmed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PendingIsr {
-    /// The set that was asked for.
-    pub isr: Vec<ActorId>,
+    /// The set that was asked for, each member with the broker epoch that it had then (KIP-903).
+    pub isr: Vec<(ActorId, BrokerEpoch)>,
     /// Whether it adds a replica (else: it removes some).
     pub expand: bool,
     /// The request that asks for it; `None` while it waits to be sent again.
@@ -120,7 +120,9 @@ impl LeaderState {
     #[must_use]
     pub fn in_maximal_isr(&self, broker: ActorId) -> bool {
         self.isr.contains(&broker)
-            || self.pending.as_ref().is_some_and(|p| p.expand && p.isr.contains(&broker))
+            || self.pending.as_ref().is_some_and(|pending| {
+                pending.expand && pending.isr.iter().any(|(member, _)| *member == broker)
+            })
     }
 
     /// Size of the maximal in-sync set.
@@ -254,10 +256,11 @@ mod tests {
         assert_eq!(candidate(&leader(&[1, 2, 3], silent), 40, true), None);
         // A pending expansion counts, a pending shrink does not.
         let mut pending = leader(&[1, 2], behind());
-        let isr = vec![ActorId(1), ActorId(2), ActorId(3)];
+        let isr = [1, 2, 3].map(|broker| (ActorId(broker), BrokerEpoch(1))).to_vec();
         pending.pending = Some(PendingIsr { isr, expand: true, sent: None });
         assert_eq!(candidate(&pending, 40, true), Some(4));
-        pending.pending = Some(PendingIsr { isr: vec![ActorId(1)], expand: false, sent: None });
+        pending.pending =
+            Some(PendingIsr { isr: vec![(ActorId(1), BrokerEpoch(1))], expand: false, sent: None });
         assert_eq!(candidate(&pending, 40, true), Some(7));
     }
 

@@ -55,6 +55,8 @@ pub(super) struct Cluster {
     connections: Vec<Connection>,
     next_connection: u32,
     cut: BTreeSet<(ActorId, ActorId)>,
+    /// AlterPartition requests that are under way for long, if they are.
+    delayed: Option<Vec<(ActorId, CorrelationId, Request)>>,
     /// The setting of each timer that counts.
     timers: BTreeMap<(ActorId, TimerKey), u64>,
     /// When the last message of a connection and direction arrives.
@@ -118,6 +120,7 @@ impl Cluster {
             connections: Vec::new(),
             next_connection: 0,
             cut: BTreeSet::new(),
+            delayed: None,
             timers: BTreeMap::new(),
             order: BTreeMap::new(),
             responses: BTreeMap::new(),
@@ -219,6 +222,25 @@ impl Cluster {
         });
     }
 
+    /// From now on AlterPartition requests do not arrive.
+    pub(super) fn delay_alter_partition(&mut self) {
+        self.delayed = Some(Vec::new());
+    }
+
+    /// The delayed requests arrive after all. Returns how many.
+    pub(super) fn release_alter_partition(&mut self) -> usize {
+        let delayed = self.delayed.take().expect("delayed before");
+        let count = delayed.len();
+        for (from, correlation, body) in delayed {
+            self.send(from, CONTROLLER, correlation, body);
+        }
+        count
+    }
+
+    pub(super) fn mend(&mut self, a: ActorId, b: ActorId) {
+        self.cut.remove(&(a.min(b), a.max(b)));
+    }
+
     pub(super) fn heal(&mut self) {
         self.cut.clear();
     }
@@ -279,6 +301,12 @@ impl Cluster {
             }
             return;
         };
+        if let Some(delayed) = &mut self.delayed
+            && matches!(body, Request::AlterPartition(_))
+        {
+            delayed.push((from, correlation, body));
+            return;
+        }
         self.messages += 1;
         if from == CLIENT {
             self.in_flight.insert(correlation, to);

@@ -3,5 +3,6 @@
 mod cluster;
 mod coordination;
 mod delivery;
+mod in_sync;
 mod random_walk;
 mod replication;

@@ -1,6 +1,7 @@
 //! Small histories, and what they prove.
 
 mod exhaustive;
+mod gates;
 mod log;
 mod processing;
 mod prop;

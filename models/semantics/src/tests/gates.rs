@@ -1,0 +1,111 @@
+//! How configuration, faults, doubt and the engine's own word bear on a verdict.
+
+use oncesim_history::{ClientKind, Outcome, WorldEvent};
+use oncesim_types::{CallId, ErrorCode, Offset};
+
+use super::rows::{Scene, committed};
+use super::{check, orders};
+use crate::Severity::{Always, Legal, UnderThisConfiguration};
+
+#[test]
+fn the_word_of_the_engine_counts_once() {
+    let mut s = Scene::new();
+    s.high_watermark(0, 4, true, 2);
+    s.leads(1, 1, 3);
+    s.world(
+        1,
+        WorldEvent::InvariantBroken {
+            id: "leader-incomplete",
+            partition: Some(orders(0)),
+            offset: Some(Offset(3)),
+            detail: "b2 leads without offset 3".to_owned(),
+        },
+    );
+    let verdict = check(&s.b.finish());
+    let anomaly = super::found(&verdict, "leader-incomplete");
+    assert_eq!(anomaly.count, 1);
+    assert!(anomaly.witness.sentence.starts_with("orders-0: b2 leads without offset 3"));
+}
+
+#[test]
+fn power_failures_within_the_tolerance_do_not_excuse_a_loss() {
+    for (lossy, severity) in [(0, Always), (1, UnderThisConfiguration), (2, Legal)] {
+        let mut s = Scene::new();
+        let r = s.acked(1);
+        s.high_watermark(0, 0, true, 2);
+        for broker in 0..lossy {
+            s.world(broker, WorldEvent::DiskLoss { partition: orders(0), to: Offset(0) });
+        }
+        assert_eq!(r.len(), 1);
+        let verdict = check(&s.drained(&[]));
+        assert_eq!(super::found(&verdict, "lost-write-final").severity, severity);
+    }
+}
+
+#[test]
+fn a_commit_of_unknown_outcome_may_or_may_not_count() {
+    for (first, anomaly) in
+        [(1, None), (3, None), (0, Some("resume-rewind")), (4, Some("resume-skip"))]
+    {
+        let mut s = Scene::new();
+        let r = s.acked(6);
+        committed(&mut s, 1);
+        let call = s.b.commit_begin(s.mailer[0], &[(orders(0), 3)], true);
+        s.b.commit_end(s.mailer[0], call, Outcome::Info(ErrorCode::NetworkException));
+        s.b.assigned(s.mailer[1], 2, &[orders(0)], &[orders(0)]);
+        s.poll(1, &[(first, r[usize::try_from(first).unwrap()])]);
+        let verdict = check(&s.drained(&r));
+        let resumes: Vec<_> =
+            super::ids(&verdict).into_iter().filter(|id| id.starts_with("resume")).collect();
+        assert_eq!(resumes, anomaly.into_iter().collect::<Vec<_>>(), "resumed at {first}");
+    }
+}
+
+#[test]
+fn an_end_without_a_beginning_voids_the_verdict() {
+    let mut s = Scene::new();
+    let r = s.acked(1);
+    s.b.client(s.mailer[0], ClientKind::CommitEnd { call: CallId(99), outcome: Outcome::Ok });
+    let verdict = check(&s.drained(&r));
+    super::found(&verdict, "history-malformed");
+    assert_eq!(super::cells(&verdict, crate::Level::Log), "uuu");
+}
+
+#[test]
+fn a_reference_to_nothing_is_reported_and_does_not_panic() {
+    let mut s = Scene::new();
+    let records = oncesim_history::SpanIndex { start: u32::MAX, len: 2 };
+    s.b.client(s.mailer[0], ClientKind::PollEnd { group: None, records });
+    super::found(&check(&s.b.finish()), "history-malformed");
+}
+
+#[test]
+fn a_poll_that_returned_nothing_need_not_have_an_end() {
+    let mut s = Scene::new();
+    let r = s.acked(1);
+    s.b.client(s.mailer[0], ClientKind::PollInvoke);
+    s.poll(0, &[(0, r[0])]);
+    assert!(!super::ids(&check(&s.drained(&r))).contains(&"history-malformed"));
+}
+
+#[test]
+fn in_a_world_that_never_came_to_rest_what_is_missing_may_be_late() {
+    for (committed_to, restless, lost) in [(0, false, 2), (0, true, 0), (1, true, 1)] {
+        let mut s = Scene::new();
+        let r = s.acked(3);
+        s.append(0, 0, 0, &r);
+        if committed_to > 0 {
+            committed(&mut s, committed_to);
+        }
+        s.b.client(s.mailer[0], ClientKind::Subscribe { group: s.group });
+        if restless {
+            s.world(0, WorldEvent::NotSettled);
+        }
+        let verdict = check(&s.drained(&r[..2]));
+        let count = |id| verdict.anomalies.iter().find(|a| a.id() == id).map_or(0, |a| a.count);
+        assert_eq!(count("lost-processing"), lost);
+        assert_eq!(count("lost-write-final"), u64::from(!restless));
+        let log = if restless { "uuu" } else { "hvv" };
+        assert_eq!(super::cells(&verdict, crate::Level::Log), log);
+    }
+}

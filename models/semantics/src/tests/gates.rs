@@ -109,3 +109,17 @@ fn in_a_world_that_never_came_to_rest_what_is_missing_may_be_late() {
         assert_eq!(super::cells(&verdict, crate::Level::Log), log);
     }
 }
+
+#[test]
+fn a_lost_record_is_not_overtaken_by_the_one_that_got_an_offset_after_it() {
+    let mut s = Scene::new();
+    let kept = s.b.send(s.shop, orders(0));
+    let lost = s.b.send(s.shop, orders(0));
+    s.b.acked(kept, orders(0), 0);
+    s.b.acked(lost, orders(0), 7);
+    let next = s.b.send(s.shop, orders(0));
+    s.b.acked(next, orders(0), 1);
+    let verdict = check(&s.drained(&[kept, next]));
+    assert_eq!(super::ids(&verdict), ["lost-write-final"]);
+    assert_eq!(verdict.guarantees.ordering, crate::Holds::Holds);
+}

@@ -71,10 +71,7 @@ impl RealTime {
             let rows = [suspect.earlier, suspect.later];
             let there = |record: &u32| {
                 let slot = ledger.records[*record as usize].acked_slot;
-                slot != NONE && {
-                    let holds = ledger.in_log(context, suspect.partition, slot);
-                    holds == *record || holds == NONE
-                }
+                slot != NONE && ledger.in_log(context, suspect.partition, slot) == *record
             };
             let drained = context.setting.partitions[suspect.partition as usize].drained.is_some();
             if drained && !rows.iter().all(there) {

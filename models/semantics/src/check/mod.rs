@@ -203,11 +203,15 @@ impl Pass {
             return;
         };
         match world {
-            WorldEvent::Append { leader: true, .. } => {
-                self.leader_logs.on_append(context, findings, row, position, world);
+            WorldEvent::Append { .. } => {
+                self.leader_logs.on_append(context, findings, row, event.actor, position, world);
+            }
+            WorldEvent::Truncate { to, .. } | WorldEvent::DiskLoss { to, .. } => {
+                self.leader_logs.on_cut(row, event.actor, to.0);
             }
             WorldEvent::BecameLeader { leader_epoch, log_end, .. } => {
-                self.leader_logs.on_leader(row, leader_epoch.0, log_end.0, position);
+                let (epoch, end) = (leader_epoch.0, log_end.0);
+                self.leader_logs.on_leader(row, event.actor, epoch, end, position);
             }
             _ => {}
         }

@@ -2,11 +2,12 @@
 //! `producer-epoch-regress`, `leader-epoch-regress` and `acked-truncated`.
 //!
 //! Mirrors the checks of Kafka's `ProducerAppendInfo` and `ProducerStateManager`: one chain of
-//! batches per producer id and partition. A new leader whose log ends earlier cuts the chain back;
-//! each batch knows its predecessor of the same producer, so that a cut costs what it cuts.
+//! batches per producer id and replica, followed through appends, truncations and lost disks. A
+//! leader is judged by its own log: an earlier leader that comes back brings its suffix with it.
+//! Each batch knows its predecessor of the same producer, so that a cut costs what it cuts.
 
 use oncesim_history::{SpanIndex, WorldEvent};
-use oncesim_types::Sequence;
+use oncesim_types::{ActorId, Sequence};
 
 use super::{Ledger, known};
 use crate::anomaly::{AnomalyClass, Severity};
@@ -40,15 +41,43 @@ impl Batch {
     }
 }
 
-#[derive(Debug, Default)]
-struct PartitionLog {
+/// What one broker holds of a partition.
+#[derive(Debug)]
+struct ReplicaLog {
+    broker: ActorId,
     batches: Vec<Batch>,
-    /// The highest epoch with which a broker began to lead.
-    epoch: i32,
     /// The last batch of each producer id, ascending by id.
     producers: Vec<(i64, u32)>,
-    /// Batches that a new leader does not have: the batch, and the event that cut it.
-    cut: Vec<(Batch, u32)>,
+}
+
+/// A broker that began to lead.
+#[derive(Debug, Clone, Copy)]
+struct Leadership {
+    log_end: i64,
+    position: u32,
+}
+
+#[derive(Debug)]
+struct PartitionLog {
+    replicas: Vec<ReplicaLog>,
+    /// The highest epoch with which a broker began to lead, and which replica that is.
+    epoch: i32,
+    leader: Option<usize>,
+    leaderships: Vec<Leadership>,
+    /// Everything that leaders appended, whatever became of it.
+    written: Vec<Batch>,
+}
+
+impl Default for PartitionLog {
+    fn default() -> Self {
+        PartitionLog {
+            replicas: Vec::new(),
+            epoch: -1,
+            leader: None,
+            leaderships: Vec::new(),
+            written: Vec::new(),
+        }
+    }
 }
 
 /// The logs of all partitions.
@@ -66,22 +95,38 @@ impl LeaderLogs {
         LeaderLogs { partitions, appends: 0 }
     }
 
-    /// A broker began to lead: what it does not have is cut.
-    pub(crate) fn on_leader(&mut self, partition: u32, epoch: i32, log_end: i64, position: u32) {
+    /// A broker began to lead.
+    pub(crate) fn on_leader(
+        &mut self,
+        partition: u32,
+        broker: ActorId,
+        epoch: i32,
+        log_end: i64,
+        position: u32,
+    ) {
         let log = &mut self.partitions[partition as usize];
-        if epoch < log.epoch {
-            return;
+        // A broker that comes late to a leadership that is over leads nobody.
+        if epoch >= log.epoch {
+            log.epoch = epoch;
+            log.leader = Some(log.replica(broker));
+            log.leaderships.push(Leadership { log_end, position });
         }
-        log.epoch = epoch;
-        log.cut_to(log_end, position);
     }
 
-    /// A leader appended a batch.
+    /// A replica lost everything from `to` on.
+    pub(crate) fn on_cut(&mut self, partition: u32, broker: ActorId, to: i64) {
+        let log = &mut self.partitions[partition as usize];
+        let replica = log.replica(broker);
+        log.replicas[replica].cut_to(to);
+    }
+
+    /// A replica appended a batch.
     pub(crate) fn on_append(
         &mut self,
         context: &Context<'_>,
         findings: &mut Findings,
         partition: u32,
+        broker: ActorId,
         position: u32,
         event: &WorldEvent,
     ) {
@@ -93,13 +138,12 @@ impl LeaderLogs {
             producer_id,
             producer_epoch,
             base_sequence,
+            leader,
             ..
         } = event
         else {
             return;
         };
-        self.appends += 1;
-        let log = &mut self.partitions[partition as usize];
         let mut batch = Batch {
             base: base_offset.0,
             len: *len,
@@ -111,29 +155,38 @@ impl LeaderLogs {
             position,
             before: NONE,
         };
-        if batch.leader_epoch < log.epoch {
-            // A deposed leader still writes: its suffix will be cut, whatever it acknowledges.
-            log.cut.push((batch, position));
-            return;
-        }
-        log.cut_to(batch.base, position);
-        if let Some(last) = log.batches.last()
-            && last.leader_epoch > batch.leader_epoch
-        {
-            let text = format!("in leader epoch {}", batch.leader_epoch);
-            report(context, findings, &LEADER_EPOCH_REGRESS, partition, last, &batch, &text);
-        }
+        let log = &mut self.partitions[partition as usize];
+        let index = log.replica(broker);
+        let current = batch.leader_epoch >= log.epoch;
+        let replica = &mut log.replicas[index];
+        replica.cut_to(batch.base);
+        let last = replica.batches.last().copied();
         if batch.producer >= 0 && batch.sequence >= 0 {
-            batch.before = log.link(batch.producer);
-            log.sequence(context, findings, partition, &batch);
+            batch.before = replica.link(batch.producer);
         }
-        log.batches.push(batch);
+        if *leader {
+            self.appends += 1;
+            log.written.push(batch);
+        }
+        // Followers copy, and what a deposed leader still writes will be cut.
+        if *leader && current {
+            // Whoever appends with the newest epoch leads, also where nobody saw it begin.
+            log.leader = Some(index);
+            if let Some(last) = last.filter(|last| last.leader_epoch > batch.leader_epoch) {
+                let text = format!("in leader epoch {}", batch.leader_epoch);
+                report(context, findings, &LEADER_EPOCH_REGRESS, partition, &last, &batch, &text);
+            }
+            if batch.before != NONE {
+                replica.sequence(context, findings, partition, &batch);
+            }
+        }
+        replica.batches.push(batch);
     }
 
     /// By record row: whether the last leader has it.
     pub(crate) fn holds(&self, context: &Context<'_>) -> Vec<bool> {
         let mut holds = vec![false; context.index.records_len];
-        for batch in self.partitions.iter().flat_map(|log| &log.batches) {
+        for batch in self.partitions.iter().flat_map(PartitionLog::last_leader) {
             for record in context.history.appended(batch.records) {
                 if let Some(record) = context.index.record(*record) {
                     holds[record as usize] = true;
@@ -143,20 +196,29 @@ impl LeaderLogs {
         holds
     }
 
-    /// Reports acknowledged records that were cut and never written again.
+    /// Reports acknowledged records that the last leader does not have, and which leader it was
+    /// that began without them.
     pub(crate) fn check(&self, context: &Context<'_>, ledger: &Ledger, findings: &mut Findings) {
-        if self.partitions.iter().all(|log| log.cut.is_empty()) {
+        if self.partitions.iter().all(|log| log.leaderships.len() < 2) {
             return;
         }
         let mut kept = self.holds(context);
         for (partition, log) in (0u32..).zip(&self.partitions) {
-            for (batch, by) in &log.cut {
+            for batch in &log.written {
                 for (offset, id) in (batch.base..).zip(context.history.appended(batch.records)) {
                     let Some(record) = context.index.record(*id) else { continue };
                     let row = &ledger.records[record as usize];
                     if !row.is_acked() || kept[record as usize] {
                         continue;
                     }
+                    let without = |leadership: &&Leadership| {
+                        leadership.position > batch.position && leadership.log_end <= offset
+                    };
+                    let Some(Leadership { position: by, .. }) =
+                        log.leaderships.iter().find(without)
+                    else {
+                        continue;
+                    };
                     kept[record as usize] = true;
                     let promise = Ledger::promise(context, record);
                     let severity = context.setting.loss_severity(known(partition), promise);
@@ -186,6 +248,21 @@ impl LeaderLogs {
 }
 
 impl PartitionLog {
+    /// The row of a broker's replica.
+    fn replica(&mut self, broker: ActorId) -> usize {
+        self.replicas.iter().position(|replica| replica.broker == broker).unwrap_or_else(|| {
+            self.replicas.push(ReplicaLog { broker, batches: Vec::new(), producers: Vec::new() });
+            self.replicas.len() - 1
+        })
+    }
+
+    /// What the last leader holds.
+    fn last_leader(&self) -> &[Batch] {
+        self.leader.map_or(&[], |leader| &self.replicas[leader].batches)
+    }
+}
+
+impl ReplicaLog {
     /// Makes the coming batch the last of its producer; returns the one before.
     fn link(&mut self, producer: i64) -> u32 {
         let next = u32::try_from(self.batches.len()).expect("fewer than 2^32 batches");
@@ -198,7 +275,7 @@ impl PartitionLog {
         }
     }
 
-    fn cut_to(&mut self, end: i64, position: u32) {
+    fn cut_to(&mut self, end: i64) {
         while let Some(batch) = self.batches.pop_if(|b| b.base + i64::from(b.len) > end) {
             if batch.producer >= 0
                 && let Ok(at) =
@@ -206,7 +283,6 @@ impl PartitionLog {
             {
                 self.producers[at].1 = batch.before;
             }
-            self.cut.push((batch, position));
         }
     }
 

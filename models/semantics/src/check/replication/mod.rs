@@ -53,6 +53,8 @@ struct Partition {
     /// What the controller said last: leader, in-sync replicas, event; and the most there ever were.
     state: Option<(Option<ActorId>, u32, u32)>,
     most_in_sync: u32,
+    /// The controller's newest leader epoch.
+    elected: i32,
 }
 
 /// Partition rows, each with the event of the controller's last word on it.
@@ -125,10 +127,14 @@ impl Replication {
             WorldEvent::BecameLeader { leader_epoch, log_end, .. } => {
                 self.leaderships += 1;
                 partition.leads(context, findings, row, actor, leader_epoch.0, position);
-                partition.incomplete(context, findings, row, log_end.0, position);
+                // A broker that was away may lead by an epoch that is over: nobody follows it.
+                if leader_epoch.0 >= partition.elected {
+                    partition.incomplete(context, findings, row, log_end.0, position);
+                }
             }
             WorldEvent::BecameFollower { .. } => partition.replica(actor).leading = -1,
-            WorldEvent::PartitionChanged { leader, isr, .. } => {
+            WorldEvent::PartitionChanged { leader, isr, leader_epoch, .. } => {
+                partition.elected = leader_epoch.0;
                 partition.state = Some((*leader, isr.len, position));
                 partition.most_in_sync = partition.most_in_sync.max(isr.len);
             }

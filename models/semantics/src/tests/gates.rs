@@ -123,3 +123,12 @@ fn a_lost_record_is_not_overtaken_by_the_one_that_got_an_offset_after_it() {
     assert_eq!(super::ids(&verdict), ["lost-write-final"]);
     assert_eq!(verdict.guarantees.ordering, crate::Holds::Holds);
 }
+
+#[test]
+fn a_broker_that_wakes_up_after_its_time_leads_nobody() {
+    let mut s = Scene::new();
+    s.leads(0, 3, 0);
+    s.high_watermark(0, 4, true, 2);
+    s.leads(1, 2, 3);
+    assert!(!super::ids(&check(&s.b.finish())).contains(&"leader-incomplete"));
+}

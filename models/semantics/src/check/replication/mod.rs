@@ -128,7 +128,8 @@ impl Replication {
                 self.leaderships += 1;
                 partition.leads(context, findings, row, actor, leader_epoch.0, position);
                 // A broker that was away may lead by an epoch that is over: nobody follows it.
-                if leader_epoch.0 >= partition.elected {
+                let newest = partition.leaders.last().map_or(-1, |leader| leader.0);
+                if leader_epoch.0 >= partition.elected.max(newest) {
                     partition.incomplete(context, findings, row, log_end.0, position);
                 }
             }

@@ -1,13 +1,14 @@
 //! A producer application: sends its records one after the other and remembers how far it is.
 //!
-//! Its memory is a checkpoint of the acknowledged prefix, as an application has that reads a file or
-//! a queue. After a crash it goes on from there: what was sent and not acknowledged is sent again,
-//! as a new `send()` of the same record.
+//! What it remembers across a crash is its restart strategy. It may go on with the next record that
+//! it has never given to `send()`, as a sensor does. Or it keeps a checkpoint of the acknowledged
+//! prefix, as an application does that reads a file or a queue, and goes on from there: what was
+//! sent and not acknowledged is sent again, as a new `send()` of the same record.
 
 use oncesim_kafka::log::batch::Record;
 use oncesim_kafka::machine::Call;
 use oncesim_kafka::producer::{ProducerCall, ProducerCompletion};
-use oncesim_spec::ProducerSpec;
+use oncesim_spec::{ProducerSpec, RestartStrategy};
 use oncesim_types::{ActorId, CallId, Duration, Instant, RecordId};
 
 use super::AppEffect;
@@ -76,7 +77,15 @@ impl ProducerApp {
 
     /// The process starts (again).
     pub(crate) fn start(&mut self, now: Instant, out: &mut Vec<AppEffect>) {
-        self.next = self.checkpoint;
+        match self.spec.restart {
+            RestartStrategy::ResendUnacknowledged => self.next = self.checkpoint,
+            RestartStrategy::Continue => {
+                // Nobody will ever know what became of what was in the buffer.
+                let given = usize::try_from(self.next).expect("a workload fits in memory");
+                self.complete[..given].fill(true);
+                self.checkpoint = self.next;
+            }
+        }
         self.outstanding = 0;
         self.resend.clear();
         self.closing = false;

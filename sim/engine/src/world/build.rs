@@ -243,7 +243,9 @@ fn promise_of(config: &ProducerConfig, durable_topic: bool) -> Promise {
     Promise {
         durable: acks == Acks::All && durable_topic,
         idempotent: idempotence,
-        ordered: idempotence || max_in_flight == 1 || retries == 0,
+        // Without sequences order needs one request in flight, an answer to wait for, and retries:
+        // after a failure that is final, an old request may still arrive behind newer ones.
+        ordered: idempotence || (max_in_flight == 1 && retries > 0 && acks != Acks::None),
     }
 }
 

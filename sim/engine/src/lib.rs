@@ -13,27 +13,48 @@ pub use oncesim_semantics as semantics;
 pub use oncesim_spec as spec;
 pub use oncesim_types as types;
 
+#[cfg(madsim)]
 mod app;
+#[cfg(madsim)]
 pub mod bench;
+#[cfg(madsim)]
 mod campaign;
+#[cfg(madsim)]
 mod clock;
+#[cfg(madsim)]
 mod digest;
+#[cfg(madsim)]
 pub mod draw;
+#[cfg(madsim)]
 mod host;
+#[cfg(madsim)]
 mod hosted;
+#[cfg(madsim)]
 mod network;
+#[cfg(madsim)]
 mod outcome;
+#[cfg(madsim)]
 pub mod queue;
+#[cfg(madsim)]
 mod recorder;
+#[cfg(madsim)]
 mod run;
+#[cfg(madsim)]
 mod swarm;
+#[cfg(madsim)]
 mod timers;
+#[cfg(madsim)]
 mod world;
 
+#[cfg(madsim)]
 pub use campaign::{
     Campaign, CampaignOptions, CampaignReport, Failure, Progress, bound_95, fingerprint,
 };
+#[cfg(madsim)]
 pub use hosted::{HostedProducer, HostedTask, TaskFuture, run_hosted, sleep};
+#[cfg(madsim)]
 pub use outcome::{Digest, FaultReport, Judgement, Outcome, RunEnd, RunOptions, TraceLine, judge};
+#[cfg(madsim)]
 pub use run::run;
+#[cfg(madsim)]
 pub use swarm::plan;

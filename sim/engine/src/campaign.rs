@@ -103,6 +103,17 @@ impl Campaign {
     /// Runs it. `progress` is called on the calling thread, after each seed, in seed order.
     #[must_use]
     pub fn run(&self, progress: &mut dyn FnMut(&Progress)) -> CampaignReport {
+        self.run_with(progress, &run)
+    }
+
+    /// Like [`Campaign::run`], with `one` in the place of [`run`]: for worlds with hosted tasks
+    /// ([`crate::run_hosted`]).
+    #[must_use]
+    pub fn run_with(
+        &self,
+        progress: &mut dyn FnMut(&Progress),
+        one: &(dyn Fn(&Arc<Scenario>, &RunOptions) -> Outcome + Sync),
+    ) -> CampaignReport {
         let started = std::time::Instant::now();
         let mut tally = Tally::new(&self.scenario, self.options.from);
         let next = AtomicU64::new(0);
@@ -112,7 +123,7 @@ impl Campaign {
             for _ in 0..self.options.jobs.max(1) {
                 let sender = sender.clone();
                 let (next, halt) = (&next, &halt);
-                scope.spawn(move || self.work(started, next, halt, &sender));
+                scope.spawn(move || self.work(started, (next, halt), one, &sender));
             }
             drop(sender);
             // Seeds finish in any order; everything that is kept is kept in the order of seeds.
@@ -163,8 +174,8 @@ impl Campaign {
     fn work(
         &self,
         started: std::time::Instant,
-        next: &AtomicU64,
-        halt: &AtomicBool,
+        (next, halt): (&AtomicU64, &AtomicBool),
+        one: &(dyn Fn(&Arc<Scenario>, &RunOptions) -> Outcome + Sync),
         sender: &mpsc::Sender<(u64, Done)>,
     ) {
         loop {
@@ -174,13 +185,18 @@ impl Campaign {
             }
             let index = next.fetch_add(1, Relaxed);
             let Some(seed) = self.seed(index) else { return };
-            if sender.send((index, self.one(index, seed))).is_err() {
+            if sender.send((index, self.one(index, seed, one))).is_err() {
                 return;
             }
         }
     }
 
-    fn one(&self, index: u64, seed: u64) -> Done {
+    fn one(
+        &self,
+        index: u64,
+        seed: u64,
+        run: &(dyn Fn(&Arc<Scenario>, &RunOptions) -> Outcome + Sync),
+    ) -> Done {
         let options = RunOptions { seed, ..RunOptions::default() };
         let outcome = run(&self.scenario, &options);
         let every = self.options.recheck_every;

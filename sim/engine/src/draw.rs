@@ -56,11 +56,11 @@ impl Draws {
     pub fn at(seed: u64, purpose: Purpose, a: u16, b: u16, index: u64) -> u64 {
         let mut draws = Draws::new(seed, purpose, a, b);
         draws.rng.set_word_pos(u128::from(index) * 2);
-        draws.next()
+        draws.next_bits()
     }
 
     /// The next draw: 64 uniform bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn next_bits(&mut self) -> u64 {
         self.rng.next_u64()
     }
 
@@ -68,7 +68,7 @@ impl Draws {
     pub fn below_inclusive(&mut self, last: u64) -> u64 {
         // Multiply and shift: a bias below 2^-64 times the range, and always exactly one draw, so
         // that the index of a decision never depends on the values drawn before it.
-        let wide = u128::from(self.next()) * (u128::from(last) + 1);
+        let wide = u128::from(self.next_bits()) * (u128::from(last) + 1);
         u64::try_from(wide >> 64).expect("the high half of a product fits")
     }
 
@@ -102,7 +102,7 @@ impl Draws {
     /// Exponential with the given mean, cut off at 6.2 means (an integer table, linear between its
     /// entries).
     pub fn exponential(&mut self, mean: Duration) -> Duration {
-        let bits = self.next();
+        let bits = self.next_bits();
         let slot = usize::try_from(bits >> 56).expect("eight bits");
         let fraction = bits >> 24 & 0xffff_ffff;
         let (low, high) = (u64::from(EXPONENTIAL[slot]), u64::from(EXPONENTIAL[slot + 1]));
@@ -168,21 +168,21 @@ mod tests {
         fn random_access_equals_sequence(seed: u64, a: u16, b: u16, index in 0u64..300) {
             let mut draws = Draws::new(seed, Purpose::Loss, a, b);
             for _ in 0..index {
-                draws.next();
+                draws.next_bits();
             }
-            prop_assert_eq!(draws.next(), Draws::at(seed, Purpose::Loss, a, b, index));
+            prop_assert_eq!(draws.next_bits(), Draws::at(seed, Purpose::Loss, a, b, index));
         }
 
         #[test]
         fn streams_do_not_share(seed: u64, a: u16, b: u16, used in 0usize..50) {
             // However much one stream is used, its neighbour's draws stay what they were.
-            let before = Draws::new(seed, Purpose::Latency, b, a.wrapping_add(1)).next();
+            let before = Draws::new(seed, Purpose::Latency, b, a.wrapping_add(1)).next_bits();
             let mut other = Draws::new(seed, Purpose::Latency, a, b);
             for _ in 0..used {
-                other.next();
+                other.next_bits();
             }
             prop_assert_eq!(
-                Draws::new(seed, Purpose::Latency, b, a.wrapping_add(1)).next(),
+                Draws::new(seed, Purpose::Latency, b, a.wrapping_add(1)).next_bits(),
                 before
             );
         }

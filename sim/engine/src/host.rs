@@ -5,9 +5,16 @@
 //! kernel's. Each run gets a new OS thread, because the standard library seeds its hash maps once
 //! per thread, and every node is killed before the runtime goes, because madsim leaks the tasks of
 //! living ones.
+//!
+//! A panic inside a run is a result, not a crash: it is caught before madsim's executor sees it, and
+//! a hook keeps its message and place instead of printing them, so that a campaign reports the seed
+//! once and goes on.
 
+use std::any::Any;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
+use std::sync::Once;
 use std::task::{Context, Poll};
 
 use madsim::runtime::{Handle, Runtime};
@@ -16,14 +23,14 @@ use madsim::time::TimeHandle;
 use oncesim_types::Instant;
 
 /// The clock that `std` shows inside the run.
-pub struct HostClock {
+pub(crate) struct HostClock {
     handle: TimeHandle,
 }
 
 impl HostClock {
     /// Moves it forward to `now`; it never goes back (each poll of a task moves it by some
     /// nanoseconds on its own, and the kernel's time is what counts).
-    pub fn advance_to(&self, now: Instant) {
+    pub(crate) fn advance_to(&self, now: Instant) {
         let elapsed = self.handle.elapsed().as_nanos();
         let target = u128::from(now.0);
         if target > elapsed {
@@ -35,13 +42,13 @@ impl HostClock {
 
 /// Nodes for hosted tasks.
 #[derive(Debug, Default)]
-pub struct HostNodes {
+pub(crate) struct HostNodes {
     nodes: Vec<NodeId>,
 }
 
 impl HostNodes {
     /// Starts `task` on a node of its own. The node dies with the run.
-    pub fn start<F>(&mut self, name: &str, task: impl Fn() -> F + Send + Sync + 'static)
+    pub(crate) fn start<F>(&mut self, name: &str, task: impl Fn() -> F + Send + Sync + 'static)
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -50,52 +57,53 @@ impl HostNodes {
     }
 }
 
-/// Runs `turn` until it is ready, inside a fresh runtime on a fresh thread. `turn` is polled by
-/// madsim's executor: between two polls hosted tasks run.
+/// Runs `turn` to its end, inside a fresh runtime on a fresh thread.
 ///
 /// # Errors
-/// The message of a panic.
-pub fn run<T: Send>(
+/// The message of a panic, with its place.
+pub(crate) fn run<T: Send>(
     seed: u64,
-    turn: impl FnOnce(HostClock, &mut HostNodes) -> T + Send,
+    turn: impl FnOnce(&HostClock) -> T + Send,
 ) -> Result<T, String> {
     on_fresh_thread(move || {
         let runtime = Runtime::with_seed_and_config(seed, madsim::Config::default());
-        let mut nodes = HostNodes::default();
-        let result = catch_unwind(AssertUnwindSafe(|| {
-            runtime
-                .block_on(async { turn(HostClock { handle: TimeHandle::current() }, &mut nodes) })
-        }));
-        clean_up(&runtime, &nodes);
-        result.map_err(|panic| panic_message(&*panic))
+        runtime.block_on(async { caught(|| turn(&HostClock { handle: TimeHandle::current() })) })
     })
 }
 
 /// Like [`run`], for a world with hosted tasks: `start` builds the world (and starts nodes), then
-/// `poll` is called like a future's until it is ready.
+/// `poll` is called like a future's until it is ready. Between two polls hosted tasks run.
 ///
 /// # Errors
-/// The message of a panic.
-pub fn run_hosted<W, T: Send>(
+/// The message of a panic, with its place.
+pub(crate) fn run_hosted<W, T: Send>(
     seed: u64,
     start: impl FnOnce(HostClock, &mut HostNodes) -> W + Send,
-    poll: impl Fn(&mut W, &mut Context<'_>) -> Poll<T> + Send,
+    poll: impl Fn(&mut W, &mut Context<'_>) -> Poll<Result<T, String>> + Send,
 ) -> Result<T, String> {
     on_fresh_thread(move || {
         let runtime = Runtime::with_seed_and_config(seed, madsim::Config::default());
         let mut nodes = HostNodes::default();
-        let result = catch_unwind(AssertUnwindSafe(|| {
-            runtime.block_on(async {
-                let mut world = start(HostClock { handle: TimeHandle::current() }, &mut nodes);
-                std::future::poll_fn(|context| poll(&mut world, context)).await
-            })
-        }));
-        clean_up(&runtime, &nodes);
-        result.map_err(|panic| panic_message(&*panic))
+        let result = runtime.block_on(async {
+            let clock = HostClock { handle: TimeHandle::current() };
+            let mut world = caught(|| start(clock, &mut nodes))?;
+            let step = |context: &mut Context<'_>| {
+                caught(|| poll(&mut world, context))
+                    .unwrap_or_else(|message| Poll::Ready(Err(message)))
+            };
+            std::future::poll_fn(step).await
+        });
+        let clean = caught(|| clean_up(&runtime, &nodes));
+        result.and_then(|value| clean.map(|()| value))
     })
 }
 
 fn on_fresh_thread<T: Send>(body: impl FnOnce() -> Result<T, String> + Send) -> Result<T, String> {
+    keep_panics_of_runs();
+    let body = || {
+        INSIDE.set(true);
+        caught(body).and_then(|result| result)
+    };
     std::thread::scope(|scope| {
         std::thread::Builder::new()
             .name("oncesim-run".to_owned())
@@ -103,14 +111,11 @@ fn on_fresh_thread<T: Send>(body: impl FnOnce() -> Result<T, String> + Send) -> 
             .spawn_scoped(scope, body)
             .map_err(|error| format!("cannot start a thread: {error}"))?
             .join()
-            .unwrap_or_else(|panic| Err(panic_message(&*panic)))
+            .unwrap_or_else(|panic| Err(message_of(&*panic)))
     })
 }
 
 fn clean_up(runtime: &Runtime, nodes: &HostNodes) {
-    if nodes.nodes.is_empty() {
-        return;
-    }
     runtime.block_on(async {
         let handle = Handle::current();
         for node in &nodes.nodes {
@@ -120,7 +125,40 @@ fn clean_up(runtime: &Runtime, nodes: &HostNodes) {
     });
 }
 
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+thread_local! {
+    /// Whether this thread belongs to a run.
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+    /// The last panic of this thread: message and place.
+    static LAST_PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Calls `body`; a panic becomes its message, with its place.
+pub(crate) fn caught<T>(body: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(body))
+        .map_err(|panic| LAST_PANIC.take().unwrap_or_else(|| message_of(&*panic)))
+}
+
+/// Lets the panics of runs be kept instead of printed. Those of other threads go where they went.
+fn keep_panics_of_runs() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let others = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if INSIDE.try_with(Cell::get).unwrap_or(false) {
+                let _ = LAST_PANIC.try_with(|last| last.replace(Some(described(panic))));
+            } else {
+                others(panic);
+            }
+        }));
+    });
+}
+
+fn described(panic: &PanicHookInfo<'_>) -> String {
+    let message = message_of(panic.payload());
+    panic.location().map_or_else(|| message.clone(), |place| format!("{message} (at {place})"))
+}
+
+fn message_of(panic: &(dyn Any + Send)) -> String {
     panic
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())

@@ -30,12 +30,12 @@ use oncesim_types::{ActorId, CallId, Duration, Instant, RecordId, TopicId};
 
 use crate::host;
 use crate::outcome::{Outcome, RunOptions};
-use crate::run::panicked;
-use crate::swarm;
+use crate::run::{panicked, planned};
 use crate::world::{Turn, World};
 
-/// How often hosted tasks may be polled in one run, so that a task that never waits cannot hang it.
-const POLLS_MAX: usize = 10_000_000;
+/// How often hosted tasks may be polled between two events of the kernel, so that a task that wakes
+/// itself instead of waiting cannot hang a run.
+const POLLS_MAX: usize = 1_000_000;
 
 /// A boxed future of a hosted task.
 pub type TaskFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -95,49 +95,72 @@ pub async fn sleep(span: std::time::Duration) {
 /// Runs a scenario together with hosted tasks. The fault phase lasts until every task has ended.
 #[must_use]
 pub fn run_hosted(scenario: &Arc<Scenario>, options: &RunOptions, tasks: &[HostedTask]) -> Outcome {
-    let plan = options.plan.clone().unwrap_or_else(|| swarm::plan(scenario, options.seed));
+    let plan = match planned(scenario, options) {
+        Ok(plan) => plan,
+        Err(outcome) => return *outcome,
+    };
     let shown = plan.clone();
     let result = host::run_hosted(
         options.seed,
         |clock, nodes| {
             let clients: Vec<_> =
                 tasks.iter().map(|task| (task.name.clone(), task.producer.clone())).collect();
-            let world = World::new(scenario, options.seed, plan, options.keep_trace, &clients);
+            let mut world = World::new(scenario, options.seed, plan, options.keep_trace, &clients);
+            // A task begins when its client is there to be called.
+            while !world.hosted_have_started() {
+                if let Turn::Next(now) = world.turn() {
+                    clock.advance_to(now);
+                }
+            }
             let run = Arc::new(Run::default());
             MAILBOX.with_borrow_mut(|mailbox| *mailbox = Mailbox::default());
             for (index, task) in tasks.iter().enumerate() {
-                let actor = world.hosted_actor(index);
-                let (body, run) = (Arc::clone(&task.task), Arc::clone(&run));
-                nodes.start(&task.name, move || {
-                    let task = body(HostedProducer { actor });
-                    let done = async move {
-                        task.await;
-                        with_mailbox(|mailbox| mailbox.ended.push(actor));
-                    };
-                    Tracked::new(Arc::clone(&run), done)
-                });
+                start(nodes, task, world.hosted_actor(index), &run);
             }
             (Some(world), clock, run)
         },
         |(world, clock, run), context| {
             let Some(current) = world.as_mut() else { return Poll::Pending };
-            loop {
+            let ended = loop {
+                match run.stopped.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                    Some(Stop::Panicked(message)) => break Err(message),
+                    Some(Stop::NeverWaits(actor)) => {
+                        current.hosted_never_waits(actor, POLLS_MAX);
+                        break Ok(());
+                    }
+                    None => {}
+                }
                 if run.runnable.load(Ordering::Relaxed) > 0 {
                     run.park_kernel(context.waker());
                     return Poll::Pending;
                 }
+                run.polls.store(0, Ordering::Relaxed);
                 drain_mailbox(current);
                 match current.turn() {
                     Turn::Next(now) => clock.advance_to(now),
-                    Turn::Over => {
-                        let world = world.take().expect("it was there");
-                        return Poll::Ready(world.into_outcome(options.keep_history));
-                    }
+                    Turn::Over => break Ok(()),
                 }
-            }
+            };
+            let world = world.take().expect("it was there");
+            Poll::Ready(ended.map(|()| world.into_outcome(options.keep_history)))
         },
     );
     result.unwrap_or_else(|message| panicked(scenario, options.seed, shown, message))
+}
+
+/// Starts a task on a node of its own.
+fn start(nodes: &mut host::HostNodes, task: &HostedTask, actor: ActorId, run: &Arc<Run>) {
+    let (body, run) = (Arc::clone(&task.task), Arc::clone(run));
+    let name = task.name.clone();
+    nodes.start(&task.name, move || {
+        let body = Arc::clone(&body);
+        let done = async move {
+            // The task itself may panic before its first wait.
+            body(HostedProducer { actor }).await;
+            with_mailbox(|mailbox| mailbox.ended.push(actor));
+        };
+        Tracked::new(Arc::clone(&run), actor, name.clone(), done)
+    });
 }
 
 /// Gives the kernel what tasks have asked for since the last event.
@@ -267,8 +290,18 @@ impl Future for Sleep {
 #[derive(Default)]
 struct Run {
     runnable: AtomicUsize,
+    /// Polls of tasks since the kernel's last event.
     polls: AtomicUsize,
     kernel: Mutex<Option<Waker>>,
+    stopped: Mutex<Option<Stop>>,
+}
+
+/// Why a task ends the whole run.
+enum Stop {
+    /// With this message.
+    Panicked(String),
+    /// It is polled without end.
+    NeverWaits(ActorId),
 }
 
 impl Run {
@@ -281,23 +314,46 @@ impl Run {
             waker.wake();
         }
     }
+
+    fn stop(&self, why: Stop) {
+        self.stopped.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
+        self.wake_kernel();
+    }
 }
 
 /// A hosted task that tells the kernel when it can run.
 struct Tracked {
     run: Arc<Run>,
-    task: TaskFuture,
+    actor: ActorId,
+    name: String,
+    /// `None` when it has ended.
+    task: Option<TaskFuture>,
     scheduled: Arc<Scheduled>,
 }
 
 struct Scheduled {
     run: Arc<Run>,
+    /// Counted as runnable.
     flag: AtomicBool,
+    /// It has ended: a wake that comes late (of a `sleep` that lost a race) must not count, because
+    /// nobody would take it back and time would stand still for ever.
+    ended: AtomicBool,
     inner: Mutex<Option<Waker>>,
+}
+
+impl Scheduled {
+    fn rest(&self) {
+        if self.flag.swap(false, Ordering::Relaxed) {
+            self.run.runnable.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Wake for Scheduled {
     fn wake(self: Arc<Self>) {
+        if self.ended.load(Ordering::Relaxed) {
+            return;
+        }
         if !self.flag.swap(true, Ordering::Relaxed) {
             self.run.runnable.fetch_add(1, Ordering::Relaxed);
         }
@@ -309,14 +365,34 @@ impl Wake for Scheduled {
 }
 
 impl Tracked {
-    fn new(run: Arc<Run>, task: impl Future<Output = ()> + Send + 'static) -> Self {
+    fn new(
+        run: Arc<Run>,
+        actor: ActorId,
+        name: String,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> Self {
         run.runnable.fetch_add(1, Ordering::Relaxed);
         let scheduled = Arc::new(Scheduled {
             run: Arc::clone(&run),
             flag: AtomicBool::new(true),
+            ended: AtomicBool::new(false),
             inner: Mutex::new(None),
         });
-        Tracked { run, task: Box::pin(task), scheduled }
+        Tracked { run, actor, name, task: Some(Box::pin(task)), scheduled }
+    }
+
+    fn poll_task(&mut self) -> Poll<()> {
+        let Some(task) = &mut self.task else { return Poll::Ready(()) };
+        if self.run.polls.fetch_add(1, Ordering::Relaxed) >= POLLS_MAX {
+            self.run.stop(Stop::NeverWaits(self.actor));
+            return Poll::Ready(());
+        }
+        let waker = Waker::from(Arc::clone(&self.scheduled));
+        let polled = host::caught(|| task.as_mut().poll(&mut Context::from_waker(&waker)));
+        polled.unwrap_or_else(|message| {
+            self.run.stop(Stop::Panicked(format!("the task {} panicked: {message}", self.name)));
+            Poll::Ready(())
+        })
     }
 }
 
@@ -324,18 +400,18 @@ impl Future for Tracked {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let polls = self.run.polls.fetch_add(1, Ordering::Relaxed);
-        assert!(
-            polls < POLLS_MAX,
-            "a hosted task was polled {POLLS_MAX} times: does it ever wait?"
-        );
         *self.scheduled.inner.lock().unwrap_or_else(PoisonError::into_inner) =
             Some(context.waker().clone());
-        if self.scheduled.flag.swap(false, Ordering::Relaxed) {
-            self.run.runnable.fetch_sub(1, Ordering::Relaxed);
+        self.scheduled.rest();
+        let result = self.poll_task();
+        if result.is_ready() {
+            let task = self.task.take();
+            if let Err(message) = host::caught(|| drop(task)) {
+                self.run.stop(Stop::Panicked(message));
+            }
+            self.scheduled.ended.store(true, Ordering::Relaxed);
+            self.scheduled.rest();
         }
-        let waker = Waker::from(Arc::clone(&self.scheduled));
-        let result = self.task.as_mut().poll(&mut Context::from_waker(&waker));
         if self.run.runnable.load(Ordering::Relaxed) == 0 {
             self.run.wake_kernel();
         }

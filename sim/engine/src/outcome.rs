@@ -153,8 +153,7 @@ pub fn judge(scenario: &Scenario, outcome: &Outcome) -> Judgement {
 }
 
 /// Whether a run shows the anomaly that its scenario expects.
-#[must_use]
-pub fn shows_expected(scenario: &Scenario, outcome: &Outcome) -> bool {
+pub(crate) fn shows_expected(scenario: &Scenario, outcome: &Outcome) -> bool {
     scenario.expect.as_ref().is_some_and(|expected| {
         outcome
             .verdict

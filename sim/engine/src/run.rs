@@ -15,9 +15,12 @@ use crate::world::{Turn, World, actor_names};
 /// [`RunEnd::Panicked`].
 #[must_use]
 pub fn run(scenario: &Arc<Scenario>, options: &RunOptions) -> Outcome {
-    let plan = options.plan.clone().unwrap_or_else(|| swarm::plan(scenario, options.seed));
+    let plan = match planned(scenario, options) {
+        Ok(plan) => plan,
+        Err(outcome) => return *outcome,
+    };
     let shown = plan.clone();
-    let result = host::run(options.seed, |clock, _nodes| {
+    let result = host::run(options.seed, |clock| {
         let mut world = World::new(scenario, options.seed, plan, options.keep_trace, &[]);
         while let Turn::Next(now) = world.turn() {
             clock.advance_to(now);
@@ -25,6 +28,22 @@ pub fn run(scenario: &Arc<Scenario>, options: &RunOptions) -> Outcome {
         world.into_outcome(options.keep_history)
     });
     result.unwrap_or_else(|message| panicked(scenario, options.seed, shown, message))
+}
+
+/// The faults of a run: given, or drawn.
+///
+/// # Errors
+/// The outcome of a run that panicked before it began.
+pub(crate) fn planned(
+    scenario: &Scenario,
+    options: &RunOptions,
+) -> Result<FaultPlan, Box<Outcome>> {
+    if let Some(plan) = &options.plan {
+        return Ok(plan.clone());
+    }
+    host::caught(|| swarm::plan(scenario, options.seed)).map_err(|message| {
+        Box::new(panicked(scenario, options.seed, FaultPlan::default(), message))
+    })
 }
 
 impl World {

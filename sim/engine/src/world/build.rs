@@ -4,12 +4,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use oncesim_history::{ActorInfo, ActorRole, GroupInfo, Promise, TopicInfo, WorldEvent};
-use oncesim_kafka::broker::BrokerDisk;
 use oncesim_kafka::config::{OffsetResetStrategy, ProducerConfig, TopicConfig};
 use oncesim_kafka::controller::ControllerDisk;
 use oncesim_kafka::machine::Effects;
 use oncesim_kafka::message::Acks;
-use oncesim_spec::{ConsumerGroupSpec, FaultPlan, ProducerSpec, Scenario, Trigger};
+use oncesim_spec::{ConsumerGroupSpec, FaultPlan, ProducerSpec, Scenario, TopicSpec, Trigger};
 use oncesim_types::{ActorId, Duration, GroupId, GroupInstanceId, Instant, TopicId};
 
 use super::{Actor, App, Event, FaultState, Phase, Process, World, faults};
@@ -52,8 +51,7 @@ impl World {
             .iter()
             .map(|member| ActorInfo { name: member.name.clone(), role: member.role.clone() })
             .collect();
-        let descriptions: Vec<_> =
-            plan.faults.iter().map(|fault| faults::describe(fault)).collect();
+        let descriptions: Vec<_> = plan.faults.iter().map(faults::describe).collect();
         let recorder = Recorder::new(infos, topics(scenario), groups(scenario), descriptions);
         let mut network =
             Network::new(seed, count, scenario.network.latency, scenario.network.loss);
@@ -121,7 +119,7 @@ impl World {
         if actor == CONTROLLER {
             Process::ControllerDown(ControllerDisk::default())
         } else if self.brokers.contains(&actor) {
-            Process::BrokerDown(Box::new(BrokerDisk::default()))
+            Process::BrokerDown(Box::default())
         } else {
             Process::Down
         }
@@ -196,7 +194,8 @@ fn cast(scenario: &Scenario, seed: u64, hosted: &[(String, ProducerConfig)]) -> 
     for (name, config) in hosted {
         cast.push(Cast {
             name: name.clone(),
-            role: ActorRole::Producer(promise_of(config, true)),
+            // A task may send to any topic, so the weakest decides what its producer is owed.
+            role: ActorRole::Producer(promise_of(config, scenario.topics.iter().all(is_durable))),
             group: None,
             app: App::Hosted { config: config.clone(), ended: false },
         });
@@ -231,11 +230,15 @@ fn instance_name(name: &str, instance: u16, instances: u16) -> String {
 
 /// What a producer's configuration obliges the log to keep.
 fn promise(scenario: &Scenario, spec: &ProducerSpec) -> Promise {
-    let topic = &scenario.topics[usize::from(spec.to.0)].config;
-    let durable = topic.replication_factor > 1
-        && topic.min_insync_replicas > 1
-        && !topic.unclean_leader_election;
-    promise_of(&spec.config, durable)
+    promise_of(&spec.config, is_durable(&scenario.topics[usize::from(spec.to.0)]))
+}
+
+fn is_durable(topic: &TopicSpec) -> bool {
+    let TopicConfig { replication_factor, min_insync_replicas, .. } = topic.config;
+    topic.config.is_offsets_topic
+        || replication_factor > 1
+            && min_insync_replicas > 1
+            && !topic.config.unclean_leader_election
 }
 
 fn promise_of(config: &ProducerConfig, durable_topic: bool) -> Promise {

@@ -10,7 +10,7 @@ use super::{App, Event, Phase, World};
 use crate::network::{Body, Message};
 
 /// How to end a fault.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Undo {
     Start(ActorId),
     PowerOn(ActorId),

@@ -207,13 +207,19 @@ impl World {
         self.recorder.set_now(self.now);
         self.events += 1;
         if self.events > self.scenario.limits.events {
-            self.budget_exhausted = true;
-            self.phase = Phase::Over;
+            self.report_stuck();
+            self.give_up();
             return Turn::Over;
         }
         self.dispatch(event);
         self.run_pending();
         Turn::Next(self.now)
+    }
+
+    /// Ends the run in the middle: a budget is used up.
+    fn give_up(&mut self) {
+        self.budget_exhausted = true;
+        self.phase = Phase::Over;
     }
 
     fn dispatch(&mut self, event: Event) {
@@ -253,7 +259,10 @@ impl World {
                 }
             }
             Event::Start { actor } => self.start(actor),
-            Event::Awake { ticket } => crate::hosted::awake(ticket),
+            Event::Awake { ticket } => {
+                self.digest(10, build::CONTROLLER, build::CONTROLLER, ticket);
+                crate::hosted::awake(ticket);
+            }
             Event::Strike { fault } => self.strike(fault),
             Event::Heal { fault } => self.heal(fault),
             Event::Look => self.look(),
@@ -413,6 +422,28 @@ impl World {
             .position(|actor| matches!(actor.app, App::Hosted { .. }))
             .expect("a hosted task has an actor");
         ActorId(u16::try_from(first + index).expect("few actors"))
+    }
+
+    /// Whether the clients of hosted tasks are up.
+    pub(crate) fn hosted_have_started(&self) -> bool {
+        self.phase == Phase::Over
+            || self
+                .actors
+                .iter()
+                .filter(|actor| matches!(actor.app, App::Hosted { .. }))
+                .all(Actor::is_up)
+    }
+
+    /// A hosted task was polled so many times without waiting for anything.
+    pub(crate) fn hosted_never_waits(&mut self, actor: ActorId, polls: usize) {
+        let detail = format!(
+            "the task {} was polled {polls} times at one moment: it never waits",
+            self.actor(actor).name
+        );
+        let event =
+            oncesim_history::WorldEvent::Stuck { id: "unresolved-op", partition: None, detail };
+        self.recorder.world((build::CONTROLLER, 0), event);
+        self.give_up();
     }
 
     /// A hosted task calls its client.

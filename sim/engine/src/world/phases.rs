@@ -116,7 +116,7 @@ impl World {
         self.begin_drain();
     }
 
-    fn report_stuck(&mut self) {
+    pub(super) fn report_stuck(&mut self) {
         for Stuck { id, partition, detail } in self.unsettled(true) {
             self.trace_text(CONTROLLER, None, &format!("STUCK: {detail}"));
             self.recorder.world((CONTROLLER, 0), WorldEvent::Stuck { id, partition, detail });
@@ -173,15 +173,16 @@ impl World {
     fn producers_pending(&self) -> Vec<Stuck> {
         let mut stuck = Vec::new();
         for actor in &self.actors {
-            let (App::Producer(app), Process::Producer(client)) = (&actor.app, &actor.process)
-            else {
-                continue;
+            let Process::Producer(client) = &actor.process else { continue };
+            let detail = match (client.settled(), &actor.app) {
+                (Err(detail), _) => detail,
+                (Ok(()), App::Producer(app)) if !app.is_finished() => {
+                    format!("{} records are not sent", app.pending())
+                }
+                (Ok(()), App::Hosted { ended: false, .. }) => "the task has not ended".to_owned(),
+                (Ok(()), _) => continue,
             };
-            let detail = match client.settled() {
-                Ok(()) if app.is_finished() => continue,
-                Ok(()) => format!("{}: {} records are not sent", actor.name, app.pending()),
-                Err(detail) => format!("{}: {detail}", actor.name),
-            };
+            let detail = format!("{}: {detail}", actor.name);
             stuck.push(new("unresolved-op", None, detail));
         }
         stuck

@@ -28,6 +28,9 @@ pub(super) const CONTROLLER: ActorId = ActorId(0);
 /// How often the world looks whether its phase is over.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(50);
 
+/// When clients start: registration and the first metadata have reached every broker by then.
+const CLIENTS_START: Duration = Duration::from_millis(50);
+
 /// One actor before the world exists.
 struct Cast {
     name: String,
@@ -93,15 +96,17 @@ impl World {
         world
     }
 
-    /// The controller first, then brokers, then clients; each a moment after the other, so that
-    /// nobody's start depends on a tie.
+    /// The controller first, then brokers, then, when the cluster runs, clients; each a moment after
+    /// the other, so that nobody's start depends on a tie.
     fn first_events(&mut self) {
         for index in 0..self.actors.len() {
             let actor = actor_id(index);
             if matches!(self.actor(actor).app, App::Auditor(_)) {
                 continue;
             }
-            let at = Instant(index as u64 * 1_000);
+            let is_client = !matches!(self.actor(actor).app, App::None);
+            let after = if is_client { CLIENTS_START } else { Duration::ZERO };
+            let at = Instant(index as u64 * 1_000) + after;
             self.queue.push(at, Event::Start { actor });
         }
         for (index, fault) in self.plan.faults.iter().enumerate() {
@@ -317,5 +322,5 @@ pub(crate) fn horizon(scenario: &Scenario) -> Instant {
     } else {
         scenario.broker_config.group_initial_rebalance_delay
     };
-    Instant::ZERO + longest.max(rebalance) + Duration::from_millis(500)
+    Instant::ZERO + CLIENTS_START + longest.max(rebalance) + Duration::from_millis(500)
 }

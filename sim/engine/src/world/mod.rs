@@ -20,7 +20,7 @@ use oncesim_kafka::consumer::Consumer;
 use oncesim_kafka::controller::{Controller, ControllerDisk};
 use oncesim_kafka::machine::{Effects, Input, WriteId};
 use oncesim_kafka::producer::Producer;
-use oncesim_spec::{FaultPlan, Scenario};
+use oncesim_spec::{CommitStrategy, FaultPlan, Scenario};
 use oncesim_types::{ActorId, ConnectionId, GroupId, Instant};
 
 use crate::app::auditor::AuditorApp;
@@ -401,14 +401,26 @@ impl World {
         }
         for spec in &scenario.consumers {
             lines.push(format!(
-                "consumer {} x{}: group {}, commit {:?}",
+                "consumer {} x{}: group {}, commit {}",
                 spec.name,
                 spec.instances,
                 scenario.groups[usize::from(spec.group.0)],
-                spec.commit
+                commit_name(spec.commit)
             ));
         }
         lines
+    }
+}
+
+/// A commit strategy as scenarios name it.
+fn commit_name(commit: CommitStrategy) -> &'static str {
+    match commit {
+        CommitStrategy::Auto => "auto",
+        CommitStrategy::AutoAsyncProcessing => "auto-async",
+        CommitStrategy::BeforeProcessing => "before-processing",
+        CommitStrategy::AfterProcessing => "after-processing",
+        CommitStrategy::AsyncAfterProcessing => "async-after-processing",
+        CommitStrategy::PerRecord => "per-record",
     }
 }
 

@@ -20,6 +20,14 @@ impl Digester {
         Digester { hasher: blake3::Hasher::new(), buffer: Vec::with_capacity(CHUNK + 256) }
     }
 
+    /// Whole pieces only: BLAKE3 hashes eight of its chunks at once as long as they are aligned.
+    #[cold]
+    fn flush(&mut self) {
+        let whole = self.buffer.len() / CHUNK * CHUNK;
+        self.hasher.update(&self.buffer[..whole]);
+        self.buffer.drain(..whole);
+    }
+
     pub(crate) fn finalize(mut self) -> Digest {
         self.hasher.update(&self.buffer);
         Digest(*self.hasher.finalize().as_bytes())
@@ -35,8 +43,7 @@ impl Hasher for Digester {
     fn write(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
         if self.buffer.len() >= CHUNK {
-            self.hasher.update(&self.buffer);
-            self.buffer.clear();
+            self.flush();
         }
     }
 }

@@ -30,6 +30,8 @@ mod host;
 #[cfg(madsim)]
 mod hosted;
 #[cfg(madsim)]
+mod mail;
+#[cfg(madsim)]
 mod network;
 #[cfg(madsim)]
 mod outcome;

@@ -228,10 +228,15 @@ impl Network {
 
     /// What becomes of a message that is sent now: draws its latency, keeps its connection's order.
     #[inline]
-    pub(crate) fn admit(&mut self, now: Instant, message: &Message, extra: Duration) -> Passage {
+    pub(crate) fn admit(
+        &mut self,
+        now: Instant,
+        (from, to): (ActorId, ActorId),
+        connection: ConnectionId,
+        extra: Duration,
+    ) -> Passage {
         let loss = self.loss;
-        let connection = message.connection.0 as usize;
-        let link = self.link(message.from, message.to);
+        let link = self.link(from, to);
         if link.loss_draws.as_mut().is_some_and(|draws| draws.chance(loss)) {
             return Passage::Lost;
         }
@@ -239,8 +244,8 @@ impl Network {
             return Passage::Held;
         }
         let latency = link.sample() + link.clogged + extra;
-        let connection = &mut self.connections[connection];
-        let last = if message.from == connection.client {
+        let connection = &mut self.connections[connection.0 as usize];
+        let last = if from == connection.client {
             &mut connection.last_to_server
         } else {
             &mut connection.last_to_client
@@ -281,7 +286,7 @@ impl Network {
         let waiting = std::mem::take(&mut link.waiting);
         let mut released = Vec::with_capacity(waiting.len());
         for message in waiting {
-            match self.admit(now, &message, Duration::ZERO) {
+            match self.admit(now, (message.from, message.to), message.connection, Duration::ZERO) {
                 Passage::Arrives(at) => released.push((at, message)),
                 // Held back once, it is not lost as well.
                 Passage::Held | Passage::Lost => released.push((now, message)),

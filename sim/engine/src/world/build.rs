@@ -16,6 +16,7 @@ use crate::app::auditor::AuditorApp;
 use crate::app::consumer::ConsumerApp;
 use crate::app::producer::ProducerApp;
 use crate::clock::Clock;
+use crate::mail::Mail;
 use crate::network::Network;
 use crate::outcome::FaultReport;
 use crate::queue::Queue;
@@ -70,6 +71,7 @@ impl World {
             seed,
             now: Instant::ZERO,
             queue: Queue::default(),
+            mail: Mail::default(),
             actors: cast.into_iter().map(new_actor).collect(),
             network,
             recorder,

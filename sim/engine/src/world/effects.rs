@@ -5,7 +5,9 @@ use oncesim_kafka::consumer::{ConsumerCall, ConsumerCompletion, RebalanceCallbac
 use oncesim_kafka::machine::{Call, Completion, Effect, Input, Machine};
 use oncesim_kafka::message::Request;
 use oncesim_kafka::producer::ProducerCall;
-use oncesim_types::{ActorId, CallId, ConnectionId, CorrelationId, Duration, TopicPartition};
+use oncesim_types::{
+    ActorId, CallId, ConnectionId, CorrelationId, Duration, Instant, TopicPartition,
+};
 
 use super::{App, AppInput, Event, Process, World};
 use crate::app::AppEffect;
@@ -109,6 +111,7 @@ impl World {
     // ---- messages ----
 
     /// Sends a request on the client's connection, which is opened if there is none.
+    #[inline(always)]
     pub(super) fn send(
         &mut self,
         from: ActorId,
@@ -128,6 +131,7 @@ impl World {
         self.post(Message { from, to, connection, correlation, copy: false, body });
     }
 
+    #[cold]
     fn connect(&mut self, from: ActorId, to: ActorId) -> ConnectionId {
         let client = (from, self.actor(from).incarnation);
         let server = (to, self.actor(to).incarnation);
@@ -143,8 +147,9 @@ impl World {
         connection
     }
 
-    /// Puts a message on its link, where faults may meet it.
-    #[inline]
+    /// Puts a message on its link, where faults may meet it. Inlined up to where the effect is
+    /// taken apart: each copy of a message that was written just now waits for the write.
+    #[inline(always)]
     pub(super) fn post(&mut self, message: Message) {
         if self.armed_apis != 0 {
             return self.post_under_faults(message);
@@ -152,6 +157,7 @@ impl World {
         self.put_on_link(message, Duration::ZERO);
     }
 
+    #[cold]
     fn post_under_faults(&mut self, message: Message) {
         let verdict = self.faults_on_send(&message);
         if verdict.lost {
@@ -163,15 +169,24 @@ impl World {
             copy.copy = true;
             self.trace_message(&message, "will arrive twice");
             let at = self.now + after + self.network.latency(copy.from, copy.to);
-            self.queue.push(at, Event::Message(copy));
+            self.fly(at, copy);
         }
         self.put_on_link(message, verdict.extra);
     }
 
-    #[inline]
+    /// A message arrives at `at`.
+    #[inline(always)]
+    pub(super) fn fly(&mut self, at: Instant, message: Message) {
+        let to = message.to;
+        let slot = self.mail.put(message);
+        self.queue.push(at, Event::Message { slot, to });
+    }
+
+    #[inline(always)]
     fn put_on_link(&mut self, message: Message, extra: Duration) {
-        match self.network.admit(self.now, &message, extra) {
-            Passage::Arrives(at) => self.queue.push(at, Event::Message(message)),
+        let (from, to, connection) = (message.from, message.to, message.connection);
+        match self.network.admit(self.now, (from, to), connection, extra) {
+            Passage::Arrives(at) => self.fly(at, message),
             Passage::Held => self.network.wait(message),
             Passage::Lost => {
                 self.trace_message(&message, "lost with its connection");
@@ -180,7 +195,8 @@ impl World {
         }
     }
 
-    pub(super) fn deliver(&mut self, message: Message) {
+    pub(super) fn deliver(&mut self, slot: u32) {
+        let message = self.mail.get(slot);
         let connection = self.network.connection(message.connection);
         let is_request = matches!(message.body, Body::Request(_));
         let lives = if is_request {
@@ -191,21 +207,32 @@ impl World {
                 && connection.client_incarnation == self.actor(message.to).incarnation
         };
         if !lives || !self.actor(message.to).is_up() {
+            let message = self.mail.take(slot);
             self.trace_message(&message, "arrives at nobody");
             return;
         }
+        let (from, to, connection) = (message.from, message.to, message.connection);
+        let what = u64::from(message.correlation.0) << 32 | u64::from(connection.0);
         self.messages += 1;
-        self.digest(
-            if is_request { 6 } else { 7 },
-            message.to,
-            message.from,
-            u64::from(message.correlation.0) << 32 | u64::from(message.connection.0),
-        );
-        if self.armed_apis != 0 {
-            self.faults_on_delivery(&message);
+        self.digest(if is_request { 6 } else { 7 }, to, from, what);
+        if self.armed_apis != 0 || self.trace.is_some() {
+            return self.deliver_watched(slot);
         }
+        self.receive(slot);
+    }
+
+    #[cold]
+    fn deliver_watched(&mut self, slot: u32) {
+        let message = self.mail.take(slot);
+        self.faults_on_delivery(&message);
         self.trace_message(&message, "");
-        let Message { from, to, connection, correlation, body, .. } = message;
+        let slot = self.mail.put(message);
+        self.receive(slot);
+    }
+
+    #[inline(always)]
+    fn receive(&mut self, slot: u32) {
+        let Message { from, to, connection, correlation, body, .. } = self.mail.take(slot);
         let input = match body {
             Body::Request(body) => Input::Request { from, connection, correlation, body },
             Body::Response(body) => Input::Response { from, correlation, body },

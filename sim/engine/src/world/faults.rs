@@ -390,7 +390,7 @@ impl World {
             Undo::ResumeApp(actor) => self.resume_app(actor),
             Undo::Release(a, b) => {
                 for (at, message) in self.network.release(now, a, b) {
-                    self.queue.push(at, Event::Message(message));
+                    self.fly(at, message);
                 }
             }
             Undo::Unclog(a, b, extra) => self.network.clog(a, b, extra, false),

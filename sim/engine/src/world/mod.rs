@@ -27,17 +27,18 @@ use crate::app::auditor::AuditorApp;
 use crate::app::consumer::ConsumerApp;
 use crate::app::producer::ProducerApp;
 use crate::clock::Clock;
-use crate::network::{Message, Network};
+use crate::mail::Mail;
+use crate::network::Network;
 use crate::outcome::{FaultReport, RunEnd, TraceLine};
 use crate::queue::Queue;
 use crate::recorder::Recorder;
 use crate::timers::{Due, Timers};
 
-/// What waits in the queue.
-#[derive(Debug)]
+/// What waits in the queue. Small and plain: a message itself lies in the mail.
+#[derive(Debug, Clone, Copy)]
 enum Event {
-    /// A message arrives.
-    Message(Message),
+    /// A message arrives; the addressee beside it, so that a pause need not open it.
+    Message { slot: u32, to: ActorId },
     /// A queue entry of a machine's timer comes up.
     Timer { actor: ActorId, incarnation: u32, slot: u32, generation: u32 },
     /// An application wakes up.
@@ -160,6 +161,7 @@ pub(crate) struct World {
     plan: FaultPlan,
     now: Instant,
     queue: Queue<Event>,
+    mail: Mail,
     actors: Vec<Actor>,
     network: Network,
     recorder: Recorder,
@@ -230,7 +232,7 @@ impl World {
             return;
         }
         match event {
-            Event::Message(message) => self.deliver(message),
+            Event::Message { slot, .. } => self.deliver(slot),
             Event::Timer { actor, incarnation, slot, generation } => {
                 self.timer_due(actor, incarnation, slot, generation);
             }
@@ -272,7 +274,7 @@ impl World {
     /// Whom an event reaches, if it can be held back by a pause.
     fn addressee(&self, event: &Event) -> Option<ActorId> {
         match event {
-            Event::Message(message) => Some(message.to),
+            Event::Message { to, .. } => Some(*to),
             Event::Timer { actor, .. }
             | Event::Wake { actor, .. }
             | Event::Durable { actor, .. } => Some(*actor),

@@ -136,10 +136,11 @@ impl World {
         target.incarnation += 1;
         target.dark = power;
         target.timers = Timers::default();
-        target.inbox.clear();
+        let inbox = std::mem::take(&mut target.inbox);
         target.app_inbox.clear();
         target.wake_at = None;
         target.wake_generation += 1;
+        self.discard(&inbox);
         self.drop_connections(actor, power);
         true
     }
@@ -198,10 +199,20 @@ impl World {
         target.process = Process::Down;
         target.incarnation += 1;
         target.timers = Timers::default();
-        target.inbox.clear();
+        let inbox = std::mem::take(&mut target.inbox);
         target.wake_at = None;
         target.wake_generation += 1;
+        self.discard(&inbox);
         self.queue.push(self.now + RESTART_TIME, Event::Start { actor });
+    }
+
+    /// What came for a process that is no more.
+    fn discard(&mut self, inbox: &[Event]) {
+        for event in inbox {
+            if let Event::Message { slot, .. } = event {
+                drop(self.mail.take(*slot));
+            }
+        }
     }
 
     /// An actor is back after a power failure: connections that its peers still believe in are

@@ -70,7 +70,7 @@ const fn word(campaign: &CampaignView) -> &'static str {
     }
 }
 
-fn finding(campaign: &CampaignView) -> String {
+pub(crate) fn finding(campaign: &CampaignView) -> String {
     if let Some((anomaly, within)) = &campaign.expect {
         let found =
             campaign.failures.iter().any(|failure| failure.judgement == Judgement::AsClaimed);

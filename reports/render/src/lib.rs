@@ -6,10 +6,14 @@
 mod campaign;
 mod catalogue;
 mod event;
+mod github;
 mod json;
+mod junit;
 mod model;
 mod number;
+mod problem;
 mod run;
+mod sarif;
 mod style;
 mod table;
 mod trace;
@@ -20,12 +24,15 @@ mod tests;
 pub use campaign::{bound_in_words, campaign_text, summary_text};
 pub use catalogue::{anomalies_json, anomalies_text, anomaly_text};
 pub use event::event_text;
+pub use github::{github_annotations, github_summary};
 pub use json::{bench_json, campaign_json, mutants_json, run_json};
+pub use junit::junit_xml;
 pub use model::{
     BenchLine, CampaignView, End, FailureView, FaultView, Judgement, MutantView, RunView,
     SummaryView, TraceView,
 };
 pub use number::{grouped, percent, seconds, short_count};
 pub use run::{failure_line, promise, run_text};
+pub use sarif::sarif_json;
 pub use table::{ListRow, bench_text, list_text, mutants_text};
 pub use trace::{excerpt, trace_text, with_events};

@@ -211,6 +211,79 @@ fn campaigns_say_what_they_are_worth() {
     insta::assert_snapshot!("campaign_json", campaign_json(&summary));
 }
 
+/// A campaign of each kind, with everything that a format has to escape.
+fn awkward() -> SummaryView {
+    let hostile = CampaignView {
+        scenario: "scenarios/50% <odd>, name|s.toml".to_owned(),
+        title: "A: *hostile* `title`, <b>100%</b> #1".to_owned(),
+        failures: vec![FailureView {
+            id: "panic: index ```\u{1b}[31m out".to_owned(),
+            judgement: Judgement::Bug,
+            seeds: vec![3],
+            count: 1,
+            sentence: "thread 'x' panicked:\r\n::error::]]> & \u{0}<nul>".to_owned(),
+            counterexample: Some("out/odd-panic-3.toml".to_owned()),
+        }],
+        ..campaign(Judgement::Bug, None)
+    };
+    let stuck = CampaignView {
+        scenario: "b.toml".to_owned(),
+        failures: vec![FailureView {
+            id: "not-live".to_owned(),
+            judgement: Judgement::NotLive,
+            counterexample: None,
+            ..failing().failures[0].clone()
+        }],
+        ..campaign(Judgement::NotLive, None)
+    };
+    let missed = campaign(Judgement::Vacuous, Some(("dup-retry".to_owned(), 10_000)));
+    let found = CampaignView {
+        failures: vec![FailureView {
+            judgement: Judgement::AsClaimed,
+            ..failing().failures[0].clone()
+        }],
+        ..campaign(Judgement::AsClaimed, Some(("lost-write".to_owned(), 500)))
+    };
+    let campaigns =
+        vec![campaign(Judgement::AsClaimed, None), failing(), hostile, stuck, missed, found];
+    let wall = std::time::Duration::from_millis(32_125);
+    SummaryView { campaigns, skipped: vec!["c.toml".to_owned()], wall }
+}
+
+#[test]
+fn every_format_for_machines_tells_the_same_story() {
+    let summary = awkward();
+    insta::assert_snapshot!("junit_xml", junit_xml(&summary));
+    insta::assert_snapshot!("github_annotations", github_annotations(&summary));
+    insta::assert_snapshot!("github_summary", github_summary(&summary));
+    insta::assert_snapshot!("sarif_json", sarif_json(&summary, "0.1.0"));
+}
+
+#[test]
+fn formats_for_machines_stay_well_formed() {
+    let summary = awkward();
+    let xml = junit_xml(&summary);
+    let legal = |c: char| c == '\n' || c == '\t' || c >= ' ';
+    assert!(xml.chars().all(legal), "no character that XML 1.0 forbids");
+    assert_eq!(xml.matches("<testcase ").count(), 7);
+    let annotations = github_annotations(&summary);
+    assert_eq!(annotations.lines().count(), 4, "one line per failing scenario: {annotations}");
+    assert!(annotations.lines().all(|line| line.starts_with("::error file=")));
+    let sarif: serde_json::Value =
+        serde_json::from_str(&sarif_json(&summary, "0.1.0")).expect("it is JSON");
+    let run = &sarif["runs"][0];
+    let results = run["results"].as_array().expect("a list");
+    assert_eq!(results.len(), 5);
+    for result in results {
+        let index = result["ruleIndex"].as_u64().expect("an index") as usize;
+        assert_eq!(run["tool"]["driver"]["rules"][index]["id"], result["ruleId"]);
+    }
+    let nothing = SummaryView { campaigns: Vec::new(), skipped: Vec::new(), wall: summary.wall };
+    assert!(github_annotations(&nothing).is_empty());
+    assert!(sarif_json(&nothing, "0.1.0").contains("\"results\": []"));
+    assert!(junit_xml(&nothing).contains("tests=\"0\""));
+}
+
 #[test]
 fn a_judgement_without_an_anomaly_still_says_why() {
     let mut view = run();

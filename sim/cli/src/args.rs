@@ -103,9 +103,25 @@ pub(crate) struct FuzzArgs {
     /// Stop at the first failure
     #[arg(long)]
     pub(crate) fail_fast: bool,
+    #[command(flatten)]
+    pub(crate) reports: ReportArgs,
     /// Change one value of every scenario (may be repeated)
     #[arg(long, value_name = "PATH=VALUE")]
     pub(crate) set: Vec<String>,
+}
+
+/// What a campaign leaves for machines, besides its result.
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// Write JUnit XML, one test case per scenario
+    #[arg(long, value_name = "FILE")]
+    pub(crate) junit: Option<PathBuf>,
+    /// Write SARIF 2.1.0, one result per distinct failure
+    #[arg(long, value_name = "FILE")]
+    pub(crate) sarif: Option<PathBuf>,
+    /// Print annotations for GitHub, and write the job summary
+    #[arg(long)]
+    pub(crate) github: bool,
 }
 
 #[derive(Debug, Args)]

@@ -34,6 +34,26 @@ pub(crate) fn ensure_writable(folder: &Path) -> Result<(), Refusal> {
     })
 }
 
+/// Makes sure that `path` can become a file, before a campaign spends its time.
+pub(crate) fn ensure_file(path: &Path, option: &str) -> Result<(), Refusal> {
+    let refuse = |cause: String| {
+        let fix =
+            format!("name a file in a folder that exists and that you may write to: {option} FILE");
+        Err(Refusal::new(cause, path.display().to_string(), fix))
+    };
+    // A device or a pipe would be replaced by the file, not written to.
+    if path.is_dir() || path.file_name().is_none() {
+        return refuse(format!("{option} wants a file, and this is a folder"));
+    }
+    if path.exists() && !path.is_file() {
+        return refuse(format!("{option} wants a file, and this is something else"));
+    }
+    match temporary(path, "") {
+        Ok(_) => Ok(()),
+        Err(error) => refuse(format!("the file cannot be written: {}", reason(&error))),
+    }
+}
+
 /// Writes `text` to `path`, replacing what was there.
 pub(crate) fn write(path: &Path, text: &str) -> Result<(), Refusal> {
     temporary(path, text).and_then(|file| Ok(file.persist(path)?)).map_err(|error| {

@@ -7,6 +7,7 @@ mod convert;
 mod exit;
 mod output;
 mod progress;
+mod report;
 mod source;
 
 use std::process::ExitCode;

@@ -12,6 +12,7 @@ use oncesim_spec::Scenario;
 use crate::args::{Format, FuzzArgs};
 use crate::exit::{Exit, Refusal};
 use crate::progress::ProgressLine;
+use crate::report::Reports;
 use crate::{artifact, convert, output, source};
 
 /// Seeds per scenario, unless somebody says otherwise.
@@ -22,6 +23,7 @@ const RECHECK_EVERY: u64 = 64;
 pub(crate) fn fuzz(args: &FuzzArgs) -> Result<Exit, Refusal> {
     let scenarios = source::load_all(&source::discover(&args.paths)?, &args.set)?;
     artifact::ensure_writable(&args.out)?;
+    let reports = Reports::prepare(&args.reports)?;
     let stop = stop_on_interrupt();
     let began = Instant::now();
     let mut summary =
@@ -46,10 +48,14 @@ pub(crate) fn fuzz(args: &FuzzArgs) -> Result<Exit, Refusal> {
         summary.campaigns.push(view);
     }
     summary.wall = began.elapsed();
+    // A report that cannot be written takes nothing away from the result.
+    let written = reports.write(&summary);
+    reports.annotate(&summary, args.format)?;
     match args.format {
         Format::Text => output::result(&summary_text(&summary, output::styled()))?,
         Format::Json => output::result(&campaign_json(&summary))?,
     }
+    written?;
     let worst = summary.campaigns.iter().map(|campaign| campaign.judgement).max();
     Ok(worst.map_or(Exit::Vacuous, Exit::from))
 }

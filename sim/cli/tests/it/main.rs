@@ -1,5 +1,6 @@
 //! The one integration binary of the command line.
 
+mod ci;
 mod cli;
 mod determinism;
 mod readme;

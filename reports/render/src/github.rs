@@ -1,0 +1,145 @@
+//! A campaign for GitHub: annotations (workflow commands) and a job summary in Markdown.
+
+use std::fmt::Write;
+
+use crate::model::{CampaignView, Judgement, SummaryView};
+use crate::number::{grouped, percent, seconds};
+use crate::problem::{Problem, failing};
+
+/// Failing scenarios that a job summary tells in full: its size is limited to 1 MiB.
+const TOLD: usize = 50;
+/// Rows of the table, for the same reason.
+const ROWS: usize = 2_000;
+
+/// One `::error` line per scenario that is not as claimed: its file, its problems, how to replay.
+#[must_use]
+pub fn github_annotations(summary: &SummaryView) -> String {
+    let mut out = String::new();
+    for (campaign, problems) in failing(summary) {
+        let ids: Vec<&str> = problems.iter().map(|problem| problem.id.as_str()).collect();
+        let title = format!("{}: {}", campaign.title, ids.join(", "));
+        let told: Vec<String> = problems.iter().map(told).collect();
+        let _ = writeln!(
+            out,
+            "::error file={},title={}::{}",
+            property(&campaign.scenario),
+            property(&title),
+            data(&told.join("\n\n")),
+        );
+    }
+    out
+}
+
+/// Three lines and the command.
+fn told(problem: &Problem) -> String {
+    let lines = problem.story.iter().chain(&problem.replay);
+    lines.map(String::as_str).collect::<Vec<_>>().join("\n")
+}
+
+/// The message of a workflow command.
+fn data(text: &str) -> String {
+    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+}
+
+/// A property of a workflow command.
+fn property(text: &str) -> String {
+    data(text).replace(':', "%3A").replace(',', "%2C")
+}
+
+/// A job summary: failing claims with their story and the command to replay, then every scenario.
+#[must_use]
+pub fn github_summary(summary: &SummaryView) -> String {
+    let mut out = String::new();
+    let all = summary.campaigns.len() as u64;
+    let failing: Vec<(&CampaignView, Vec<Problem>)> = failing(summary).collect();
+    let good = all - failing.len() as u64;
+    let plural = if all == 1 { "scenario" } else { "scenarios" };
+    let _ =
+        writeln!(out, "## oncesim: {} of {} {plural} as claimed\n", grouped(good), grouped(all));
+    for (campaign, problems) in failing.iter().take(TOLD) {
+        let _ = writeln!(out, "### {}\n", inline(&campaign.title));
+        for problem in problems {
+            fenced(&mut out, "text", &problem.story.join("\n"));
+            if let Some(replay) = &problem.replay {
+                fenced(&mut out, "sh", replay);
+            }
+        }
+    }
+    if failing.len() > TOLD {
+        let more = grouped((failing.len() - TOLD) as u64);
+        let _ = writeln!(out, "{more} more are in the table only.\n");
+    }
+    table(&mut out, summary);
+    if summary.campaigns.len() > ROWS {
+        let more = grouped((summary.campaigns.len() - ROWS) as u64);
+        let _ = writeln!(out, "\n{more} more scenarios are not shown.");
+    }
+    if !summary.skipped.is_empty() {
+        let more = grouped(summary.skipped.len() as u64);
+        let _ = writeln!(out, "\nNot run: {more}.");
+    }
+    let wall = seconds(summary.wall.as_secs_f64());
+    let _ = writeln!(
+        out,
+        "\nBounds are upper 95 % bounds on the share of seeds that break the \
+                           claim. {wall} (wall)."
+    );
+    out
+}
+
+fn table(out: &mut String, summary: &SummaryView) {
+    out.push_str("| scenario | outcome | seeds | bound (95 %) |\n|---|---|---:|---:|\n");
+    for campaign in summary.campaigns.iter().take(ROWS) {
+        let bound = match (&campaign.expect, campaign.judgement) {
+            (None, _) => percent(campaign.bound_95),
+            (Some((anomaly, _)), Judgement::AsClaimed) => format!("found {}", cell(anomaly)),
+            (Some((anomaly, _)), _) => format!("expects {}", cell(anomaly)),
+        };
+        let _ = writeln!(
+            out,
+            "| {} | {}{} | {} ({}..={}) | {bound} |",
+            cell(&campaign.scenario),
+            campaign.judgement.name(),
+            if campaign.interrupted { ", ended early" } else { "" },
+            grouped(campaign.seeds),
+            campaign.range.0,
+            campaign.range.1,
+        );
+    }
+}
+
+/// A code block whose fence is longer than any within.
+fn fenced(out: &mut String, language: &str, text: &str) {
+    let mut longest = 0;
+    let mut run = 0;
+    for c in text.chars() {
+        run = if c == '`' { run + 1 } else { 0 };
+        longest = longest.max(run);
+    }
+    let fence = "`".repeat(longest.max(2) + 1);
+    let _ = writeln!(out, "{fence}{language}\n{text}\n{fence}\n");
+}
+
+/// Plain text within a paragraph or heading.
+fn inline(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '&' => out.push_str("&amp;"),
+            '\n' | '\r' => out.push(' '),
+            '\\' | '`' | '*' | '_' | '[' | ']' | '#' | '|' | '~' => {
+                out.push('\\');
+                out.push(c);
+            }
+            _ => out.push(c),
+        }
+    }
+    out
+}
+
+/// Code within a table, where a bar ends the cell even in code.
+fn cell(text: &str) -> String {
+    if text.contains('`') { inline(text) } else { format!("`{}`", text.replace('|', "\\|")) }
+}

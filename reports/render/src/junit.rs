@@ -1,0 +1,83 @@
+//! A campaign as JUnit XML: one test case per scenario.
+
+use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
+
+use crate::model::{CampaignView, Judgement, SummaryView};
+use crate::problem::{Problem, problems};
+
+/// All campaigns of one command. `time` is wall time; a case that is not as claimed has a failure
+/// (a bug of oncesim: an error) with the story of each distinct failure and how to replay it.
+#[must_use]
+pub fn junit_xml(summary: &SummaryView) -> String {
+    let mut suite = TestSuite::new("oncesim fuzz");
+    suite.set_time(summary.wall);
+    for campaign in &summary.campaigns {
+        suite.add_test_case(case(campaign));
+    }
+    for path in &summary.skipped {
+        let mut status = TestCaseStatus::skipped();
+        status.set_message("not run: the campaign was ended, or another shard runs it");
+        suite.add_test_case(named(path, status));
+    }
+    let mut report = Report::new("oncesim");
+    report.set_time(summary.wall);
+    report.add_test_suite(suite);
+    let mut text = report.to_string().expect("a report holds valid XML text only");
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    text
+}
+
+/// A case as its readers group it: the folders are its class, the file is its name.
+fn named(path: &str, status: TestCaseStatus) -> TestCase {
+    let (folder, file) = path.rsplit_once('/').unwrap_or(("", path));
+    let folders: Vec<&str> =
+        folder.split('/').filter(|part| !matches!(*part, "" | "." | "..")).collect();
+    let class = if folders.is_empty() { "oncesim".to_owned() } else { folders.join(".") };
+    let mut case = TestCase::new(file.strip_suffix(".toml").unwrap_or(file), status);
+    case.set_classname(class);
+    case.extra.insert("file".into(), path.into());
+    case
+}
+
+fn case(campaign: &CampaignView) -> TestCase {
+    let mut case = named(&campaign.scenario, status(&problems(campaign)));
+    case.set_time(campaign.wall);
+    for (name, value) in [
+        ("title", campaign.title.clone()),
+        ("outcome", campaign.judgement.name().to_owned()),
+        ("seeds", campaign.seeds.to_string()),
+        ("first-seed", campaign.range.0.to_string()),
+        ("last-seed", campaign.range.1.to_string()),
+        ("bound-95", format!("{:.6}", campaign.bound_95)),
+        ("virtual-ms", campaign.virtual_time.as_millis().to_string()),
+        ("interrupted", campaign.interrupted.to_string()),
+    ] {
+        case.add_property(Property::new(name, value));
+    }
+    case
+}
+
+fn status(problems: &[Problem]) -> TestCaseStatus {
+    let Some(worst) = problems.iter().max_by_key(|problem| problem.judgement) else {
+        return TestCaseStatus::success();
+    };
+    let kind = match worst.judgement {
+        Judgement::Bug => NonSuccessKind::Error,
+        _ => NonSuccessKind::Failure,
+    };
+    let mut status = TestCaseStatus::non_success(kind);
+    let ids: Vec<&str> = problems.iter().map(|problem| problem.id.as_str()).collect();
+    status.set_message(format!("{}: {}", ids.join(", "), worst.story[1]));
+    status.set_type(worst.judgement.name());
+    let told: Vec<String> = problems
+        .iter()
+        .map(|problem| {
+            let lines = problem.story.iter().chain(&problem.replay);
+            lines.map(String::as_str).collect::<Vec<_>>().join("\n")
+        })
+        .collect();
+    status.set_description(told.join("\n\n"));
+    status
+}

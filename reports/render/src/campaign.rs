@@ -9,15 +9,25 @@ use crate::style::{FAINT, STRONG, of_judgement, paint};
 /// Seeds that are listed for one failure.
 const SEEDS_SHOWN: usize = 8;
 
-/// What the count of failing seeds proves: `0 violations in 10,000 seeds: at most 0.030 % of seeds
-/// break this claim (95 % confidence)`.
+/// What a claim that held is worth: `0 violations in 10,000 seeds: at most 0.030 % of seeds break this
+/// claim (95 % confidence)`; or how many seeds break it, and how many may.
 #[must_use]
 pub fn bound_in_words(violations: u64, seeds: u64, bound_95: f64) -> String {
+    let all = short_count(seeds, "seed", "seeds");
+    if violations == 0 {
+        let bound = percent(bound_95);
+        return format!(
+            "0 violations in {all}: at most {bound} of seeds break this claim (95 % confidence)"
+        );
+    }
+    let share = percent(violations as f64 / seeds.max(1) as f64);
+    let failing = grouped(violations);
+    if violations == seeds {
+        return format!("every one of {all} fails");
+    }
     format!(
-        "{} in {}: at most {} of seeds break this claim (95 % confidence)",
-        short_count(violations, "violation", "violations"),
-        short_count(seeds, "seed", "seeds"),
-        percent(bound_95),
+        "{failing} of {all} fail: {share}, at most {} of all seeds (95 % confidence)",
+        percent(bound_95)
     )
 }
 
@@ -30,7 +40,7 @@ pub fn campaign_text(campaign: &CampaignView, styled: bool) -> String {
     let _ = writeln!(out, "  {}", campaign.title);
     let _ = writeln!(out, "  {}", finding(campaign));
     for failure in &campaign.failures {
-        one_failure(&mut out, failure, styled);
+        one_failure(&mut out, campaign, failure, styled);
     }
     if !campaign.nondeterministic.is_empty() {
         let _ = writeln!(
@@ -46,15 +56,22 @@ pub fn campaign_text(campaign: &CampaignView, styled: bool) -> String {
         let _ = writeln!(out, "  {}", paint(styled, FAINT, line));
     }
     let line = format!(
-        "seeds {}..={}{}; {} virtual; {:.0} runs/s (wall)",
-        campaign.range.0,
-        campaign.range.1,
+        "{}{}; {} virtual; {:.0} runs/s (wall)",
+        range(campaign),
         if campaign.interrupted { ", ended early" } else { "" },
         seconds(virtual_seconds(campaign.virtual_time)),
         campaign.runs_per_second(),
     );
     let _ = writeln!(out, "  {}", paint(styled, FAINT, line));
     out
+}
+
+fn range(campaign: &CampaignView) -> String {
+    match (campaign.seeds, campaign.range) {
+        (0, _) => "no seed ran".to_owned(),
+        (_, (first, last)) if first == last => format!("seed {first}"),
+        (_, (first, last)) => format!("seeds {first} to {last}"),
+    }
 }
 
 const fn word(campaign: &CampaignView) -> &'static str {
@@ -72,15 +89,27 @@ const fn word(campaign: &CampaignView) -> &'static str {
 
 pub(crate) fn finding(campaign: &CampaignView) -> String {
     if let Some((anomaly, within)) = &campaign.expect {
-        let found =
-            campaign.failures.iter().any(|failure| failure.judgement == Judgement::AsClaimed);
+        let found = campaign.failures.iter().find(|f| f.judgement == Judgement::AsClaimed);
         let seeds = short_count(campaign.seeds, "seed", "seeds");
-        return match (campaign.judgement, found) {
-            (Judgement::AsClaimed, _) | (_, true) => {
-                format!("{anomaly} found within {seeds} (expected within {within})")
+        return match found.and_then(|find| find.seeds.first()) {
+            Some(seed) => format!(
+                "{anomaly} found at seed {seed}, after {seeds} (expected within {})",
+                grouped(*within)
+            ),
+            None => {
+                format!("{anomaly} not found in {seeds} (expected within {})", grouped(*within))
             }
-            _ => format!("{anomaly} not found in {seeds} (expected within {within})"),
         };
+    }
+    if campaign.seeds == 0 {
+        return "no seed ran: nothing is proved".to_owned();
+    }
+    if campaign.judgement == Judgement::Vacuous {
+        return format!(
+            "none of {} proves anything: a fault that the scenario declares never struck, or what \
+             it claims was not exercised (oncesim run says which)",
+            short_count(campaign.seeds, "seed", "seeds"),
+        );
     }
     let broken: u64 = campaign
         .failures
@@ -91,13 +120,17 @@ pub(crate) fn finding(campaign: &CampaignView) -> String {
     bound_in_words(broken, campaign.seeds, campaign.bound_95)
 }
 
-fn one_failure(out: &mut String, failure: &FailureView, styled: bool) {
-    let _ = writeln!(
-        out,
-        "  {}  {}",
-        paint(styled, of_judgement(failure.judgement), &failure.id),
-        seed_list(&failure.seeds, failure.count),
-    );
+fn one_failure(out: &mut String, campaign: &CampaignView, failure: &FailureView, styled: bool) {
+    // A find that shows the expected anomaly alone has been named already.
+    let named = campaign.expect.as_ref().is_some_and(|(anomaly, _)| *anomaly == failure.id);
+    if !named || failure.count > 1 {
+        let _ = writeln!(
+            out,
+            "  {}  {}",
+            paint(styled, of_judgement(failure.judgement), &failure.id),
+            seed_list(&failure.seeds, failure.count),
+        );
+    }
     if !failure.sentence.is_empty() {
         let _ = writeln!(out, "    {}", failure.sentence);
     }

@@ -127,7 +127,8 @@ struct CampaignDoc<'a> {
     outcome: &'static str,
     anomalies: Vec<FailureDoc<'a>>,
     runs_per_s: f64,
-    bound_95: f64,
+    /// Of a claim; a pitfall that must be found has none.
+    bound_95: Option<f64>,
     first_seed: u64,
     last_seed: u64,
     interrupted: bool,
@@ -168,7 +169,7 @@ fn campaign(campaign: &CampaignView) -> CampaignDoc<'_> {
             })
             .collect(),
         runs_per_s: (campaign.runs_per_second() * 10.0).round() / 10.0,
-        bound_95: campaign.bound_95,
+        bound_95: campaign.expect.is_none().then_some(campaign.bound_95),
         first_seed: campaign.range.0,
         last_seed: campaign.range.1,
         interrupted: campaign.interrupted,

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use oncesim_semantics::{Anomaly, Claim, Guarantee, Holds, Level, Ordering, Severity};
 
-use crate::model::{End, Judgement, RunView};
+use crate::model::{End, FaultView, Judgement, RunView};
 use crate::number::{grouped, seconds, short_count, virtual_seconds};
 use crate::style::{BAD, DOUBT, FAINT, GOOD, STRONG, of_holds, of_judgement, paint};
 use crate::table::{pad, widest};
@@ -14,8 +14,8 @@ use crate::trace::{excerpt, trace_text};
 const AROUND: usize = 2;
 /// Lines of trace per anomaly, at most.
 const EXCERPT: usize = 14;
-/// Anomalies that are shown with their trace; the others by their sentence.
-const EXPLAINED: usize = 6;
+/// Anomalies that are shown with their trace, those that matter most; the others by their sentence.
+const EXPLAINED: usize = 2;
 
 /// The report on one run.
 #[must_use]
@@ -66,13 +66,15 @@ fn world(out: &mut String, run: &RunView, styled: bool) {
     }
     if !run.faults.is_empty() {
         let _ = writeln!(out, "{}", paint(styled, FAINT, "faults (virtual time)"));
-        let times: Vec<String> = run
-            .faults
+        // In the order in which they struck, those that never did last.
+        let mut faults: Vec<&FaultView> = run.faults.iter().collect();
+        faults.sort_by_key(|fault| (fault.struck.is_none(), fault.struck));
+        let times: Vec<String> = faults
             .iter()
             .map(|fault| fault.struck.map_or("never".to_owned(), |at| at.to_string()))
             .collect();
         let width = widest(times.iter().map(String::as_str));
-        for (fault, time) in run.faults.iter().zip(&times) {
+        for (fault, time) in faults.iter().zip(&times) {
             let origin = if fault.scripted { "scripted" } else { "drawn" };
             let style = if fault.struck.is_some() { DOUBT } else { FAINT };
             let padding = " ".repeat(width - time.len());
@@ -131,7 +133,7 @@ const fn severity(severity: Severity) -> &'static str {
 }
 
 fn anomalies(out: &mut String, run: &RunView, styled: bool) {
-    for (i, anomaly) in run.verdict.anomalies.iter().enumerate() {
+    for (i, anomaly) in by_weight(run).into_iter().enumerate() {
         let style = match anomaly.severity {
             Severity::Always | Severity::UnderThisConfiguration => BAD,
             Severity::Legal => DOUBT,
@@ -146,11 +148,48 @@ fn anomalies(out: &mut String, run: &RunView, styled: bool) {
             severity(anomaly.severity),
         );
         let _ = writeln!(out, "  {}", anomaly.witness.sentence);
-        if i < EXPLAINED {
+        // The run of a pitfall explains the pitfall; what comes with it needs no proof of its own.
+        if i < EXPLAINED && (run.expect.is_none() || is_expected(run, anomaly) || i == 0) {
             explain(out, run, anomaly, styled);
+            out.push('\n');
+        } else if i + 1 == run.verdict.anomalies.len() {
+            out.push('\n');
         }
-        out.push('\n');
     }
+}
+
+/// The anomalies of a run, those that decide its verdict first.
+fn by_weight(run: &RunView) -> Vec<&Anomaly> {
+    let mut anomalies: Vec<&Anomaly> = run.verdict.anomalies.iter().collect();
+    anomalies.sort_by_key(|anomaly| {
+        let expected = is_expected(run, anomaly);
+        let weight = match anomaly.severity {
+            Severity::Always => 0,
+            Severity::UnderThisConfiguration => 1,
+            Severity::Legal => 2 + u8::from(!breaks_claim(run, anomaly)),
+            Severity::Informative => 4,
+        };
+        (!expected, weight)
+    });
+    anomalies
+}
+
+/// Whether the scenario names it.
+fn is_expected(run: &RunView, anomaly: &Anomaly) -> bool {
+    run.expect.as_ref().is_some_and(|(id, _)| anomaly.id() == id || anomaly.class.id == id)
+}
+
+/// Whether it violates what the scenario claims at its level.
+fn breaks_claim(run: &RunView, anomaly: &Anomaly) -> bool {
+    let Some(claim) = run.claim else { return false };
+    let violates = anomaly.class.violates;
+    let guarantee = match claim.at(anomaly.class.level) {
+        Some(Guarantee::AtMostOnce) => violates.at_most_once,
+        Some(Guarantee::AtLeastOnce) => violates.at_least_once,
+        Some(Guarantee::ExactlyOnce) => violates.at_most_once || violates.at_least_once,
+        None => false,
+    };
+    guarantee || (claim.ordering.is_some() && violates.ordering)
 }
 
 fn explain(out: &mut String, run: &RunView, anomaly: &Anomaly, styled: bool) {
@@ -164,9 +203,13 @@ fn explain(out: &mut String, run: &RunView, anomaly: &Anomaly, styled: bool) {
 pub fn failure_line(run: &RunView) -> String {
     match (&run.end, run.judgement) {
         (End::Panicked(message), _) => format!("a bug of oncesim: {message}"),
-        (End::BudgetExhausted, _) => "the event budget was used up: a livelock".to_owned(),
+        (End::BudgetExhausted, _) => with_reason(
+            run,
+            "the run was ended when its budget of events was used up (limits.events): a livelock, \
+             or too small a budget",
+        ),
         (End::NotSettled, Judgement::NotLive) => {
-            "the system never recovered after all faults had healed".to_owned()
+            with_reason(run, "the system never recovered after all faults had healed")
         }
         (_, Judgement::AsClaimed) => as_claimed(run),
         (_, Judgement::Vacuous) => format!("proves nothing: {}", vacuous(run)),
@@ -175,6 +218,15 @@ pub fn failure_line(run: &RunView) -> String {
         (_, Judgement::Nondeterministic) => "the same input gave another digest".to_owned(),
         (_, Judgement::Bug) => "a bug of oncesim".to_owned(),
     }
+}
+
+/// A sentence, and what was stuck if a checker says so.
+fn with_reason(run: &RunView, sentence: &str) -> String {
+    let stuck = by_weight(run).into_iter().find(|anomaly| anomaly.class.violates.liveness);
+    stuck.map_or_else(
+        || sentence.to_owned(),
+        |anomaly| format!("{sentence}; {}", anomaly.witness.sentence),
+    )
 }
 
 fn as_claimed(run: &RunView) -> String {
@@ -201,7 +253,7 @@ fn vacuous(run: &RunView) -> String {
     if idle.is_empty() {
         "nothing was delivered, or a claimed guarantee was not exercised".to_owned()
     } else {
-        format!("a declared fault never struck ({})", idle.join("; "))
+        format!("a fault that the scenario declares never struck ({})", idle.join("; "))
     }
 }
 
@@ -231,10 +283,10 @@ fn conclusion(out: &mut String, run: &RunView, styled: bool) {
         .witnesses
         .iter()
         .filter(|witness| witness.count > 0)
-        .map(|witness| format!("{} {}", grouped(witness.count), witness.what))
+        .map(|witness| format!("{} {}", witness.what, grouped(witness.count)))
         .collect();
     if !saw.is_empty() {
-        let _ = writeln!(out, "checked: {}", saw.join(", "));
+        let _ = writeln!(out, "checked: {}", saw.join("; "));
     }
     if run.verdict.excused > 0 {
         let records = short_count(run.verdict.excused, "record", "records");

@@ -289,7 +289,7 @@ fn a_judgement_without_an_anomaly_still_says_why() {
     let mut view = run();
     view.verdict = Verdict::default();
     view.judgement = Judgement::Vacuous;
-    assert!(failure_line(&view).contains("a declared fault never struck"));
+    assert!(failure_line(&view).contains("declares never struck"));
     view.faults.clear();
     assert!(failure_line(&view).contains("nothing was delivered"));
     view.judgement = Judgement::Bug;

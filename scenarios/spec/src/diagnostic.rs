@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -172,6 +172,12 @@ impl Diagnostics {
         diagnostics
     }
 
+    /// Of a file or folder that cannot be read.
+    pub(crate) fn unreadable(path: &str, error: &std::io::Error, help: &str) -> Self {
+        let message = format!("cannot read {path}: {}", reason(error));
+        Self::of_file(path, crate::id::UNREADABLE, &message, help)
+    }
+
     pub(crate) fn source(&mut self, path: &str, text: &str) -> u16 {
         self.sources.push(SourceText { path: path.to_owned(), text: Arc::from(text) });
         u16::try_from(self.sources.len() - 1).expect("a scenario has few sources")
@@ -244,7 +250,11 @@ impl Diagnostics {
         let mut group = Group::with_title(level.primary_title(item.message.as_str()).id(item.id));
         if let Some(place) = item.place {
             for source in 0..u16::try_from(self.sources.len()).unwrap_or(u16::MAX) {
-                if let Some(snippet) = self.snippet(source, item, place) {
+                let text = &self.sources[usize::from(source)];
+                if text.text.is_empty() && place.source == source {
+                    // There is no line to show: the file is empty, or could not be read.
+                    group = group.element(Origin::path(text.path.as_str()));
+                } else if let Some(snippet) = self.snippet(source, item, place) {
                     group = group.element(snippet);
                 }
             }
@@ -329,4 +339,16 @@ pub(crate) fn nearest<'a>(
         .filter(|(score, candidate)| *score <= 1.max(candidate.len().max(given.len()) / 3))
         .min_by_key(|(score, _)| *score)
         .map(|(_, candidate)| candidate)
+}
+/// Why a file cannot be read, in a few words, without the number of the error.
+pub(crate) fn reason(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "there is no such file or folder".to_owned(),
+        std::io::ErrorKind::IsADirectory => "it is a folder".to_owned(),
+        std::io::ErrorKind::InvalidData => "it is not text in UTF-8".to_owned(),
+        _ => {
+            let text = error.to_string();
+            text.split(" (os error").next().unwrap_or_default().to_lowercase()
+        }
+    }
 }

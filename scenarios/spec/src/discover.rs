@@ -21,13 +21,13 @@ pub fn discover(path: &Path) -> Result<Vec<PathBuf>, Diagnostics> {
             std::io::ErrorKind::NotFound => {
                 "check the path, or write a scenario to start from with `oncesim new NAME`"
             }
-            _ => "",
+            _ => "name a file or folder that you may read",
         };
-        Diagnostics::of_file(&shown, id::UNREADABLE, &format!("cannot read {shown}: {error}"), help)
+        Diagnostics::unreadable(&shown, &error, help)
     })?;
     if files.is_empty() {
         let message = format!("there are no scenarios (*.toml) in {shown}");
-        let help = "name a scenario or a directory with scenarios, or write one with \
+        let help = "name a scenario or a folder with scenarios, or write one with \
                     `oncesim new NAME`";
         return Err(Diagnostics::of_file(&shown, id::UNREADABLE, &message, help));
     }

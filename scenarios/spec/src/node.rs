@@ -82,11 +82,16 @@ impl Table {
 /// Reads a document as far as it can be read; the rest becomes diagnostics.
 pub(crate) fn read(text: &str, source: u16, out: &mut Diagnostics) -> Table {
     let (document, errors) = DeTable::parse_recoverable(text);
-    for error in errors {
+    for (i, error) in errors.into_iter().enumerate() {
         let span = error.span().unwrap_or(0..0);
         let span = span.start..span.end.max(span.start + 1).min(text.len().max(span.start));
         let message = error.message().lines().next().unwrap_or("not TOML").to_owned();
-        out.push(Diagnostic::error(id::SYNTAX, message).at(Place::new(source, span)));
+        let mut item = Diagnostic::error(id::SYNTAX, message).at(Place::new(source, span));
+        if i == 0 {
+            item =
+                item.help("scenarios are TOML; `oncesim new NAME` writes one that is well-formed");
+        }
+        out.push(item);
     }
     table(document.get_ref(), source)
 }

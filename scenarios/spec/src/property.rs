@@ -99,9 +99,12 @@ impl Properties {
             Ok(text) => text,
             Err(error) => {
                 out.push(
-                    Diagnostic::error(id::UNREADABLE, format!("cannot read `{path}`: {error}"))
-                        .at(place)
-                        .help("the path of a `.properties` file is relative to the scenario"),
+                    Diagnostic::error(
+                        id::UNREADABLE,
+                        format!("cannot read `{path}`: {}", crate::diagnostic::reason(&error)),
+                    )
+                    .at(place)
+                    .help("the path of a `.properties` file is relative to the scenario"),
                 );
                 return;
             }

@@ -22,6 +22,13 @@ pub(crate) fn reason(error: &io::Error) -> String {
 
 /// Makes sure that `folder` exists and takes files, before a campaign spends its time.
 pub(crate) fn ensure_writable(folder: &Path) -> Result<(), Refusal> {
+    if folder.exists() && !folder.is_dir() {
+        return Err(Refusal::new(
+            "counterexamples cannot be written: this is not a folder",
+            folder.display().to_string(),
+            "give a folder, new or old: --out DIR",
+        ));
+    }
     let tried = std::fs::create_dir_all(folder)
         .and_then(|()| tempfile::Builder::new().prefix(".oncesim").tempfile_in(folder))
         .and_then(|mut file| file.write_all(&[b'#'; 4096]).and_then(|()| file.flush()));

@@ -91,18 +91,30 @@ pub(crate) fn run(
     }
 }
 
+/// The sentence of the anomaly that gave a failure its name; else what was stuck.
+fn telling(failure: &Failure) -> Option<&str> {
+    let anomalies = &failure.first.verdict.anomalies;
+    let named = anomalies.iter().find(|a| failure.fingerprint.split('+').any(|id| id == a.id()));
+    let stuck = || anomalies.iter().find(|anomaly| anomaly.class.violates.liveness);
+    let told = named.or_else(stuck).or_else(|| anomalies.first());
+    told.map(|anomaly| anomaly.witness.sentence.as_str())
+}
+
 fn failure(failure: &Failure, counterexample: Option<String>) -> render::FailureView {
     let first = &failure.first;
     let sentence = match &first.end {
-        RunEnd::Panicked(message) => message.clone(),
-        RunEnd::BudgetExhausted => "the event budget was used up: a livelock".to_owned(),
-        RunEnd::Settled | RunEnd::NotSettled => match first.verdict.anomalies.first() {
-            Some(anomaly) => format!("seed {}: {}", first.seed, anomaly.witness.sentence),
-            None if first.end == RunEnd::NotSettled => format!(
+        RunEnd::Panicked(message) => format!("seed {}: {message}", first.seed),
+        RunEnd::BudgetExhausted => format!(
+            "seed {}: its budget of events was used up (limits.events); {}",
+            first.seed,
+            telling(failure).unwrap_or("nothing says why"),
+        ),
+        RunEnd::Settled | RunEnd::NotSettled => match telling(failure) {
+            Some(sentence) => format!("seed {}: {sentence}", first.seed),
+            None => format!(
                 "seed {}: not everything had settled when the liveness bound passed",
                 first.seed
             ),
-            None => String::new(),
         },
     };
     render::FailureView {

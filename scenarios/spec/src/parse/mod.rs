@@ -9,7 +9,6 @@ use std::path::Path;
 
 use crate::counterexample::Replay;
 use crate::diagnostic::Diagnostics;
-use crate::id;
 use crate::node;
 use crate::scenario::Scenario;
 use crate::set;
@@ -46,13 +45,13 @@ pub fn load_with(path: &Path, sets: &[(String, String)]) -> Result<Loaded, Diagn
     let shown = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|error| {
         let help = if path.is_dir() {
-            "this is a directory: name one of the .toml files in it"
+            "name one of the .toml files in it"
         } else if error.kind() == std::io::ErrorKind::NotFound {
             "check the path, or write a scenario to start from with `oncesim new NAME`"
         } else {
             "a scenario is a TOML file in UTF-8"
         };
-        Diagnostics::of_file(&shown, id::UNREADABLE, &format!("cannot read {shown}: {error}"), help)
+        Diagnostics::unreadable(&shown, &error, help)
     })?;
     parse_with(&shown, &text, path.parent(), sets)
 }

@@ -109,7 +109,7 @@ fn clean(scenario: &Arc<Scenario>, anomaly: &str, view: &mut MutantView, line: &
 fn complaint(outcome: &Outcome, anomaly: &str) -> Option<String> {
     match &outcome.end {
         RunEnd::Panicked(message) => return Some(format!("a panic: {message}")),
-        RunEnd::BudgetExhausted => return Some("a livelock".to_owned()),
+        RunEnd::BudgetExhausted => return Some("its budget of events was used up".to_owned()),
         RunEnd::NotSettled => return Some("it never recovered".to_owned()),
         RunEnd::Settled => {}
     }

@@ -464,9 +464,16 @@ pub(crate) fn describe(fault: &PlannedFault) -> String {
         if *delay == Duration::ZERO { String::new() } else { format!(" {delay}") }
     };
     match &fault.trigger {
-        Trigger::At(at) => format!("{what} at {at}"),
+        // Reports show the time in a column of its own.
+        Trigger::At(_) => what,
         Trigger::OnMessage { pattern, nth } => {
-            format!("{what}: the {} {}", ordinal(*nth), describe_pattern(pattern))
+            let message = format!("the {} {}", ordinal(*nth), describe_pattern(pattern));
+            match &fault.action {
+                FaultAction::Drop => format!("lose {message}, and its connection"),
+                FaultAction::Delay(by) => format!("delay {message} by {by}"),
+                FaultAction::Duplicate(after) => format!("deliver {message} again {after} later"),
+                _ => format!("{what} at {message}"),
+            }
         }
         Trigger::Sent { pattern, nth, delay } => format!(
             "{what}{} after the {} {} is sent",
@@ -497,9 +504,9 @@ fn describe_pattern(pattern: &MessagePattern) -> String {
 
 fn describe_action(action: &FaultAction) -> String {
     match action {
-        FaultAction::Drop => "lose with its connection".to_owned(),
-        FaultAction::Delay(by) => format!("delay by {by}"),
-        FaultAction::Duplicate(after) => format!("deliver again {after} later"),
+        FaultAction::Drop => "lose a message, and its connection".to_owned(),
+        FaultAction::Delay(by) => format!("delay a message by {by}"),
+        FaultAction::Duplicate(after) => format!("deliver a message again {after} later"),
         FaultAction::Crash { actor, power, down } => {
             let how = if *power { "cut the power of" } else { "crash" };
             let span = down.map_or(" for good".to_owned(), |down| format!(" for {down}"));
@@ -510,12 +517,16 @@ fn describe_action(action: &FaultAction) -> String {
             format!("pause {whom}{actor} for {duration}")
         }
         FaultAction::Partition { from, to, one_way, duration } => {
-            let arrow = if *one_way { "to" } else { "and" };
             let others = if to.is_empty() { "everybody else".to_owned() } else { to.join(", ") };
-            format!("partition between {} {arrow} {others} for {duration}", from.join(", "))
+            let from = from.join(", ");
+            if *one_way {
+                format!("let nothing through from {from} to {others} for {duration}")
+            } else {
+                format!("partition {from} from {others} for {duration}")
+            }
         }
         FaultAction::Clog { from, to, extra, duration } => {
-            format!("slow {from} - {to} down by {extra} for {duration}")
+            format!("slow the link between {from} and {to} by {extra} for {duration}")
         }
         FaultAction::LeaderChange { partition, to } => {
             let to = to.as_ref().map_or(String::new(), |name| format!(" to {name}"));

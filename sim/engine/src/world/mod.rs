@@ -372,27 +372,28 @@ impl World {
     fn describe(&self) -> Vec<String> {
         let scenario = &self.scenario;
         let mut lines = vec![format!(
-            "{} brokers, link latency {} to {} (mean {})",
-            scenario.brokers,
+            "{}, link latency {} to {} (mean {})",
+            counted(u64::from(scenario.brokers), "broker"),
             scenario.network.latency.min,
             scenario.network.latency.max,
             scenario.network.latency.mean
         )];
         for topic in scenario.topics.iter().filter(|topic| !topic.config.is_offsets_topic) {
             lines.push(format!(
-                "topic {}: {} partitions, replication factor {}, min.insync.replicas {}",
+                "topic {}: {}, replication factor {}, min.insync.replicas {}",
                 topic.name,
-                topic.config.partitions,
+                counted(u64::from(topic.config.partitions), "partition"),
                 topic.config.replication_factor,
                 topic.config.min_insync_replicas
             ));
         }
         for spec in &scenario.producers {
             lines.push(format!(
-                "producer {} x{}: {} records each, acks={}, idempotence {}",
+                "{} {}: {}{}, acks={}, idempotence {}",
+                several(spec.instances, "producer"),
                 spec.name,
-                spec.instances,
-                spec.records,
+                counted(spec.records, "record"),
+                if spec.instances == 1 { "" } else { " each" },
                 match spec.config.acks {
                     oncesim_kafka::message::Acks::None => "0",
                     oncesim_kafka::message::Acks::Leader => "1",
@@ -403,9 +404,9 @@ impl World {
         }
         for spec in &scenario.consumers {
             lines.push(format!(
-                "consumer {} x{}: group {}, commit {}",
+                "{} {}: group {}, commit {}",
+                several(spec.instances, "consumer"),
                 spec.name,
-                spec.instances,
                 scenario.groups[usize::from(spec.group.0)],
                 commit_name(spec.commit)
             ));
@@ -424,6 +425,16 @@ fn commit_name(commit: CommitStrategy) -> &'static str {
         CommitStrategy::AsyncAfterProcessing => "async-after-processing",
         CommitStrategy::PerRecord => "per-record",
     }
+}
+
+/// `1 broker`, `3 brokers`.
+fn counted(n: u64, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}
+
+/// `producer`, `3 producers`.
+fn several(n: u16, what: &str) -> String {
+    if n == 1 { what.to_owned() } else { format!("{n} {what}s") }
 }
 
 /// What hosted tasks ask of the world.

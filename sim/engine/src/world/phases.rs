@@ -118,9 +118,34 @@ impl World {
 
     pub(super) fn report_stuck(&mut self) {
         for Stuck { id, partition, detail } in self.unsettled(true) {
+            let detail = self.with_names(&detail);
             self.trace_text(CONTROLLER, None, &format!("STUCK: {detail}"));
             self.recorder.world((CONTROLLER, 0), WorldEvent::Stuck { id, partition, detail });
         }
+    }
+
+    /// Machines know each other by number; people by name.
+    fn with_names(&self, detail: &str) -> String {
+        let name = |word: &str| {
+            let mut parts = word.split('-');
+            match (parts.next(), parts.next()?.parse::<u16>().ok()?, parts.next()) {
+                (Some("actor"), actor, None) => {
+                    self.actors.get(usize::from(actor)).map(|actor| actor.name.clone())
+                }
+                (Some("topic"), topic, Some(index)) => {
+                    let topic = self.recorder.history.topics.get(usize::from(topic))?;
+                    Some(format!("{}-{index}", topic.name))
+                }
+                _ => None,
+            }
+        };
+        let words = detail.split_inclusive(|c: char| !c.is_alphanumeric() && c != '-');
+        words
+            .map(|word| {
+                let bare = word.trim_end_matches(|c: char| !c.is_alphanumeric());
+                name(bare).map_or(word.to_owned(), |name| name + &word[bare.len()..])
+            })
+            .collect()
     }
 
     // ---- rest ----
@@ -164,7 +189,7 @@ impl World {
             if let Process::Broker(broker) = &actor.process
                 && let Err(detail) = broker.settled()
             {
-                stuck.push(new("under-replicated", None, format!("{}: {detail}", actor.name)));
+                stuck.push(new("under-replicated", None, detail));
             }
         }
         stuck

@@ -179,12 +179,71 @@ fn a_folder_that_takes_no_files_is_refused_before_anything_runs() {
     let folder = Folder::new();
     assert_eq!(folder.oncesim(&["new", "a"]).code, 0);
     folder.write("file", "in the way");
-    for out in ["file", "file/below", "/proc/nowhere"] {
+    for out in ["file", "file/below", "/proc/nowhere", "/dev/full"] {
         let done = folder.oncesim(&["fuzz", "a.toml", "--out", out]);
         assert_eq!(done.code, 2, "{out}: {}", done.err);
         assert!(done.err.contains(out) && done.err.contains("--out"), "{out}: {}", done.err);
         assert!(done.out.is_empty(), "{out}: nothing ran");
     }
+}
+
+#[test]
+fn what_cannot_be_read_is_named_with_cause_and_fix() {
+    let folder = Folder::new();
+    std::fs::create_dir(folder.path("folder")).expect("the folder is writable");
+    std::fs::write(folder.path("bytes.toml"), [0xff, 0xfe, 0x00]).expect("it is writable");
+    folder.write("broken.toml", "title = \"no end\n[claim\n");
+    for (args, cause) in [
+        (&["run", "folder"][..], "it is a folder"),
+        (&["replay", "folder"], "it is a folder"),
+        (&["run", "bytes.toml"], "not text in UTF-8"),
+        (&["check", "bytes.toml"], "not text in UTF-8"),
+        (&["check", "broken.toml"], "invalid basic string"),
+        (&["run", "nowhere.toml"], "there is no such file"),
+    ] {
+        let done = folder.oncesim(args);
+        assert_eq!(done.code, 2, "{args:?}: {}", done.err);
+        assert!(done.err.contains(cause) && done.err.contains(args[1]), "{args:?}: {}", done.err);
+        assert!(done.err.contains("help: "), "{args:?}: the fix: {}", done.err);
+        assert!(!done.err.contains("os error"), "{args:?}: {}", done.err);
+    }
+}
+
+#[test]
+fn an_impossible_cluster_a_unit_and_a_key_are_reported_together() {
+    let folder = Folder::new();
+    assert_eq!(folder.oncesim(&["new", "a"]).code, 0);
+    let text = std::fs::read_to_string(folder.path("a.toml")).expect("it was written");
+    let wrong = text
+        .replace("brokers = 3", "brockers = 3")
+        .replace("\"3ms\"", "\"3 parsecs\"")
+        .replace("replication-factor = 3", "replication-factor = 5");
+    folder.write("wrong.toml", &wrong);
+    let done = folder.oncesim(&["check", "wrong.toml"]);
+    assert_eq!(done.code, 2);
+    for part in ["did you mean `brokers`?", "parsecs", "replication factor of 5", "wrong.toml:"] {
+        assert!(done.err.contains(part), "{part}: {}", done.err);
+    }
+    assert!(done.err.lines().count() < 40, "one screen: {}", done.err);
+}
+
+#[test]
+fn a_full_device_is_refused_and_leaves_nothing() {
+    let folder = Folder::new();
+    assert_eq!(folder.oncesim(&["new", "a"]).code, 0);
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
+    let done = folder.command(&["run", "a.toml"]).stdout(full).output().expect("oncesim starts");
+    let told = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(2), "{told}");
+    assert!(told.contains("no room left") && told.contains("help: "), "{told}");
+    folder.write("file", "in the way");
+    for name in ["file/x", "nowhere/x", "a/b/c"] {
+        let done = folder.oncesim(&["new", name]);
+        assert_eq!(done.code, 2, "{name}: {}", done.err);
+        assert!(done.err.contains(name) && done.err.contains("help: "), "{name}: {}", done.err);
+    }
+    let left = std::fs::read_dir(folder.path(".")).expect("readable").count();
+    assert_eq!(left, 3, "a.toml, file and the scenarios: nothing half-written");
 }
 
 #[test]

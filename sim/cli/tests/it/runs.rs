@@ -174,6 +174,29 @@ fn a_claim_that_held_says_what_that_is_worth() {
 }
 
 #[test]
+fn a_used_up_budget_of_events_is_not_live_and_says_what_was_left() {
+    let folder = Folder::new();
+    let done = folder.oncesim(&["run", HOLDS, "--set", "limits.events=50"]);
+    assert_eq!(done.code, 3, "{}{}", done.out, done.err);
+    assert!(done.out.contains("limits.events") && done.out.contains("shop"), "{}", done.out);
+    let done = folder.oncesim(&["fuzz", HOLDS, "--seeds", "4", "--set", "limits.events=50"]);
+    assert_eq!(done.code, 3, "{}{}", done.out, done.err);
+    assert!(done.out.contains("every one of 4 seeds fails"), "{}", done.out);
+    assert!(done.out.contains("limits.events"), "{}", done.out);
+}
+
+#[test]
+fn a_fault_that_never_strikes_proves_nothing() {
+    let folder = Folder::new();
+    let never = ["--set", "fault.0.duplicate.nth=99999"];
+    for command in [&["run", HOLDS][..], &["fuzz", HOLDS, "--seeds", "4"]] {
+        let done = folder.oncesim(&[command, &never].concat());
+        assert_eq!(done.code, 5, "{}{}", done.out, done.err);
+        assert!(done.out.contains("never struck"), "{}", done.out);
+    }
+}
+
+#[test]
 fn shards_share_the_seeds() {
     let folder = Folder::new();
     let seeds = |shard: &str| {

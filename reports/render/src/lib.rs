@@ -9,6 +9,7 @@ mod event;
 mod github;
 mod json;
 mod junit;
+mod lanes;
 mod model;
 mod number;
 mod problem;
@@ -27,6 +28,7 @@ pub use event::event_text;
 pub use github::{github_annotations, github_summary};
 pub use json::{bench_json, campaign_json, mutants_json, run_json};
 pub use junit::junit_xml;
+pub use lanes::{Around, Lens, events_of_clients, events_of_record, lanes_text};
 pub use model::{
     BenchLine, CampaignView, End, FailureView, FaultView, Judgement, MutantView, RunView,
     SummaryView, TraceView,

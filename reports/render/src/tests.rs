@@ -457,3 +457,67 @@ fn events_stand_where_they_happened() {
     let marked: Vec<Option<u32>> = merged.iter().map(|line| line.event).collect();
     assert_eq!(marked, [None, None, Some(1), None, None, Some(3)]);
 }
+
+/// A small run with every symbol.
+fn lanes() -> Vec<TraceView> {
+    let line = |us: u64, actor: &str, peer: &str, event: Option<u32>, text: &str| TraceView {
+        time: Instant(us * 1_000),
+        actor: actor.to_owned(),
+        peer: (!peer.is_empty()).then(|| peer.to_owned()),
+        event,
+        text: text.to_owned(),
+    };
+    vec![
+        line(0, "b1", "", None, "starts"),
+        line(900, "shop", "", Some(2), "sends shop #0"),
+        line(1_000, "shop", "b1", None, "Produce p0 1 records seq 0"),
+        line(1_000, "b1", "", None, "appends 0..0 at orders-0 (epoch 0)"),
+        line(1_900, "controller", "", None, "FAULT: pause b1 for 5s"),
+        line(2_000, "b1", "", None, "is paused"),
+        line(2_100, "b1", "shop", None, "Produce answered: p0 at 0  (lost with its connection)"),
+        line(2_200, "b2", "b1", None, "ReplicaFetch"),
+        line(5_000_000, "b1", "", None, "crashes"),
+        line(5_000_100, "消費者", "b2", None, "Fetch"),
+        line(5_000_200, "消費者", "", Some(9), "poll returns orders-0@0 (shop #0)"),
+    ]
+}
+
+#[test]
+fn a_trace_has_a_column_per_actor_and_a_legend() {
+    let trace = lanes();
+    let lens = Lens::default();
+    let mut text = lanes_text(&trace, &lens, false);
+    for (title, lens) in [
+        ("48 columns", Lens { width: Some(48), ..lens.clone() }),
+        ("one actor", Lens { actors: vec!["shop".to_owned()], ..lens.clone() }),
+        ("one record", Lens { events_only: true, ..lens.clone() }),
+        ("an event", Lens { around: Some(Around::Event(9)), ..lens.clone() }),
+        ("a time", Lens { around: Some(Around::Time(Instant(2_050_000))), ..lens.clone() }),
+        ("nobody", Lens { actors: vec!["nobody".to_owned()], ..lens.clone() }),
+    ] {
+        text.push_str(&format!("\n-- {title}\n{}", lanes_text(&trace, &lens, false)));
+    }
+    insta::assert_snapshot!("lanes_text", text);
+    let styled = lanes_text(&trace, &lens, true);
+    assert_eq!(without_escapes(&styled), lanes_text(&trace, &lens, false));
+}
+
+#[test]
+fn a_moment_shows_some_lines_around_it_and_no_more() {
+    let mut trace = Vec::new();
+    for i in 0..200 {
+        trace.push(TraceView { time: Instant(i), ..lanes()[3].clone() });
+    }
+    for (time, lines) in [(0, 21), (100, 41), (199, 21), (10_000, 20)] {
+        let around = Some(Around::Time(Instant(time)));
+        let text = lanes_text(&trace, &Lens { around, ..Lens::default() }, false);
+        assert_eq!(text.matches("appends").count(), lines, "{time}");
+    }
+    for count in [1, 30, 80] {
+        let actor = |i: usize| format!("a-long-name-of-an-actor-{i}");
+        let trace: Vec<TraceView> =
+            (0..count).map(|i| TraceView { actor: actor(i), ..lanes()[3].clone() }).collect();
+        let text = lanes_text(&trace, &Lens { width: Some(10), ..Lens::default() }, false);
+        assert_eq!(text.matches("appends").count(), count, "some of the text is always shown");
+    }
+}

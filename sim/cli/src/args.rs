@@ -72,6 +72,26 @@ pub(crate) struct RunArgs {
     /// Change one value of the scenario: producers.shop.config.acks=1 (may be repeated)
     #[arg(long, value_name = "PATH=VALUE")]
     pub(crate) set: Vec<String>,
+    #[command(flatten)]
+    pub(crate) view: ViewArgs,
+}
+
+/// Which part of a run's trace to show.
+#[derive(Debug, Args)]
+pub(crate) struct ViewArgs {
+    /// Show the trace instead: one line per event, a column per actor
+    #[arg(long)]
+    pub(crate) trace: bool,
+    /// Only what is around an event (by its number) or a time: 0.25s
+    #[arg(long, value_name = "EVENT|TIME", requires = "trace", allow_hyphen_values = true,
+          value_parser = crate::command::trace::around)]
+    pub(crate) around: Option<oncesim_render::Around>,
+    /// Only what concerns this actor (may be repeated)
+    #[arg(long, value_name = "NAME", requires = "trace")]
+    pub(crate) actor: Vec<String>,
+    /// Only what happened to this record: shop#7
+    #[arg(long, value_name = "ID", requires = "trace")]
+    pub(crate) record: Option<String>,
 }
 
 #[derive(Debug, Args)]

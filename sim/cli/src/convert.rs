@@ -47,10 +47,14 @@ fn trace_line(line: &TraceLine, names: &[String]) -> render::TraceView {
     }
 }
 
+/// The trace as the engine wrote it.
+pub(crate) fn trace_lines(outcome: &Outcome) -> Vec<render::TraceView> {
+    outcome.trace.iter().map(|line| trace_line(line, &outcome.actor_names)).collect()
+}
+
 /// The trace, with the events that prove an anomaly as lines of their own.
 fn trace(outcome: &Outcome) -> Vec<render::TraceView> {
-    let lines: Vec<render::TraceView> =
-        outcome.trace.iter().map(|line| trace_line(line, &outcome.actor_names)).collect();
+    let lines = trace_lines(outcome);
     let Some(history) = &outcome.history else { return lines };
     let anomalies = outcome.verdict.anomalies.iter();
     let events: Vec<u32> =

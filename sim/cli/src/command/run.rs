@@ -17,6 +17,9 @@ pub(crate) fn run(args: &RunArgs) -> Result<Exit, Refusal> {
     // A counterexample carries its faults, and its seed unless another is asked for.
     let recorded = loaded.replay.map_or(0, |replay| replay.seed);
     let seed = args.seed.unwrap_or(recorded);
+    if args.view.trace {
+        return super::trace::trace(args, &loaded.scenario, seed);
+    }
     let (outcome, wall) = once(&loaded.scenario, seed, args.format);
     let view = convert::run(&loaded.scenario, &outcome, wall, again(args, seed));
     show(&view, args.format)

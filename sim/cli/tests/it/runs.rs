@@ -238,3 +238,48 @@ fn an_interrupt_keeps_what_was_found() {
     let files = std::fs::read_dir(folder.path("reports/out")).expect("it was made");
     assert!(files.count() > 0, "the counterexamples are there");
 }
+
+#[test]
+fn a_trace_is_shown_whole_or_in_part() {
+    let folder = Folder::new();
+    let trace = |args: &[&str]| {
+        folder.oncesim(&[&["run", EXPECTS, "--seed", "1", "--trace"][..], args].concat())
+    };
+    let whole = trace(&[]);
+    assert_eq!(whole.code, 0, "{}", whole.err);
+    for part in ["shop", "o--> a message arrives", "times are virtual", "sends shop #0"] {
+        assert!(whole.out.contains(part), "{part}: {}", whole.out);
+    }
+    assert!(!whole.out.contains('\u{1b}'), "no colour in a pipe");
+    assert_eq!(whole.out, trace(&[]).out, "the same run, the same trace");
+    let record = trace(&["--record", "shop#0"]).out;
+    assert!(record.contains("send of shop #0") && record.contains("append"), "{record}");
+    assert!(record.lines().count() < whole.out.lines().count());
+    assert_eq!(record, trace(&["--record", "shop #0"]).out, "as reports write it");
+    let actor = trace(&["--actor", "shop"]).out;
+    assert!(actor.lines().count() < whole.out.lines().count());
+    for around in ["1", "0.1s", "100ms"] {
+        let part = trace(&["--around", around]);
+        assert_eq!(part.code, 0, "{around}: {}", part.err);
+        assert!(part.out.lines().count() <= 41 * 2 + 4, "{around}: {}", part.out);
+        assert!(part.out.lines().any(|line| line.starts_with("> ")), "{around}: {}", part.out);
+    }
+    for (args, what) in [
+        (&["--actor", "nobody"][..], "one of"),
+        (&["--record", "shop"], "shop#7"),
+        (&["--record", "nobody#1"], "one of"),
+        (&["--record", "shop#1099511627775"], "no event concerns"),
+        (&["--record", "shop#99999999999999999"], "shop#7"),
+        (&["--around", "4000000000"], "events go from 0"),
+        (&["--around", "1h"], "0.25s"),
+        (&["--around", "-1s"], "--around"),
+        (&["--format", "json"], "--trace"),
+    ] {
+        let done = trace(args);
+        assert_eq!(done.code, 2, "{args:?}: {}", done.err);
+        assert!(done.err.contains(what) && done.out.is_empty(), "{args:?}: {}", done.err);
+    }
+    let alone = folder.oncesim(&["run", EXPECTS, "--actor", "shop"]);
+    assert_eq!(alone.code, 2, "{}", alone.err);
+    assert!(alone.err.contains("--trace"), "{}", alone.err);
+}

@@ -401,9 +401,16 @@ impl HistoryBuilder {
     ) -> u32 {
         let assignment = span(&mut self.history.assignments, assignment);
         let generation = GenerationId(generation);
+        let coordinator_epoch = LeaderEpoch(0);
         self.world(
             broker,
-            WorldEvent::Generation { group, generation, assignment, cooperative: false },
+            WorldEvent::Generation {
+                group,
+                generation,
+                assignment,
+                cooperative: false,
+                coordinator_epoch,
+            },
         )
     }
 

@@ -398,6 +398,9 @@ pub enum WorldEvent {
         assignment: SpanIndex,
         /// Whether members keep partitions while they rebalance.
         cooperative: bool,
+        /// The epoch in which the coordinator leads its offsets partition: one that was deposed may
+        /// learn late that what it wrote in its time is durable.
+        coordinator_epoch: LeaderEpoch,
     },
     /// A coordinator began a rebalance.
     Rebalance {
@@ -429,6 +432,9 @@ pub enum WorldEvent {
         partition: TopicPartition,
         /// The next offset to consume.
         offset: Offset,
+        /// The epoch in which the coordinator leads its offsets partition: one that was deposed may
+        /// learn late that what it wrote in its time is durable.
+        coordinator_epoch: LeaderEpoch,
     },
     /// A commit was refused.
     OffsetRejected {

@@ -150,6 +150,9 @@ pub enum Note {
         assignment: Rc<[(MemberId, Vec<TopicPartition>)]>,
         /// Whether members may own partitions while they rebalance (cooperative).
         cooperative: bool,
+        /// The epoch in which the coordinator leads its offsets partition: one that was deposed may
+        /// learn late that what it wrote in its time is durable.
+        coordinator_epoch: LeaderEpoch,
     },
     /// A group coordinator began a rebalance.
     Rebalance {
@@ -181,6 +184,9 @@ pub enum Note {
         partition: TopicPartition,
         /// The next offset to consume.
         offset: Offset,
+        /// The epoch in which the coordinator leads its offsets partition: one that was deposed may
+        /// learn late that what it wrote in its time is durable.
+        coordinator_epoch: LeaderEpoch,
     },
     /// A group coordinator refused a commit.
     OffsetRejected {

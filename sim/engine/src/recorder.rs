@@ -295,20 +295,40 @@ impl Recorder {
                 WorldEvent::BrokerRegistered { broker, epoch, clean }
             }
             Note::BrokerFenced { broker, fenced } => WorldEvent::BrokerFenced { broker, fenced },
-            Note::Generation { group, generation, assignment, cooperative } => {
+            Note::Generation { group, generation, assignment, cooperative, coordinator_epoch } => {
                 let pairs = assignment.iter().flat_map(|(member, partitions)| {
                     partitions.iter().map(move |partition| (*member, *partition))
                 });
                 let assignment = extend(&mut self.history.assignments, pairs);
-                WorldEvent::Generation { group, generation, assignment, cooperative }
+                WorldEvent::Generation {
+                    group,
+                    generation,
+                    assignment,
+                    cooperative,
+                    coordinator_epoch,
+                }
             }
             Note::Rebalance { group, reason } => WorldEvent::Rebalance { group, reason },
             Note::MemberRemoved { group, member, expired } => {
                 WorldEvent::MemberRemoved { group, member, expired }
             }
-            Note::OffsetAccepted { group, member, generation, current, partition, offset } => {
-                WorldEvent::OffsetAccepted { group, member, generation, current, partition, offset }
-            }
+            Note::OffsetAccepted {
+                group,
+                member,
+                generation,
+                current,
+                partition,
+                offset,
+                coordinator_epoch,
+            } => WorldEvent::OffsetAccepted {
+                group,
+                member,
+                generation,
+                current,
+                partition,
+                offset,
+                coordinator_epoch,
+            },
             Note::OffsetRejected { group, member, generation, error } => {
                 WorldEvent::OffsetRejected { group, member, generation, error }
             }

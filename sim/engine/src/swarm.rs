@@ -90,14 +90,14 @@ impl<'a> Swarm<'a> {
                 to: if self.draws.below_inclusive(1) == 0 {
                     Vec::new()
                 } else {
-                    vec![self.broker()?]
+                    vec![self.peer()?]
                 },
                 one_way: kind == FaultKind::OneWayPartition,
                 duration: self.span(Duration::from_millis(50), Duration::from_secs(60)),
             },
             FaultKind::Clog => FaultAction::Clog {
                 from: self.anybody()?,
-                to: self.broker()?,
+                to: self.peer()?,
                 extra: self.span(Duration::from_millis(10), Duration::from_secs(2)),
                 duration: self.span(Duration::from_millis(100), Duration::from_secs(20)),
             },
@@ -217,6 +217,12 @@ impl<'a> Swarm<'a> {
     fn broker(&mut self) -> Option<String> {
         let candidates = self.brokers();
         self.pick_name(candidates)
+    }
+
+    /// The far end of a link: any broker, as `targets` says at whom a fault aims.
+    fn peer(&mut self) -> Option<String> {
+        let names: Vec<String> = self.brokers().into_iter().map(|(name, _)| name).collect();
+        self.draws.pick(&names).cloned()
     }
 
     fn consumer(&mut self) -> Option<String> {

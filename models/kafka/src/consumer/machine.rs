@@ -4,7 +4,8 @@
 //!
 //! Simplifications:
 //! - `poll()` has no timeout: it waits for records or for a rebalance. An application that polls
-//!   with a timeout in a loop sees the same records at the same time.
+//!   with a timeout in a loop sees the same records at the same time. One that has something else
+//!   to do in its loop ends the wait with `PollTimeout`.
 //! - Between two polls only the heartbeat thread works, as in Kafka; a response that arrives then
 //!   is taken in at once instead of by the next poll, and acts no earlier than that.
 
@@ -222,6 +223,11 @@ impl Consumer {
                 complete(id, ConsumerCompletion::Failed(ErrorCode::InvalidRequest), effects);
             }
             ConsumerCall::Poll => self.polling = Some(id),
+            ConsumerCall::PollTimeout => {
+                if self.callback.is_none() {
+                    self.end_poll(now, ConsumerCompletion::Polled(Vec::new()), effects);
+                }
+            }
             ConsumerCall::CommitSync(offsets) => {
                 self.commit_call(now, Committer::Sync(id), offsets, effects);
             }

@@ -31,6 +31,9 @@ pub enum ConsumerCall {
     /// `poll()`: completes with records (at most `max.poll.records`); it waits for them, and calls
     /// the application back on a rebalance meanwhile. Also completes, empty, after a rebalance.
     Poll,
+    /// The timeout of the `poll()` that waits has elapsed: it completes, empty. Completes nothing
+    /// of its own, and changes nothing while the application is in a callback.
+    PollTimeout,
     /// `commitSync(offsets)`; with `None`, the positions.
     CommitSync(Option<Vec<(TopicPartition, Offset)>>),
     /// `commitAsync(offsets)`; with `None`, the positions. Not retried.

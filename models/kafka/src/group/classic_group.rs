@@ -493,6 +493,7 @@ impl ClassicGroup {
             generation,
             assignment: assignments.into(),
             cooperative: self.protocol == Some(Assignor::CooperativeSticky),
+            coordinator_epoch: turn.coordinator_epoch(),
         });
     }
 

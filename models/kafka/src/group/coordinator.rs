@@ -124,8 +124,8 @@ impl GroupCoordinator {
 }
 
 impl GroupCoordination for GroupCoordinator {
-    fn elected(&mut self, partition: u16, _epoch: LeaderEpoch) {
-        self.shard(partition).elected();
+    fn elected(&mut self, partition: u16, epoch: LeaderEpoch) {
+        self.shard(partition).elected(epoch);
     }
 
     fn loaded(

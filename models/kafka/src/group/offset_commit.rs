@@ -131,6 +131,7 @@ impl ClassicGroup {
                 current,
                 partition,
                 offset,
+                coordinator_epoch: turn.coordinator_epoch(),
             });
         }
         if let Some(to) = commit.reply.take() {

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use oncesim_types::{ErrorCode, GroupId, Offset};
+use oncesim_types::{ErrorCode, GroupId, LeaderEpoch, Offset};
 
 use crate::group::classic_group::ClassicGroup;
 use crate::group::writes::{TimerKind, Turn, Work, Writes};
@@ -51,7 +51,8 @@ impl Shard {
         }
     }
 
-    pub(super) fn elected(&mut self) {
+    pub(super) fn elected(&mut self, epoch: LeaderEpoch) {
+        self.writes.elected(epoch);
         if self.state == ShardState::Resigned {
             self.state = ShardState::Loading;
         }

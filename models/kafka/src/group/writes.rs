@@ -70,6 +70,8 @@ struct Write {
 #[derive(Debug)]
 pub(super) struct Writes {
     partition: u16,
+    /// The epoch in which the broker leads the partition.
+    epoch: LeaderEpoch,
     next_ticket: u64,
     queue: VecDeque<Write>,
     high_watermark: Offset,
@@ -85,6 +87,7 @@ impl Writes {
     pub(super) fn new(partition: u16) -> Writes {
         Writes {
             partition,
+            epoch: LeaderEpoch::NONE,
             next_ticket: u64::from(partition) << TICKET_BITS,
             queue: VecDeque::new(),
             high_watermark: Offset::ZERO,
@@ -96,6 +99,11 @@ impl Writes {
     /// The partition that a ticket was made for.
     pub(super) fn partition_of(ticket: u64) -> usize {
         usize::try_from(ticket >> TICKET_BITS).expect("a partition has 16 bits")
+    }
+
+    /// The broker leads the partition with `epoch`.
+    pub(super) fn elected(&mut self, epoch: LeaderEpoch) {
+        self.epoch = epoch;
     }
 
     /// Begins anew behind a freshly loaded log.
@@ -243,6 +251,11 @@ impl Turn<'_> {
         let partition = self.writes.partition;
         self.out.push(GroupEffect::Append { partition, records, ticket });
         self.push(ticket, None, work);
+    }
+
+    /// The epoch in which this coordinator writes.
+    pub(super) fn coordinator_epoch(&self) -> LeaderEpoch {
+        self.writes.epoch
     }
 
     /// Reads behind every write so far.

@@ -132,3 +132,43 @@ fn a_broker_that_wakes_up_after_its_time_leads_nobody() {
     s.leads(1, 2, 3);
     assert!(!super::ids(&check(&s.b.finish())).contains(&"leader-incomplete"));
 }
+
+#[test]
+fn in_different_generations_there_is_one_owner_and_a_zombie() {
+    for (first, second, found) in [
+        (2, 2, "double-ownership"),
+        (2, 3, "zombie-ownership"),
+        // A sleeper wakes up between the coordinator's answer and its callback.
+        (4, 2, "zombie-ownership"),
+    ] {
+        let mut s = Scene::new();
+        s.b.assigned(s.mailer[0], first, &[orders(0)], &[orders(0)]);
+        s.b.assigned(s.mailer[1], second, &[orders(0)], &[orders(0)]);
+        let verdict = check(&s.b.finish());
+        let owners: Vec<_> =
+            super::ids(&verdict).into_iter().filter(|id| id.ends_with("ownership")).collect();
+        assert_eq!(owners, [found], "generation {first}, then {second}");
+    }
+}
+
+#[test]
+fn the_owner_of_the_latest_generation_stays_the_owner() {
+    let mut s = Scene::new();
+    s.b.assigned(s.mailer[0], 4, &[orders(0)], &[orders(0)]);
+    s.b.assigned(s.mailer[1], 2, &[orders(0)], &[orders(0)]);
+    s.b.assigned(s.mailer[1], 4, &[orders(0)], &[orders(0)]);
+    let verdict = check(&s.b.finish());
+    super::found(&verdict, "double-ownership");
+}
+
+#[test]
+fn a_deposed_coordinator_takes_nothing_back() {
+    for (epoch, found) in [(0, None), (1, Some("offset-commit-regress"))] {
+        let mut s = Scene::new();
+        s.accepted_in_epoch(1, 1, (2, 2), 70);
+        s.accepted_in_epoch(epoch, 2, (2, 2), 43);
+        let verdict = check(&s.b.finish());
+        let regress = super::ids(&verdict).into_iter().find(|id| *id == "offset-commit-regress");
+        assert_eq!(regress, found);
+    }
+}

@@ -120,6 +120,16 @@ impl Scene {
     }
 
     fn accepted(&mut self, member: u64, generation: i32, current: i32, offset: i64) {
+        self.accepted_in_epoch(0, member, (generation, current), offset);
+    }
+
+    pub(super) fn accepted_in_epoch(
+        &mut self,
+        epoch: i32,
+        member: u64,
+        (generation, current): (i32, i32),
+        offset: i64,
+    ) {
         let group = self.group;
         self.world(
             0,
@@ -130,6 +140,7 @@ impl Scene {
                 current: GenerationId(current),
                 partition: orders(0),
                 offset: Offset(offset),
+                coordinator_epoch: LeaderEpoch(epoch),
             },
         );
     }

@@ -9,6 +9,9 @@ use oncesim_types::{CallId, Duration, ErrorCode, Offset, TopicPartition};
 
 use super::AppEffect;
 
+/// The timeout of `poll()`, of which only an application with something left to commit takes notice.
+const POLL_TIMEOUT: Duration = Duration::from_millis(100);
+
 /// What the application's thread is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Doing {
@@ -41,6 +44,12 @@ pub(crate) struct ConsumerApp {
     todo: VecDeque<PolledRecord>,
     /// Processed and not committed: the next offset per partition.
     processed: Vec<(TopicPartition, Offset)>,
+    /// What the callback under way takes away.
+    revoked: Vec<TopicPartition>,
+    /// Calls of `commitAsync()` that have not ended.
+    async_commits: u32,
+    /// The next wake-up is the end of a `poll()`'s timeout.
+    poll_timeout: bool,
     /// Leave the group and come back at the next opportunity.
     leave: bool,
     /// A wake-up for the worker is under way.
@@ -56,6 +65,9 @@ impl ConsumerApp {
             awaited: CallId(0),
             todo: VecDeque::new(),
             processed: Vec::new(),
+            revoked: Vec::new(),
+            async_commits: 0,
+            poll_timeout: false,
             leave: false,
             worker_busy: false,
         }
@@ -78,6 +90,8 @@ impl ConsumerApp {
     pub(crate) fn start(&mut self, out: &mut Vec<AppEffect>) {
         self.todo.clear();
         self.processed.clear();
+        self.async_commits = 0;
+        self.poll_timeout = false;
         self.leave = false;
         self.worker_busy = false;
         self.doing = Doing::Subscribing;
@@ -106,7 +120,17 @@ impl ConsumerApp {
             self.call(ConsumerCall::Close, out);
         } else {
             self.doing = Doing::Polling;
+            self.await_poll_timeout(out);
             self.call(ConsumerCall::Poll, out);
+        }
+    }
+
+    /// A commit that failed is made again by the next round of the application's loop; without
+    /// records that round begins when `poll()` times out.
+    fn await_poll_timeout(&mut self, out: &mut Vec<AppEffect>) {
+        if !self.processed.is_empty() {
+            self.poll_timeout = true;
+            out.push(AppEffect::Wake(POLL_TIMEOUT));
         }
     }
 
@@ -120,6 +144,7 @@ impl ConsumerApp {
         if let ConsumerCompletion::Committed { offsets, error, .. } = &end {
             self.committed(offsets, *error);
             if call != self.awaited {
+                self.async_commits = self.async_commits.saturating_sub(1);
                 return;
             }
         }
@@ -145,6 +170,9 @@ impl ConsumerApp {
             }
             (Doing::InCallback, ConsumerCompletion::Committed { .. }) => {
                 self.doing = Doing::Polling;
+                // Whether or not the commit came through: these partitions are another's now.
+                let revoked = std::mem::take(&mut self.revoked);
+                self.processed.retain(|(partition, _)| !revoked.contains(partition));
                 self.return_from_callback(out);
             }
             (Doing::Closing, ConsumerCompletion::Done) => {
@@ -163,7 +191,7 @@ impl ConsumerApp {
 
     fn polled(&mut self, records: Vec<PolledRecord>, out: &mut Vec<AppEffect>) {
         if records.is_empty() {
-            return self.poll_or_leave(out);
+            return self.commit_again_or_poll(out);
         }
         match self.spec.commit {
             CommitStrategy::AutoAsyncProcessing => {
@@ -187,9 +215,21 @@ impl ConsumerApp {
         }
     }
 
+    /// A round of the loop without records: an earlier commit may have failed, because the group
+    /// was rebalancing or its coordinator could not be reached.
+    fn commit_again_or_poll(&mut self, out: &mut Vec<AppEffect>) {
+        if self.processed.is_empty() || self.async_commits > 0 || self.leave {
+            self.poll_or_leave(out);
+        } else {
+            self.all_processed(out);
+        }
+    }
+
     /// Processes what `poll()` gave, one record after the other.
     fn process(&mut self, out: &mut Vec<AppEffect>) {
         self.doing = Doing::Processing;
+        // One that was to come within this record's time comes for the record instead.
+        self.poll_timeout = false;
         if self.spec.processing_time > Duration::ZERO {
             out.push(AppEffect::Wake(self.spec.processing_time));
             return;
@@ -209,8 +249,15 @@ impl ConsumerApp {
             self.start_worker(out);
             return;
         }
-        if self.doing != Doing::Processing {
-            return;
+        let poll_timeout = std::mem::take(&mut self.poll_timeout);
+        match self.doing {
+            Doing::Polling if poll_timeout => {
+                self.await_poll_timeout(out);
+                self.call(ConsumerCall::PollTimeout, out);
+                return;
+            }
+            Doing::Processing => {}
+            _ => return,
         }
         if self.spec.commit == CommitStrategy::PerRecord {
             return self.finish_one_and_commit(out);
@@ -263,13 +310,14 @@ impl ConsumerApp {
 
     fn all_processed(&mut self, out: &mut Vec<AppEffect>) {
         match self.spec.commit {
-            CommitStrategy::AfterProcessing => {
+            CommitStrategy::AfterProcessing | CommitStrategy::PerRecord => {
                 self.doing = Doing::Committing(Then::Poll);
                 let offsets = self.processed.clone();
                 self.awaited = self.call(ConsumerCall::CommitSync(Some(offsets)), out);
             }
             CommitStrategy::AsyncAfterProcessing => {
                 let offsets = self.processed.clone();
+                self.async_commits += 1;
                 self.call(ConsumerCall::CommitAsync(Some(offsets)), out);
                 self.poll_or_leave(out);
             }
@@ -296,6 +344,7 @@ impl ConsumerApp {
                     return self.return_from_callback(out);
                 }
                 self.doing = Doing::InCallback;
+                self.revoked.clone_from(partitions);
                 self.awaited = self.call(ConsumerCall::CommitSync(Some(offsets)), out);
             }
         }

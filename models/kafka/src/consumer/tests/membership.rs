@@ -299,3 +299,17 @@ fn the_heartbeat_thread_survives_a_missing_coordinator_while_the_application_com
     let left = world.take(|it| matches!(it, Request::LeaveGroup(_)).then_some(()));
     assert_eq!(left.map(|it| it.0), Some(B1), "found too late to stay");
 }
+
+#[test]
+fn a_poll_that_times_out_ends_empty_but_never_inside_a_callback() {
+    let mut world = World::stable(grouped(), 0);
+    world.call(ConsumerCall::PollTimeout);
+    assert_eq!(world.polled().expect("poll() has ended"), []);
+    world.call(ConsumerCall::PollTimeout);
+    assert!(world.polled().is_none(), "nobody polls");
+    world.call(ConsumerCall::Poll);
+    rebalance(&mut world);
+    assert_eq!(world.callback(), "revoked 0,1");
+    world.call(ConsumerCall::PollTimeout);
+    assert!(world.polled().is_none(), "the application is busy");
+}

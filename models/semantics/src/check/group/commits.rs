@@ -5,7 +5,7 @@
 //! is one of a range until it is seen. The range is never narrower than the truth.
 
 use oncesim_history::{CommitEntry, GroupInfo, Outcome, WorldEvent};
-use oncesim_types::{ActorId, CallId, ErrorCode, GroupId, MemberId};
+use oncesim_types::{ActorId, CallId, ErrorCode, GroupId, LeaderEpoch, MemberId};
 
 use crate::anomaly::Severity;
 use crate::catalogue::group::{OFFSET_COMMIT_REGRESS, STALE_GENERATION_COMMIT};
@@ -51,8 +51,8 @@ pub(crate) struct Committed {
     values: Vec<i64>,
     /// The highest offset whose commit succeeded, when, and by whom.
     highest: (i64, u32, ActorId),
-    /// The last offset that the coordinator accepted, from whom, and when.
-    accepted: Option<(i64, Option<MemberId>, u32)>,
+    /// The last offset that a coordinator accepted, from whom, when, and in which epoch of its own.
+    accepted: Option<(i64, Option<MemberId>, u32, LeaderEpoch)>,
     /// Whether a position was set by something else than a commit since then.
     moved: bool,
 }
@@ -302,8 +302,15 @@ impl Commits {
         position: u32,
         event: &WorldEvent,
     ) {
-        let WorldEvent::OffsetAccepted { group, member, generation, current, partition, offset } =
-            event
+        let WorldEvent::OffsetAccepted {
+            group,
+            member,
+            generation,
+            current,
+            partition,
+            offset,
+            coordinator_epoch,
+        } = event
         else {
             return;
         };
@@ -325,9 +332,15 @@ impl Commits {
         }
         let Some(p) = context.index.partition(*partition) else { return };
         let state = self.of(context, *group, p);
-        let before = state.accepted.replace((offset.0, *member, position));
+        // A coordinator that was deposed learns late that what it wrote in its time is durable: its
+        // successor has loaded that, and went on from there.
+        if state.accepted.is_some_and(|(.., epoch)| epoch > *coordinator_epoch) {
+            return;
+        }
+        let accepted = (offset.0, *member, position, *coordinator_epoch);
+        let before = state.accepted.replace(accepted);
         let moved = std::mem::take(&mut state.moved);
-        if let Some((last, by, since)) = before
+        if let Some((last, by, since, _)) = before
             && offset.0 < last
             && !moved
         {

@@ -30,6 +30,8 @@ struct Group {
     assigned: Vec<(u32, MemberId)>,
     /// The coordinator's last generation, its event, and whether anybody has a partition.
     generation: Option<(i32, u32, bool)>,
+    /// The highest epoch of a coordinator.
+    epoch: i32,
 }
 
 /// The process of an actor.
@@ -136,50 +138,24 @@ impl Ownership {
                 generation,
                 since: position,
             };
-            let before = self.group(context, group).owners[p as usize].replace(now);
-            if let Some(other) = before
-                && other.actor != event.actor
-            {
-                self.overlap(context, findings, *partition, other, now);
+            let Some(other) = self.group(context, group).owners[p as usize].replace(now) else {
+                continue;
+            };
+            if other.actor != event.actor && self.believes(other) {
+                let current = self.processes[usize::from(other.actor.0)].generation;
+                overlap(context, findings, *partition, (other, current), now);
+                if current > generation {
+                    // Who was told last is the owner; the other one is late.
+                    self.group(context, group).owners[p as usize] = Some(other);
+                }
             }
         }
     }
 
-    /// A member got a partition that another has not given back.
-    fn overlap(
-        &self,
-        context: &Context<'_>,
-        findings: &mut Findings,
-        partition: TopicPartition,
-        other: Owner,
-        now: Owner,
-    ) {
-        let process = &self.processes[usize::from(other.actor.0)];
-        if !process.alive || process.incarnation != other.incarnation {
-            return;
-        }
-        let current = process.generation;
-        let (class, severity): (&'static AnomalyClass, Severity) = if current >= now.generation {
-            (&DOUBLE_OWNERSHIP, Severity::Always)
-        } else {
-            (&ZOMBIE_OWNERSHIP, Severity::Informative)
-        };
-        findings.add(class, severity, || {
-            let history = context.history;
-            let sentence = format!(
-                "{} was assigned {} at {} in generation {}, while {} still owned it in generation \
-                 {current}",
-                history.actor_name(now.actor),
-                history.partition_name(partition),
-                time_of(history, now.since),
-                now.generation,
-                history.actor_name(other.actor),
-            );
-            Proof::new(history, sentence)
-                .at(partition, &[])
-                .events(&[other.since, now.since])
-                .done()
-        });
+    /// Whether the process that got a partition is still there.
+    fn believes(&self, owner: Owner) -> bool {
+        let process = &self.processes[usize::from(owner.actor.0)];
+        process.alive && process.incarnation == owner.incarnation
     }
 
     /// `onPartitionsRevoked` or `onPartitionsLost`.
@@ -208,10 +184,18 @@ impl Ownership {
         position: u32,
         event: &WorldEvent,
     ) {
-        let WorldEvent::Generation { group, generation, assignment, .. } = event else { return };
+        let WorldEvent::Generation { group, generation, assignment, coordinator_epoch, .. } = event
+        else {
+            return;
+        };
         self.generations += 1;
         let assignment = context.history.assignment(*assignment);
         let state = self.group(context, *group);
+        if coordinator_epoch.0 < state.epoch {
+            // It was deposed since, and learns only now that its generation was stored.
+            return;
+        }
+        state.epoch = coordinator_epoch.0;
         let before = state.generation.replace((generation.0, position, !assignment.is_empty()));
         if let Some((last, ..)) = before
             && generation.0 < last
@@ -262,6 +246,38 @@ impl Ownership {
             }
         }
     }
+}
+
+/// A member got a partition that another, which is in generation `current`, has not given back.
+///
+/// In one and the same generation both are owners. In different ones the member of the older
+/// generation has not heard yet that it is out of the group: a zombie, whichever of the two acts
+/// first. A member that sleeps between the coordinator's answer and its callback is one as well.
+fn overlap(
+    context: &Context<'_>,
+    findings: &mut Findings,
+    partition: TopicPartition,
+    (other, current): (Owner, i32),
+    now: Owner,
+) {
+    let (class, severity): (&'static AnomalyClass, Severity) = if current == now.generation {
+        (&DOUBLE_OWNERSHIP, Severity::Always)
+    } else {
+        (&ZOMBIE_OWNERSHIP, Severity::Informative)
+    };
+    findings.add(class, severity, || {
+        let history = context.history;
+        let sentence = format!(
+            "{} was assigned {} at {} in generation {}, while {} still owned it in generation \
+             {current}",
+            history.actor_name(now.actor),
+            history.partition_name(partition),
+            time_of(history, now.since),
+            now.generation,
+            history.actor_name(other.actor),
+        );
+        Proof::new(history, sentence).at(partition, &[]).events(&[other.since, now.since]).done()
+    });
 }
 
 fn subscribed(context: &Context<'_>, group: GroupId, partition: TopicPartition) -> bool {

@@ -35,8 +35,10 @@ impl Clock {
         if self.ppm == 0 {
             return span;
         }
-        let scaled = u128::from(span.0) * 1_000_000
-            / u128::try_from(1_000_000 + i128::from(self.ppm)).unwrap_or(1).max(1);
+        // Rounded up: a timer that goes off before its host sees its time come is set again for no
+        // time at all, and again.
+        let rate = u128::try_from(1_000_000 + i128::from(self.ppm)).unwrap_or(1).max(1);
+        let scaled = (u128::from(span.0) * 1_000_000).div_ceil(rate);
         Duration(u64::try_from(scaled).unwrap_or(u64::MAX))
     }
 
@@ -72,5 +74,19 @@ mod tests {
         clock.set_rate(at(1), 500_000);
         assert_eq!(clock.read(at(3)).0, 3_004_000_000_000);
         assert_eq!(clock.in_world(Duration::from_secs(3)), Duration::from_secs(2));
+    }
+
+    #[test]
+    fn a_timer_never_goes_off_before_its_time() {
+        for ppm in [-50_000, -1, 1, 36_325, 50_000] {
+            let mut clock = Clock::new();
+            clock.set_rate(Instant::ZERO, ppm);
+            for span in 1..2_000 {
+                let world = clock.in_world(Duration(span));
+                assert!(world > Duration::ZERO);
+                let passed = i128::from(clock.read(Instant::ZERO + world).0) - START;
+                assert!(passed >= i128::from(span), "{span} ns at {ppm} ppm");
+            }
+        }
     }
 }

@@ -16,3 +16,8 @@ pub mod mutation;
 pub mod note;
 pub mod producer;
 pub mod replica;
+
+/// The text, if words are wanted: a check that only asks yes or no builds none.
+fn said(words: bool, text: std::fmt::Arguments<'_>) -> String {
+    if words { text.to_string() } else { String::new() }
+}

@@ -206,6 +206,12 @@ pub(crate) struct BenchArgs {
     /// Measure less, in a few seconds
     #[arg(long)]
     pub(crate) quick: bool,
+    /// How many seeds the memory is watched over
+    #[arg(long, value_name = "N")]
+    pub(crate) seeds: Option<u64>,
+    /// Let the cost grow to 1,000,000 records, which takes a minute more
+    #[arg(long)]
+    pub(crate) million: bool,
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) format: Format,
 }

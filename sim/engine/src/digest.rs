@@ -40,6 +40,19 @@ impl Hasher for Digester {
         0
     }
 
+    /// Which variant of an enum: one byte will do.
+    #[inline]
+    fn write_isize(&mut self, variant: isize) {
+        match u8::try_from(variant) {
+            Ok(variant) if variant < u8::MAX => self.write(&[variant]),
+            _ => {
+                self.write(&[u8::MAX]);
+                self.write(&variant.to_le_bytes());
+            }
+        }
+    }
+
+    #[inline]
     fn write(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
         if self.buffer.len() >= CHUNK {

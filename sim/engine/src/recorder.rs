@@ -21,7 +21,7 @@ use crate::outcome::Digest;
 pub(crate) struct Recorder {
     pub(crate) history: History,
     digester: Digester,
-    /// What the kernel did since the last event of the history, folded.
+    /// When and where everything happened, folded.
     folded: (u64, u64),
     pub(crate) mutation_hits: u64,
     now: Instant,
@@ -52,8 +52,8 @@ impl Recorder {
     }
 
     /// Covers something that is no history event (a delivery, a timer) with the digest.
-    /// It is folded into 128 bits that go before the next event: each step of the fold is a
-    /// bijection of the state, so nothing that differs is forgotten but by a collision.
+    /// It is folded into 128 bits that close the digest: each step of the fold is a bijection of
+    /// the state, so nothing that differs is forgotten but by a collision.
     #[inline]
     pub(crate) fn digest(&mut self, value: (u64, u64)) {
         const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -71,9 +71,8 @@ impl Recorder {
     }
 
     fn push(&mut self, (actor, incarnation): Who, kind: EventKind) {
-        self.digester.write_u64(self.now.0 ^ self.folded.0);
-        self.digester.write_u64(self.folded.1);
-        self.digester.write_u32(u32::from(actor.0) << 16 | incarnation & 0xffff);
+        let place = u64::from(actor.0) << 32 | u64::from(incarnation);
+        self.digest((self.now.0, place));
         kind.hash(&mut self.digester);
         self.history.events.push(Event { time: self.now, actor, incarnation, kind });
     }

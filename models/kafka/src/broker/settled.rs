@@ -3,6 +3,7 @@
 use crate::broker::Broker;
 use crate::broker::lifecycle::Phase;
 use crate::replica::{Replica, Role};
+use crate::said;
 
 impl Broker {
     /// Whether nothing is pending: every led partition is fully replicated and committed, every
@@ -11,38 +12,63 @@ impl Broker {
     /// # Errors
     /// Says in words what is pending.
     pub fn settled(&self) -> Result<(), String> {
+        self.look_settled(true)
+    }
+
+    /// Like [`Broker::settled`] without a word why not: a world that waits for rest asks often.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.look_settled(false).is_ok()
+    }
+
+    fn look_settled(&self, words: bool) -> Result<(), String> {
         let id = self.id;
         if self.phase != Phase::Running {
-            return Err(format!("{id} has not started"));
+            return Err(said(words, format_args!("{id} has not started")));
         }
         if !self.image.is_alive(id) {
-            return Err(format!("{id} is fenced"));
+            return Err(said(words, format_args!("{id} is fenced")));
         }
         if self.produces.waiting > 0 {
-            return Err(format!("{id}: {} produce requests wait", self.produces.waiting));
+            return Err(said(
+                words,
+                format_args!("{id}: {} produce requests wait", self.produces.waiting),
+            ));
         }
         if !self.writes.is_empty() {
-            return Err(format!("{id}: {} flushes are under way", self.writes.len()));
+            return Err(said(
+                words,
+                format_args!("{id}: {} flushes are under way", self.writes.len()),
+            ));
         }
-        self.coordinator.settled().map_err(|pending| format!("{id}: {pending}"))?;
+        self.coordinator
+            .settled()
+            .map_err(|pending| said(words, format_args!("{id}: {pending}")))?;
         for (index, slot) in (0..).zip(&self.slots) {
             if let Some(replica) = slot.replica.as_deref() {
-                self.settled_replica(index, replica)?;
+                self.settled_replica(index, replica, words)?;
             }
         }
         Ok(())
     }
 
-    fn settled_replica(&self, index: u32, replica: &Replica) -> Result<(), String> {
+    fn settled_replica(&self, index: u32, replica: &Replica, words: bool) -> Result<(), String> {
         let (id, partition) = (self.id, replica.partition);
         let leader = match &replica.role {
             Role::Leader(leader) => leader,
             Role::Follower(follower) if follower.leader.is_some() => return Ok(()),
-            Role::Follower(_) => return Err(format!("{id}: {partition} has no leader")),
-            Role::Unassigned => return Err(format!("{id}: {partition} has no role")),
+            Role::Follower(_) => {
+                return Err(said(words, format_args!("{id}: {partition} has no leader")));
+            }
+            Role::Unassigned => {
+                return Err(said(words, format_args!("{id}: {partition} has no role")));
+            }
         };
         if leader.pending.is_some() {
-            return Err(format!("{id}: {partition} waits for a change of its ISR"));
+            return Err(said(
+                words,
+                format_args!("{id}: {partition} waits for a change of its ISR"),
+            ));
         }
         let log_end = replica.log.log_end();
         for remote in &leader.remotes {
@@ -51,19 +77,31 @@ impl Broker {
             }
             let broker = remote.broker;
             if !leader.isr.contains(&broker) {
-                return Err(format!("{id}: {broker} is not in the ISR of {partition}"));
+                return Err(said(
+                    words,
+                    format_args!("{id}: {broker} is not in the ISR of {partition}"),
+                ));
             }
             if remote.log_end != Some(log_end) {
-                return Err(format!("{id}: {broker} has not caught up with {partition}"));
+                return Err(said(
+                    words,
+                    format_args!("{id}: {broker} has not caught up with {partition}"),
+                ));
             }
             if !self.follower_is_current(index, broker) {
-                return Err(format!("{id}: {broker} lacks the high watermark of {partition}"));
+                return Err(said(
+                    words,
+                    format_args!("{id}: {broker} lacks the high watermark of {partition}"),
+                ));
             }
         }
         if replica.high_watermark != log_end {
             let high_watermark = replica.high_watermark;
-            return Err(format!(
-                "{id}: the high watermark of {partition} is {high_watermark}, its end {log_end}"
+            return Err(said(
+                words,
+                format_args!(
+                    "{id}: the high watermark of {partition} is {high_watermark}, its end {log_end}"
+                ),
             ));
         }
         Ok(())

@@ -155,24 +155,43 @@ impl Controller {
     /// # Errors
     /// Names the first broker or partition that is not.
     pub fn settled(&self) -> Result<(), String> {
+        self.look_settled(true)
+    }
+
+    /// Like [`Controller::settled`] without a word why not.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.look_settled(false).is_ok()
+    }
+
+    fn look_settled(&self, words: bool) -> Result<(), String> {
         for registration in self.disk.brokers() {
             if registration.fenced {
-                return Err(format!("{} is fenced", registration.broker));
+                return Err(crate::said(words, format_args!("{} is fenced", registration.broker)));
             }
             if registration.in_controlled_shutdown {
-                return Err(format!("{} is in controlled shutdown", registration.broker));
+                return Err(crate::said(
+                    words,
+                    format_args!("{} is in controlled shutdown", registration.broker),
+                ));
             }
         }
         for partition in self.disk.partitions() {
             if partition.leader.is_none() {
-                return Err(format!("{} has no leader", partition.partition));
+                return Err(crate::said(
+                    words,
+                    format_args!("{} has no leader", partition.partition),
+                ));
             }
             if partition.isr.len() != partition.replicas.len() {
-                return Err(format!(
-                    "{} has {} of {} replicas in sync",
-                    partition.partition,
-                    partition.isr.len(),
-                    partition.replicas.len()
+                return Err(crate::said(
+                    words,
+                    format_args!(
+                        "{} has {} of {} replicas in sync",
+                        partition.partition,
+                        partition.isr.len(),
+                        partition.replicas.len()
+                    ),
                 ));
             }
         }

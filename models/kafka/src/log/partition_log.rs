@@ -29,12 +29,22 @@ pub struct ProducerSnapshot {
     pub producers: ProducerStates,
 }
 
+/// The end of a batch.
+#[derive(Debug, Clone, Copy)]
+struct End {
+    /// The offset after its last record.
+    next: Offset,
+    /// Bytes up to and including it.
+    bytes: u64,
+}
+
 /// One replica's log.
 #[derive(Debug, Clone, Default)]
 pub struct PartitionLog {
     batches: Vec<LogBatch>,
-    /// Bytes up to and including the batch of the same index.
-    bytes: Vec<u64>,
+    /// Where the batch of the same index ends. Beside the batches, so that a search touches no
+    /// batch.
+    ends: Vec<End>,
     log_start: Offset,
     log_end: Offset,
     /// Everything below is on the platter.
@@ -119,7 +129,8 @@ impl PartitionLog {
 
     fn push(&mut self, batch: LogBatch) {
         let size = size_of(&batch.batch);
-        self.bytes.push(self.bytes.last().copied().unwrap_or(0) + size);
+        let bytes = self.ends.last().map_or(0, |end| end.bytes) + size;
+        self.ends.push(End { next: batch.next_offset(), bytes });
         self.epochs.assign(batch.leader_epoch, batch.base_offset);
         self.producers.update(&batch);
         self.log_end = batch.next_offset();
@@ -143,28 +154,36 @@ impl PartitionLog {
         // Readers are mostly near the end.
         let mut end = self.batches.len();
         if bound < self.log_end {
-            end = first + self.batches[first..].partition_point(|b| b.next_offset() <= bound);
+            end = first + self.ends[first..].partition_point(|end| end.next <= bound);
         }
         if end == first {
             return Read::default();
         }
-        let before = first.checked_sub(1).map_or(0, |i| self.bytes[i]);
-        if self.bytes[end - 1] - before > max_bytes {
-            let fits = self.bytes[first..end].partition_point(|&b| b - before <= max_bytes);
+        let before = first.checked_sub(1).map_or(0, |i| self.ends[i].bytes);
+        if self.ends[end - 1].bytes - before > max_bytes {
+            let fits = self.ends[first..end].partition_point(|e| e.bytes - before <= max_bytes);
             end = first + if at_least_one { fits.max(1) } else { fits };
         }
         if end == first {
             return Read::default();
         }
-        Read { batches: self.batches[first..end].to_vec(), bytes: self.bytes[end - 1] - before }
+        Read {
+            batches: self.batches[first..end].to_vec(),
+            bytes: self.ends[end - 1].bytes - before,
+        }
     }
 
     /// Index of the batch that contains `offset`, or of the first one after it.
     fn index_at_or_after(&self, offset: Offset) -> usize {
-        if self.batches.last().is_none_or(|last| last.next_offset() <= offset) {
-            return self.batches.len();
+        // Readers are mostly near the end: steps that double, back from there, then bisection.
+        let (mut low, mut high) = (self.ends.len(), self.ends.len());
+        let mut step = 1;
+        while low > 0 && self.ends[low - 1].next > offset {
+            high = low - 1;
+            low = high.saturating_sub(step);
+            step *= 2;
         }
-        self.batches.partition_point(|batch| batch.next_offset() <= offset)
+        low + self.ends[low..high].partition_point(|end| end.next <= offset)
     }
 
     /// The largest batch boundary up to `offset`.
@@ -188,7 +207,7 @@ impl PartitionLog {
         }
         let keep = self.index_at_or_after(to);
         self.batches.truncate(keep);
-        self.bytes.truncate(keep);
+        self.ends.truncate(keep);
         self.log_end =
             self.batches.last().map_or(self.log_start, LogBatch::next_offset).max(self.log_start);
         self.durable = self.durable.min(self.log_end);

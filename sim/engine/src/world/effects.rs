@@ -151,7 +151,7 @@ impl World {
     /// taken apart: each copy of a message that was written just now waits for the write.
     #[inline(always)]
     pub(super) fn post(&mut self, message: Message) {
-        if self.armed_apis != 0 {
+        if self.concerns(&message) {
             return self.post_under_faults(message);
         }
         self.put_on_link(message, Duration::ZERO);
@@ -211,11 +211,12 @@ impl World {
             self.trace_message(&message, "arrives at nobody");
             return;
         }
+        let watched = self.trace.is_some() || self.concerns(message);
         let (from, to, connection) = (message.from, message.to, message.connection);
         let what = u64::from(message.correlation.0) << 32 | u64::from(connection.0);
         self.messages += 1;
         self.digest(if is_request { 6 } else { 7 }, to, from, what);
-        if self.armed_apis != 0 || self.trace.is_some() {
+        if watched {
             return self.deliver_watched(slot);
         }
         self.receive(slot);

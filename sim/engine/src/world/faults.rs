@@ -60,7 +60,8 @@ impl World {
             .fold(0, |all, bits| all | bits);
     }
 
-    fn concerns(&self, message: &Message) -> bool {
+    #[inline]
+    pub(super) fn concerns(&self, message: &Message) -> bool {
         if self.armed_apis == 0 {
             return false;
         }

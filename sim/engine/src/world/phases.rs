@@ -153,10 +153,11 @@ impl World {
     /// What keeps the world from rest; with `all` everything, else the first thing found.
     fn unsettled(&self, all: bool) -> Vec<Stuck> {
         let mut stuck = self.processes_pending();
-        for pending in [Self::cluster_pending, Self::producers_pending] {
-            if stuck.is_empty() || all {
-                stuck.extend(pending(self));
-            }
+        if stuck.is_empty() || all {
+            stuck.extend(self.cluster_pending(all));
+        }
+        if stuck.is_empty() || all {
+            stuck.extend(self.producers_pending());
         }
         if stuck.is_empty() || all {
             stuck.extend(self.groups_pending(all));
@@ -177,7 +178,17 @@ impl World {
             .collect()
     }
 
-    fn cluster_pending(&self) -> Vec<Stuck> {
+    fn cluster_pending(&self, all: bool) -> Vec<Stuck> {
+        if !all {
+            // A look every few milliseconds wants no words.
+            let settled = self.actors.iter().all(|actor| match &actor.process {
+                Process::Controller(controller) => controller.is_settled(),
+                Process::Broker(broker) => broker.is_settled(),
+                _ => true,
+            });
+            let pending = (!settled).then(|| new("under-replicated", None, String::new()));
+            return pending.into_iter().collect();
+        }
         let mut stuck = Vec::new();
         if let Process::Controller(controller) = &self.actor(CONTROLLER).process
             && let Err(detail) = controller.settled()
@@ -267,12 +278,14 @@ impl World {
                 _ => None,
             })
             .max();
-        let name = self.recorder.history.partition_name(partition);
-        match position {
-            Some(position) if position == end => None,
-            Some(position) => Some(format!("{name} is read to {position} of {end}")),
-            None => Some(format!("{name} is not read by any member")),
+        if position == Some(end) {
+            return None;
         }
+        let name = self.recorder.history.partition_name(partition);
+        Some(match position {
+            Some(position) => format!("{name} is read to {position} of {end}"),
+            None => format!("{name} is not read by any member"),
+        })
     }
 
     /// The high watermark at a partition's leader.

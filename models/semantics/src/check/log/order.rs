@@ -111,14 +111,28 @@ struct Last {
     record: u32,
 }
 
-/// A keyed send: whose, which process, which key, when, and the record.
-type Keyed = (u16, u32, u32, u32, u32);
+/// Sends with keys, in the order of the calls.
+#[derive(Debug, Default)]
+struct Keyed {
+    records: Vec<u32>,
+    /// Whose, which process, which key, and the index of the record: one number, because sorting
+    /// compares it often.
+    order: Vec<u128>,
+}
+
+impl Keyed {
+    fn push(&mut self, actor: u16, incarnation: u32, key: u32, record: u32) {
+        let process = u128::from(actor) << 96 | u128::from(incarnation) << 64;
+        self.order.push(process | u128::from(key) << 32 | self.records.len() as u128);
+        self.records.push(record);
+    }
+}
 
 /// Reports records that are not in the order of their sends; returns how many pairs were compared.
 pub(crate) fn check(context: &Context<'_>, ledger: &Ledger, findings: &mut Findings) -> u64 {
     let partitions = context.index.partitions.len();
     let mut tables: Vec<Vec<Option<Last>>> = Vec::new();
-    let mut keyed: Vec<Keyed> = Vec::new();
+    let mut keyed = Keyed::default();
     let mut pairs = 0;
     for (position, event) in (0u32..).zip(&context.history.events) {
         let EventKind::Client(ClientKind::SendInvoke { record, key, .. }) = &event.kind else {
@@ -130,7 +144,7 @@ pub(crate) fn check(context: &Context<'_>, ledger: &Ledger, findings: &mut Findi
             continue;
         }
         if let Some(key) = key {
-            keyed.push((event.actor.0, event.incarnation, *key, position, record));
+            keyed.push(event.actor.0, event.incarnation, *key, record);
         }
         if row.sends > 1 {
             continue;
@@ -161,15 +175,16 @@ fn key_order(
     context: &Context<'_>,
     ledger: &Ledger,
     findings: &mut Findings,
-    mut keyed: Vec<Keyed>,
+    mut keyed: Keyed,
 ) -> u64 {
-    keyed.sort_unstable();
+    keyed.order.sort_unstable();
     let mut pairs = 0;
-    for pair in keyed.windows(2) {
-        let ((a, b, c, _, first), (x, y, z, _, second)) = (pair[0], pair[1]);
-        if (a, b, c) != (x, y, z) {
+    for pair in keyed.order.windows(2) {
+        if pair[0] >> 32 != pair[1] >> 32 {
             continue;
         }
+        let [first, second] =
+            [pair[0], pair[1]].map(|entry| keyed.records[(entry & 0xffff_ffff) as usize]);
         let place = |record: u32| context.index.place(ledger.records[record as usize].place);
         let ((p, before), (q, after)) = (place(first), place(second));
         if p == q {

@@ -48,8 +48,22 @@ pub(crate) struct Connection {
     pub(crate) open: bool,
     /// Reset: nothing on it arrives any more.
     pub(crate) reset: bool,
-    last_to_server: Instant,
-    last_to_client: Instant,
+    /// The last arrival by direction and lane.
+    last_to_server: [Instant; 2],
+    last_to_client: [Instant; 2],
+}
+
+/// Which of the connections between two actors a message takes, as far as order goes: a broker sends
+/// `AlterPartition` to the controller on a connection of its own (`NodeToControllerChannelManager`),
+/// so that it can overtake, and be overtaken by, heartbeats and the metadata log.
+#[inline]
+pub(crate) fn lane(body: &Body) -> usize {
+    match body {
+        Body::Request(Request::AlterPartition(_)) | Body::Response(Response::AlterPartition(_)) => {
+            1
+        }
+        Body::Request(_) | Body::Response(_) => 0,
+    }
 }
 
 /// One directed link.
@@ -175,8 +189,8 @@ impl Network {
             server_incarnation: server.1,
             open: true,
             reset: false,
-            last_to_server: now,
-            last_to_client: now,
+            last_to_server: [now; 2],
+            last_to_client: [now; 2],
         });
         let pair = self.pair(client.0, server.0);
         self.current[pair] = Some(id);
@@ -232,7 +246,7 @@ impl Network {
         &mut self,
         now: Instant,
         (from, to): (ActorId, ActorId),
-        connection: ConnectionId,
+        (connection, lane): (ConnectionId, usize),
         extra: Duration,
     ) -> Passage {
         let loss = self.loss;
@@ -246,9 +260,9 @@ impl Network {
         let latency = link.sample() + link.clogged + extra;
         let connection = &mut self.connections[connection.0 as usize];
         let last = if from == connection.client {
-            &mut connection.last_to_server
+            &mut connection.last_to_server[lane]
         } else {
-            &mut connection.last_to_client
+            &mut connection.last_to_client[lane]
         };
         let at = (now + latency).max(*last + Duration(1));
         *last = at;
@@ -286,7 +300,9 @@ impl Network {
         let waiting = std::mem::take(&mut link.waiting);
         let mut released = Vec::with_capacity(waiting.len());
         for message in waiting {
-            match self.admit(now, (message.from, message.to), message.connection, Duration::ZERO) {
+            let path = (message.from, message.to);
+            let order = (message.connection, lane(&message.body));
+            match self.admit(now, path, order, Duration::ZERO) {
                 Passage::Arrives(at) => released.push((at, message)),
                 // Held back once, it is not lost as well.
                 Passage::Held | Passage::Lost => released.push((now, message)),

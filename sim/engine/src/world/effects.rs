@@ -11,7 +11,7 @@ use oncesim_types::{
 
 use super::{App, AppInput, Event, Process, World};
 use crate::app::AppEffect;
-use crate::network::{Body, Message, Passage};
+use crate::network::{Body, Message, Passage, lane};
 
 /// How long a client waits for a connection to a host that is not there
 /// (`socket.connection.setup.timeout.ms`).
@@ -184,8 +184,9 @@ impl World {
 
     #[inline(always)]
     fn put_on_link(&mut self, message: Message, extra: Duration) {
-        let (from, to, connection) = (message.from, message.to, message.connection);
-        match self.network.admit(self.now, (from, to), connection, extra) {
+        let path = (message.from, message.to);
+        let order = (message.connection, lane(&message.body));
+        match self.network.admit(self.now, path, order, extra) {
             Passage::Arrives(at) => self.fly(at, message),
             Passage::Held => self.network.wait(message),
             Passage::Lost => {

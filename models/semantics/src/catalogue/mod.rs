@@ -92,6 +92,7 @@ static ALL: &[&AnomalyClass] = &[
     &replication::HW_REGRESS,
     &replication::TWO_LEADERS_SAME_EPOCH,
     &replication::COMMITTED_LOST_GLOBALLY,
+    &replication::UNCLEAN_REPLICA_IN_ISR,
     &consumer::INT_POLL_SKIP,
     &consumer::POLL_SKIP,
     &consumer::INT_NONMONOTONIC_POLL,

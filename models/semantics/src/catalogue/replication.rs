@@ -73,3 +73,16 @@ pub(crate) static COMMITTED_LOST_GLOBALLY: AnomalyClass = AnomalyClass {
     example: "shop #7 was acknowledged with acks=all; after a power failure of b1, b2 and b3 none \
               of them has it.",
 };
+
+pub(crate) static UNCLEAN_REPLICA_IN_ISR: AnomalyClass = AnomalyClass {
+    id: "unclean-replica-in-isr",
+    level: Level::Log,
+    violates: LOSS,
+    jepsen: None,
+    meaning: "The controller took a replica into the in-sync set whose broker it holds for dead, \
+              or which lacks committed records.",
+    causes: "The leader asked by an old image, and the controller does not check that the broker \
+             is unfenced and still the process that had caught up.",
+    fixes: "Defect of the controller (KIP-841, KIP-903), unless unclean elections are allowed.",
+    example: "b3 is fenced; the leader b1 asks for in-sync replicas b1, b2 and b3, and gets them.",
+};

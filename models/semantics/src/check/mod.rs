@@ -193,6 +193,9 @@ impl Pass {
                 let served = (*from, *to, *high_watermark);
                 replication::beyond(context, findings, position, *partition, served);
             }
+            WorldEvent::BrokerRegistered { .. } | WorldEvent::BrokerFenced { .. } => {
+                self.replication.on_broker(world);
+            }
             WorldEvent::InvariantBroken { .. } | WorldEvent::Stuck { .. } => {
                 liveness::reported(context, findings, position, world);
             }

@@ -172,3 +172,32 @@ fn a_deposed_coordinator_takes_nothing_back() {
         assert_eq!(regress, found);
     }
 }
+
+#[test]
+fn a_member_of_the_same_generation_that_has_not_heard_of_it_is_no_zombie() {
+    for (in_generation, id) in [(true, "double-ownership"), (false, "zombie-ownership")] {
+        let mut s = Scene::new();
+        s.b.assigned(s.mailer[0], 2, &[orders(0)], &[orders(0)]);
+        let [old, new] = [s.mailer[0], s.mailer[1]].map(|mailer| s.b.member(mailer));
+        let mut assignment = vec![(new, orders(0))];
+        if in_generation {
+            assignment.push((old, orders(1)));
+        }
+        s.b.generation(s.broker[0], s.group, 3, &assignment);
+        s.b.assigned(s.mailer[1], 3, &[orders(0)], &[orders(0)]);
+        assert!(super::ids(&check(&s.b.finish())).contains(&id), "{in_generation}");
+    }
+}
+
+#[test]
+fn a_replica_without_committed_records_is_not_in_sync() {
+    let mut s = Scene::new();
+    let r = s.acked(2);
+    let [leader, follower] = [s.broker[0], s.broker[1]];
+    s.partition_changed(Some(leader), &[leader]);
+    s.append(0, 0, 0, &r);
+    s.append(1, 0, 0, &r[..1]);
+    s.high_watermark(0, 2, true, 2);
+    s.partition_changed(Some(leader), &[leader, follower]);
+    assert!(super::ids(&check(&s.b.finish())).contains(&"unclean-replica-in-isr"));
+}

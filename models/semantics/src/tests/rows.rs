@@ -103,7 +103,7 @@ impl Scene {
         );
     }
 
-    fn partition_changed(&mut self, leader: Option<ActorId>, isr: &[ActorId]) {
+    pub(super) fn partition_changed(&mut self, leader: Option<ActorId>, isr: &[ActorId]) {
         let isr = self.b.actor_span(isr);
         self.world(
             0,
@@ -368,6 +368,14 @@ const REPLICATION: &[Row] = &[
             s.world(broker, WorldEvent::DiskLoss { partition: orders(0), to: Offset(0) });
         }
         s.drained(&[])
+    }),
+    ("unclean-replica-in-isr", Always, || {
+        let mut s = Scene::new();
+        let [leader, follower] = [s.broker[0], s.broker[1]];
+        s.partition_changed(Some(leader), &[leader]);
+        s.world(0, WorldEvent::BrokerFenced { broker: follower, fenced: true });
+        s.partition_changed(Some(leader), &[leader, follower]);
+        s.b.finish()
     }),
 ];
 

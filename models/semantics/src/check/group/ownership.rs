@@ -30,6 +30,8 @@ struct Group {
     assigned: Vec<(u32, MemberId)>,
     /// The coordinator's last generation, its event, and whether anybody has a partition.
     generation: Option<(i32, u32, bool)>,
+    /// Who has a partition in it.
+    members: Vec<MemberId>,
     /// The highest epoch of a coordinator.
     epoch: i32,
 }
@@ -142,8 +144,14 @@ impl Ownership {
                 continue;
             };
             if other.actor != event.actor && self.believes(other) {
-                let current = self.processes[usize::from(other.actor.0)].generation;
-                overlap(context, findings, *partition, (other, current), now);
+                let process = self.processes[usize::from(other.actor.0)];
+                let current = process.generation;
+                // A member of this generation that has not heard of it yet has not let go either.
+                let state = self.group(context, group);
+                let waits = current < generation
+                    && state.generation.is_some_and(|(newest, ..)| newest == generation)
+                    && state.members.contains(&process.member);
+                overlap(context, findings, *partition, (other, current, waits), now);
                 if current > generation {
                     // Who was told last is the owner; the other one is late.
                     self.group(context, group).owners[p as usize] = Some(other);
@@ -197,6 +205,7 @@ impl Ownership {
         }
         state.epoch = coordinator_epoch.0;
         let before = state.generation.replace((generation.0, position, !assignment.is_empty()));
+        state.members = assignment.iter().map(|(member, _)| *member).collect();
         if let Some((last, ..)) = before
             && generation.0 < last
         {
@@ -257,14 +266,15 @@ fn overlap(
     context: &Context<'_>,
     findings: &mut Findings,
     partition: TopicPartition,
-    (other, current): (Owner, i32),
+    (other, current, waits): (Owner, i32, bool),
     now: Owner,
 ) {
-    let (class, severity): (&'static AnomalyClass, Severity) = if current == now.generation {
-        (&DOUBLE_OWNERSHIP, Severity::Always)
-    } else {
-        (&ZOMBIE_OWNERSHIP, Severity::Informative)
-    };
+    let (class, severity): (&'static AnomalyClass, Severity) =
+        if current == now.generation || waits {
+            (&DOUBLE_OWNERSHIP, Severity::Always)
+        } else {
+            (&ZOMBIE_OWNERSHIP, Severity::Informative)
+        };
     findings.add(class, severity, || {
         let history = context.history;
         let sentence = format!(

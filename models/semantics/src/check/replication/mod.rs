@@ -14,7 +14,7 @@ use crate::anomaly::{AnomalyClass, Severity, Witness};
 use crate::catalogue::consumer::READ_BEYOND_HW;
 use crate::catalogue::replication::{
     COMMITTED_LOST_GLOBALLY, HW_REGRESS, LEADER_INCOMPLETE, LOG_DIVERGENCE, MINISR_VIOLATION,
-    TWO_LEADERS_SAME_EPOCH,
+    TWO_LEADERS_SAME_EPOCH, UNCLEAN_REPLICA_IN_ISR,
 };
 
 #[derive(Debug, Clone, Copy)]
@@ -53,8 +53,18 @@ struct Partition {
     /// What the controller said last: leader, in-sync replicas, event; and the most there ever were.
     state: Option<(Option<ActorId>, u32, u32)>,
     most_in_sync: u32,
+    /// The controller's in-sync replicas.
+    in_sync: SpanIndex,
     /// The controller's newest leader epoch.
     elected: i32,
+}
+
+/// A broker as the controller knows it, and whether its process runs.
+#[derive(Debug, Clone, Copy, Default)]
+struct Standing {
+    fenced: bool,
+    /// Died, and has not registered again.
+    gone: bool,
 }
 
 /// Partition rows, each with the event of the controller's last word on it.
@@ -64,6 +74,8 @@ pub(crate) type LastWords = Vec<(u32, u32)>;
 #[derive(Debug)]
 pub(crate) struct Replication {
     partitions: Vec<Partition>,
+    /// By actor.
+    brokers: Vec<Standing>,
     /// How often a broker began to lead.
     pub(crate) leaderships: u64,
 }
@@ -72,7 +84,8 @@ impl Replication {
     pub(crate) fn new(context: &Context<'_>) -> Self {
         let mut partitions = Vec::new();
         partitions.resize_with(context.index.partitions.len(), Partition::default);
-        Replication { partitions, leaderships: 0 }
+        let brokers = vec![Standing::default(); context.history.actors.len()];
+        Replication { partitions, brokers, leaderships: 0 }
     }
 
     /// Something happened to a replica on broker `actor`.
@@ -134,7 +147,11 @@ impl Replication {
                 }
             }
             WorldEvent::BecameFollower { .. } => partition.replica(actor).leading = -1,
-            WorldEvent::PartitionChanged { leader, isr, leader_epoch, .. } => {
+            WorldEvent::PartitionChanged { leader, isr, leader_epoch, unclean, .. } => {
+                if !unclean {
+                    partition.admits(context, findings, row, &self.brokers, *isr, position);
+                }
+                partition.in_sync = *isr;
                 partition.elected = leader_epoch.0;
                 partition.state = Some((*leader, isr.len, position));
                 partition.most_in_sync = partition.most_in_sync.max(isr.len);
@@ -143,8 +160,28 @@ impl Replication {
         }
     }
 
+    /// The controller registered, fenced or unfenced a broker.
+    pub(crate) fn on_broker(&mut self, event: &WorldEvent) {
+        match event {
+            WorldEvent::BrokerRegistered { broker, .. } => {
+                if let Some(standing) = self.brokers.get_mut(usize::from(broker.0)) {
+                    standing.gone = false;
+                }
+            }
+            WorldEvent::BrokerFenced { broker, fenced } => {
+                if let Some(standing) = self.brokers.get_mut(usize::from(broker.0)) {
+                    standing.fenced = *fenced;
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// A broker's process ended: whatever its next process leads, it leads anew.
     pub(crate) fn on_crash(&mut self, actor: ActorId) {
+        if let Some(standing) = self.brokers.get_mut(usize::from(actor.0)) {
+            standing.gone = true;
+        }
         for partition in &mut self.partitions {
             for replica in partition.replicas.iter_mut().filter(|r| r.broker == actor) {
                 replica.leading = -1;
@@ -310,6 +347,44 @@ impl Partition {
                     });
                 }
             }
+        }
+    }
+
+    /// Who joins the in-sync set must be alive for the controller, and, unless it has died since,
+    /// have everything that is committed.
+    fn admits(
+        &mut self,
+        context: &Context<'_>,
+        findings: &mut Findings,
+        row: u32,
+        brokers: &[Standing],
+        isr: SpanIndex,
+        position: u32,
+    ) {
+        let Some((_, _, before)) = self.state else { return };
+        let (hw, moved) = self.high_watermark;
+        let history = context.history;
+        for &joins in history.actor_list(isr) {
+            let standing = brokers.get(usize::from(joins.0)).copied().unwrap_or_default();
+            if history.actor_list(self.in_sync).contains(&joins)
+                || (standing.gone && !standing.fenced)
+            {
+                continue;
+            }
+            let end = self.replica(joins).log.last().map_or(0, Batch::end);
+            let name = history.actor_name(joins);
+            let (why, events): (String, &[u32]) = if standing.fenced {
+                (format!("although {name} is fenced"), &[before])
+            } else if end < hw {
+                (format!("whose log ends at {end}, below high watermark {hw}"), &[before, moved])
+            } else {
+                continue;
+            };
+            let severity = context.setting.storage_severity(Some(row));
+            findings.add(&UNCLEAN_REPLICA_IN_ISR, severity, || {
+                let text = format!("took {name} into the in-sync set, {why},");
+                witness(context, row, position, &text, &[end], events)
+            });
         }
     }
 

@@ -107,9 +107,9 @@ mutations! {
     /// Redpanda 9c1f30a573.
     GroupReplyBeforeHighWatermark = "gc.reply-before-hw",
         "Redpanda 9c1f30a573: an offset commit is acknowledged before it is replicated";
-    /// KAFKA-12984.
-    AssignorIgnoreGeneration = "assignor.ignore-generation",
-        "KAFKA-12984 / 13406: stale owned partitions count, two members own one partition";
+    /// KAFKA-14639.
+    AssignorNewestGenerationOnly = "assignor.newest-generation-only",
+        "KAFKA-14639: what a member of an older generation still owns is given away at once";
     /// KAFKA-18641.
     ConsumerAutocommitFetchPosition = "consumer.autocommit-fetch-position",
         "KAFKA-18641: auto commit covers records that the application has not been given";

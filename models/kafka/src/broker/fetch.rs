@@ -490,8 +490,12 @@ fn check_follower(
     fetch: &FetchPartition,
     mutations: Mutations,
 ) -> Result<Divergence, ErrorCode> {
-    if !mutations.has(Mutation::FetchNoEpochCheck) {
-        replica.check_epoch(fetch.current_leader_epoch)?;
+    let epoch = replica.check_epoch(fetch.current_leader_epoch);
+    // The planted bug: nobody compares epochs, and a follower that has missed an election is served
+    // from wherever it asks (truncation was a question of its own, asked once per election).
+    let unchecked = epoch.is_err() && mutations.has(Mutation::FetchNoEpochCheck);
+    if !unchecked {
+        epoch?;
     }
     let leader = replica.leader().ok_or(ErrorCode::NotLeaderOrFollower)?;
     let remote = leader.remote(broker).ok_or(ErrorCode::NotLeaderOrFollower)?;
@@ -499,7 +503,7 @@ fn check_follower(
         return Err(ErrorCode::NotLeaderOrFollower);
     }
     let log = &replica.log;
-    if fetch.last_fetched_epoch != LeaderEpoch::NONE {
+    if fetch.last_fetched_epoch != LeaderEpoch::NONE && !unchecked {
         let diverging = if mutations.has(Mutation::ReplEpochReplyWithoutEpoch) {
             divergence_without_epoch(replica, fetch)
         } else {

@@ -270,12 +270,14 @@ impl Broker {
             self.halt("the log directory is full", effects);
             return false;
         }
+        let any_epoch = self.mutations.has(Mutation::FetchNoEpochCheck);
         let replica = self.replica_mut(index).expect("a follower has a log");
         let (partition, epoch) = (replica.partition, replica.leader_epoch);
         let before = replica.log.log_end();
         for batch in &fetched.batches {
             // KAFKA-18723: a batch of a later epoch is not this leader's.
-            if batch.leader_epoch > epoch || !replica.log.append_as_follower(batch) {
+            if (batch.leader_epoch > epoch && !any_epoch) || !replica.log.append_as_follower(batch)
+            {
                 break;
             }
             effects.note(Note::Append { partition, batch: batch.clone(), leader: false });

@@ -26,10 +26,15 @@ pub(super) fn resolve(
     partitions_of: &dyn Fn(TopicId) -> u16,
     mutations: Mutations,
 ) -> (BTreeMap<TopicPartition, Claim>, bool) {
-    let ignore_generation = mutations.has(Mutation::AssignorIgnoreGeneration);
-    let mut hit = false;
+    let newest_only = mutations.has(Mutation::AssignorNewestGenerationOnly);
+    let newest = members.iter().map(|(_, _, subscription)| subscription.generation).max();
+    let mut forgotten: Vec<TopicPartition> = Vec::new();
     let mut claims: BTreeMap<TopicPartition, (GenerationId, Claim)> = BTreeMap::new();
     for (place, (_, _, subscription)) in members.iter().enumerate() {
+        if newest_only && newest.is_some_and(|newest| subscription.generation < newest) {
+            forgotten.extend(&subscription.owned);
+            continue;
+        }
         for partition in &subscription.owned {
             if partition.partition >= partitions_of(partition.topic) {
                 continue;
@@ -39,7 +44,6 @@ pub(super) fn resolve(
                 None => {
                     claims.insert(*partition, mine);
                 }
-                Some(other) if ignore_generation => hit |= mine.0 >= other.0,
                 Some(other) if other.0 < mine.0 => *other = mine,
                 Some(other) if other.0 == mine.0 => other.1 = Claim::Disputed,
                 Some(_) => {}
@@ -54,5 +58,6 @@ pub(super) fn resolve(
             *claim = Claim::Disputed;
         }
     }
+    let hit = forgotten.iter().any(|partition| !claims.contains_key(partition));
     (claims.into_iter().map(|(partition, (_, claim))| (partition, claim)).collect(), hit)
 }

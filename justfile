@@ -31,6 +31,10 @@ replay FILE:
 mutants:
     cargo run --release -- mutants
 
+# The table of docs/mutants.md, to be pasted there.
+mutants-table:
+    cargo run --release -- mutants --markdown
+
 # Measure against the figures to reach.
 bench *ARGS:
     cargo run --release -- bench {{ARGS}}

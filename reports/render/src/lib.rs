@@ -36,5 +36,5 @@ pub use model::{
 pub use number::{grouped, percent, seconds, short_count};
 pub use run::{failure_line, promise, run_text};
 pub use sarif::sarif_json;
-pub use table::{ListRow, bench_text, list_text, mutants_text};
+pub use table::{ListRow, bench_text, list_text, mutants_markdown, mutants_text};
 pub use trace::{excerpt, trace_text, with_events};

@@ -98,6 +98,34 @@ pub fn mutants_text(mutants: &[MutantView], styled: bool) -> String {
     out
 }
 
+/// The same as a table of Markdown, without colours.
+#[must_use]
+pub fn mutants_markdown(mutants: &[MutantView]) -> String {
+    let mut out = String::from(
+        "| planted bug | imitates | found by | seeds needed | hits in that run | clean twin |\n\
+         |---|---|---|---|---|---|\n",
+    );
+    for mutant in mutants {
+        let needed = match mutant.found {
+            Some(_) => mutant.seeds.to_string(),
+            None => format!("not in {}", mutant.seeds),
+        };
+        let twin = match &mutant.problem {
+            Some(problem) => problem.replace('|', "\\|"),
+            None => format!("passes {}", short_count(mutant.clean_seeds, "seed", "seeds")),
+        };
+        let _ = writeln!(
+            out,
+            "| `{}` | {} | `{}` | {needed} | {} | {twin} |",
+            mutant.id,
+            mutant.imitates.replace('|', "\\|"),
+            mutant.anomaly,
+            mutant.hits,
+        );
+    }
+    out
+}
+
 /// Measured figures beside their targets.
 #[must_use]
 pub fn bench_text(lines: &[BenchLine], styled: bool) -> String {

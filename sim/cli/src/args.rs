@@ -196,6 +196,9 @@ pub(crate) struct MutantsArgs {
     pub(crate) seeds: Option<u64>,
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) format: Format,
+    /// Print the table of docs/mutants.md
+    #[arg(long, conflicts_with = "format")]
+    pub(crate) markdown: bool,
 }
 
 #[derive(Debug, Args)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use oncesim::kafka::mutation::{Mutation, Mutations};
 use oncesim::semantics::Severity;
 use oncesim::{Outcome, RunEnd, RunOptions};
-use oncesim_render::{MutantView, mutants_json, mutants_text};
+use oncesim_render::{MutantView, mutants_json, mutants_markdown, mutants_text};
 use oncesim_spec::Scenario;
 
 use crate::args::{Format, MutantsArgs};
@@ -16,7 +16,7 @@ use crate::progress::ProgressLine;
 use crate::{output, source};
 
 /// The clean model runs at least so many seeds of each scenario.
-const CLEAN_SEEDS: u64 = 16;
+const CLEAN_SEEDS: u64 = 25;
 
 pub(crate) fn mutants(args: &MutantsArgs) -> Result<Exit, Refusal> {
     let paths = source::discover(std::slice::from_ref(&args.path))?;
@@ -28,6 +28,7 @@ pub(crate) fn mutants(args: &MutantsArgs) -> Result<Exit, Refusal> {
     }
     line.finish();
     let text = match args.format {
+        Format::Text if args.markdown => mutants_markdown(&found),
         Format::Text => mutants_text(&found, output::styled()),
         Format::Json => mutants_json(&found),
     };
@@ -71,6 +72,7 @@ fn hunt(
     sweep(scenario, limit, &mut |outcome| {
         view.seeds += 1;
         line.count(outcome);
+        // Of the run that shows it, or of all of them.
         view.hits += outcome.mutation_hits;
         if let RunEnd::Panicked(message) = &outcome.end {
             view.problem = Some(format!("seed {}: a panic: {message}", outcome.seed));
@@ -78,6 +80,7 @@ fn hunt(
         }
         if shows(outcome, &expect.anomaly) {
             view.found = Some(outcome.seed);
+            view.hits = outcome.mutation_hits;
             view.others = others(outcome, &expect.anomaly);
         }
         view.found.is_none()

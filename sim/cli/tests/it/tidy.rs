@@ -242,6 +242,25 @@ fn pages_that_are_named_exist() {
 }
 
 #[test]
+fn the_page_of_planted_bugs_names_each_with_its_anomaly() {
+    let page = read("docs/mutants.md");
+    let value = |text: &str, key: &str| -> String {
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("{key} = \"")));
+        line.and_then(|rest| rest.split('"').next()).expect("a planted bug and its anomaly").into()
+    };
+    let mut complaints = Vec::new();
+    for path in files("scenarios/mutants", ".toml") {
+        let text = read(&path);
+        let row = format!("| `{}` |", value(&text, "plant"));
+        let anomaly = format!("| `{}` |", value(&text, "anomaly"));
+        if !page.lines().any(|line| line.starts_with(&row) && line.contains(&anomaly)) {
+            complaints.push(format!("docs/mutants.md lacks {path}: oncesim mutants --markdown"));
+        }
+    }
+    none(&complaints);
+}
+
+#[test]
 fn the_schema_of_scenarios_is_current() {
     let printed = crate::shell::Folder::new().oncesim(&["schema"]);
     assert_eq!(printed.code, 0, "{}", printed.err);

@@ -4,11 +4,16 @@
 //! histories of real clusters have the client events only (the black-box tier).
 
 mod builder;
+mod complaint;
 mod event;
 mod history;
+mod intern;
+pub mod jepsen;
 
 pub use builder::{AppendedBatch, HistoryBuilder};
+pub use complaint::{Complaint, Read};
 pub use event::{
     ClientKind, Event, EventKind, Outcome, PolledRecord, PositionReason, SpanIndex, WorldEvent,
 };
 pub use history::{ActorInfo, ActorRole, CommitEntry, GroupInfo, History, Promise, TopicInfo};
+pub use intern::{Interner, Key, Name};

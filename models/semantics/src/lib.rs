@@ -4,11 +4,13 @@ mod anomaly;
 mod catalogue;
 mod check;
 mod guarantee;
+mod parity;
 mod verdict;
 
 pub use anomaly::{Anomaly, AnomalyClass, Severity, Violates, Witness};
 pub use catalogue::{DUPLICATE_KINDS, catalogue, find};
 pub use guarantee::{Claim, Guarantee, Holds, Level, Ordering};
+pub use parity::{Case, ParityAnomaly, ParityOptions, ParityVerdict, parity};
 pub use verdict::{GuaranteeTable, Verdict, WitnessCount};
 
 use oncesim_history::History;

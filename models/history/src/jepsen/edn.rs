@@ -1,0 +1,160 @@
+//! Jepsen's `history.edn`: one operation per line, a plain map or `#jepsen.history.Op{...}`.
+
+use std::fmt::Write as _;
+
+use clojure_reader::edn::{self, Edn};
+
+use super::form::{Form, Reader};
+use super::json::{kind_word, type_word};
+use super::op::{JepsenHistory, Mop, Op, OpType, SendOffset};
+use crate::complaint::{Complaint, Read, excerpt, lines, too_deep};
+use crate::intern::Name;
+
+const LINE: &str = "one operation per line: {:index 0, :time 0, :type :invoke, :process 0, \
+                    :f :send, :value [[:send 1 10]]}";
+
+/// Reads a history. A broken line is an error, or skipped if `lenient`.
+///
+/// # Errors
+///
+/// The first line that cannot be understood, unless `lenient`; a text without any operation.
+pub fn read_edn(text: &[u8], lenient: bool) -> Result<Read<JepsenHistory>, Complaint> {
+    let mut reader = Reader::default();
+    let mut skipped = Vec::new();
+    for (number, line) in lines(text) {
+        match ops_of_line(&mut reader, number, line) {
+            Err(complaint) if lenient => skipped.push(complaint),
+            done => done?,
+        }
+    }
+    if reader.history.ops.is_empty() {
+        return Err(skipped
+            .into_iter()
+            .next()
+            .unwrap_or_else(|| Complaint::new(1, "no operation of a client in it", LINE)));
+    }
+    Ok(Read { value: reader.history, skipped })
+}
+
+fn ops_of_line(reader: &mut Reader, number: u32, line: &[u8]) -> Result<(), Complaint> {
+    let Ok(text) = std::str::from_utf8(line) else {
+        return Err(Complaint::new(number, "this is not UTF-8 text", LINE));
+    };
+    // A history may be written as one vector, an operation to each line.
+    let mut rest = text.trim();
+    if rest.starts_with('[') && !rest.ends_with(']') || rest == "[" {
+        rest = rest[1..].trim_start();
+    }
+    if too_deep(line) {
+        return Err(Complaint::new(number, "brackets nested deeper than 64", LINE));
+    }
+    while !rest.is_empty() && rest != "]" && !rest.starts_with(';') {
+        let (form, left) = edn::read(rest).map_err(|error| {
+            let what = format!("{} is no EDN ({:?})", excerpt(line), error.code);
+            Complaint::new(number, what, LINE)
+        })?;
+        rest = left.trim_start();
+        match form_of(&form) {
+            Form::List(ops) => ops.iter().try_for_each(|op| reader.op(number, op))?,
+            op => reader.op(number, &op)?,
+        }
+    }
+    Ok(())
+}
+
+fn form_of(edn: &Edn<'_>) -> Form {
+    match edn {
+        Edn::Nil => Form::Nil,
+        Edn::Bool(b) => Form::Bool(*b),
+        Edn::Int(n) => Form::Int(*n),
+        Edn::Key(text) | Edn::Symbol(text) | Edn::Str(text) => Form::Text(text.to_string()),
+        Edn::Vector(items) | Edn::List(items) => Form::List(items.iter().map(form_of).collect()),
+        Edn::Set(items) => Form::List(items.iter().map(form_of).collect()),
+        Edn::Map(entries) => {
+            Form::Map(entries.iter().map(|(k, v)| (form_of(k), form_of(v))).collect())
+        }
+        Edn::Tagged(_, value) => form_of(value),
+        _ => Form::Other,
+    }
+}
+
+/// Writes a history, one plain map per line.
+#[must_use]
+pub fn write_edn(history: &JepsenHistory) -> String {
+    let mut text = String::new();
+    for op in &history.ops {
+        write_op(&mut text, history, op);
+    }
+    text
+}
+
+fn name(name: &Name) -> String {
+    match name {
+        Name::Int(n) => n.to_string(),
+        Name::Text(text) => {
+            let mut quoted = String::from("\"");
+            for c in text.chars() {
+                match c {
+                    '"' | '\\' => quoted.extend(['\\', c]),
+                    '\n' => quoted.push_str("\\n"),
+                    '\r' => quoted.push_str("\\r"),
+                    '\t' => quoted.push_str("\\t"),
+                    c => quoted.push(c),
+                }
+            }
+            quoted.push('"');
+            quoted
+        }
+    }
+}
+
+fn write_op(text: &mut String, history: &JepsenHistory, op: &Op) {
+    let Op { index, time, process, ty, kind, .. } = *op;
+    let (ty, word) = (type_word(ty), kind_word(kind));
+    let _ = write!(
+        text,
+        "{{:index {index}, :time {time}, :type :{ty}, :process {process}, :f :{word}, :value ["
+    );
+    let key = |key: u32| name(history.key_name(key));
+    let mut items: Vec<String> = history.key_list(op.keys).iter().map(|k| key(*k)).collect();
+    for mop in history.mops(op) {
+        items.push(match mop {
+            Mop::Send { record, offset } => {
+                let (k, v) = (key(history.key_of(*record)), name(history.value_name(*record)));
+                match offset {
+                    SendOffset::Open => format!("[:send {k} {v}]"),
+                    SendOffset::Unknown => format!("[:send {k} [nil {v}]]"),
+                    SendOffset::At(offset) => format!("[:send {k} [{offset} {v}]]"),
+                }
+            }
+            Mop::Poll(_) if op.ty == OpType::Invoke => "[:poll]".to_owned(),
+            Mop::Poll(span) => {
+                let polled = history.polled(*span);
+                let runs =
+                    polled.chunk_by(|a, b| history.key_of(a.record) == history.key_of(b.record));
+                let runs: Vec<String> = runs
+                    .map(|run| {
+                        let pairs: Vec<String> = run
+                            .iter()
+                            .map(|p| {
+                                format!("[{} {}]", p.offset, name(history.value_name(p.record)))
+                            })
+                            .collect();
+                        format!("{} [{}]", key(history.key_of(run[0].record)), pairs.join(" "))
+                    })
+                    .collect();
+                format!("[:poll {{{}}}]", runs.join(", "))
+            }
+        });
+    }
+    text.push_str(&items.join(" "));
+    text.push(']');
+    if op.rebalanced.len > 0 {
+        let keys: Vec<String> = history.key_list(op.rebalanced).iter().map(|k| key(*k)).collect();
+        let _ = write!(text, ", :rebalance-log [{{:keys [{}]}}]", keys.join(" "));
+    }
+    if op.seek {
+        text.push_str(", :seek-to-beginning? true");
+    }
+    text.push_str("}\n");
+}

@@ -1,0 +1,14 @@
+//! Histories of Jepsen's Kafka workload: operations of processes, each an invocation and a
+//! completion, whose values are small transactions of sends and polls.
+
+mod edn;
+
+mod form;
+
+mod json;
+mod op;
+
+pub use edn::{read_edn, write_edn};
+
+pub use json::{read_json, write_json};
+pub use op::{JepsenHistory, Mop, Op, OpKind, OpType, Polled, SendOffset};

@@ -5,6 +5,7 @@ use oncesim_types::{
 };
 
 use crate::event::{Event, PolledRecord, SpanIndex};
+use crate::intern::Name;
 
 /// What a run recorded. Append-only while the run lasts.
 #[derive(Debug, Clone, Default)]
@@ -31,6 +32,9 @@ pub struct History {
     pub actors_arena: Vec<ActorId>,
     /// Arena of group assignments: one entry per member and partition.
     pub assignments: Vec<(MemberId, TopicPartition)>,
+    /// What somebody else's history calls its records: the name of the record with ordinal
+    /// [`History::LABELLED`]` + n` at `n`. Empty for a simulated history.
+    pub labels: Vec<Name>,
     /// When the run ended.
     pub end: Instant,
 }
@@ -110,6 +114,19 @@ pub struct CommitEntry {
 }
 
 impl History {
+    /// Ordinals from here on are those of records that were named by somebody else.
+    pub const LABELLED: u64 = 1 << 39;
+
+    /// A record as people name it: `shop #12`, or `record 77` where somebody else chose the name.
+    #[must_use]
+    pub fn record_name(&self, record: RecordId) -> String {
+        let label = record.ordinal().checked_sub(History::LABELLED);
+        match label.and_then(|n| self.labels.get(usize::try_from(n).ok()?)) {
+            Some(label) => format!("record {label}"),
+            None => format!("{} #{}", self.actor_name(record.origin()), record.ordinal()),
+        }
+    }
+
     /// The polled records of a span.
     #[must_use]
     pub fn polled(&self, span: SpanIndex) -> &[PolledRecord] {

@@ -2,13 +2,12 @@
 //! completion, whose values are small transactions of sends and polls.
 
 mod edn;
-
 mod form;
-
+mod import;
 mod json;
 mod op;
 
 pub use edn::{read_edn, write_edn};
-
+pub use import::{Imported, import};
 pub use json::{read_json, write_json};
 pub use op::{JepsenHistory, Mop, Op, OpKind, OpType, Polled, SendOffset};

@@ -137,7 +137,7 @@ impl<'h> Proof<'h> {
 
 /// A record as people name it: `shop #12`.
 pub(crate) fn record_name(history: &History, record: RecordId) -> String {
-    format!("{} #{}", history.actor_name(record.origin()), record.ordinal())
+    history.record_name(record)
 }
 
 /// When an event happened.

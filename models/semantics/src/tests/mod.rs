@@ -2,6 +2,7 @@
 
 mod exhaustive;
 mod gates;
+mod imported;
 mod log;
 mod processing;
 mod prop;

@@ -9,6 +9,7 @@ mod event;
 mod history;
 mod intern;
 pub mod jepsen;
+pub mod jsonl;
 
 pub use builder::{AppendedBatch, HistoryBuilder};
 pub use complaint::{Complaint, Read};

@@ -27,7 +27,7 @@ struct RunDoc<'a> {
 }
 
 #[derive(Serialize)]
-struct GuaranteesDoc {
+pub(crate) struct GuaranteesDoc {
     log: LevelDoc,
     processing: LevelDoc,
     effect: LevelDoc,
@@ -42,7 +42,7 @@ struct LevelDoc {
 }
 
 #[derive(Serialize)]
-struct AnomalyDoc<'a> {
+pub(crate) struct AnomalyDoc<'a> {
     id: &'static str,
     level: &'static str,
     count: u64,
@@ -81,7 +81,7 @@ pub fn run_json(run: &RunView) -> String {
     })
 }
 
-fn guarantees(verdict: &Verdict) -> GuaranteesDoc {
+pub(crate) fn guarantees(verdict: &Verdict) -> GuaranteesDoc {
     let level = |level: Level| {
         let name = |guarantee: Guarantee| verdict.guarantees.get(level, guarantee).name();
         LevelDoc {
@@ -97,7 +97,7 @@ fn guarantees(verdict: &Verdict) -> GuaranteesDoc {
     }
 }
 
-fn anomaly(anomaly: &Anomaly) -> AnomalyDoc<'_> {
+pub(crate) fn anomaly(anomaly: &Anomaly) -> AnomalyDoc<'_> {
     let witness = &anomaly.witness;
     AnomalyDoc {
         id: anomaly.id(),
@@ -252,7 +252,7 @@ pub fn bench_json(lines: &[BenchLine]) -> String {
     document(&BenchDoc { schema: SCHEMA, figures })
 }
 
-fn millis(duration: std::time::Duration) -> u64 {
+pub(crate) fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

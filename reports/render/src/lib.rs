@@ -18,6 +18,7 @@ mod sarif;
 mod style;
 mod table;
 mod trace;
+mod verify;
 
 #[cfg(test)]
 mod tests;
@@ -38,3 +39,7 @@ pub use run::{failure_line, promise, run_text};
 pub use sarif::sarif_json;
 pub use table::{ListRow, bench_text, list_text, mutants_markdown, mutants_text};
 pub use trace::{excerpt, trace_text, with_events};
+pub use verify::{
+    ParityView, SourceView, Validity, VerifyView, parity_json, parity_text, verify_json,
+    verify_text,
+};

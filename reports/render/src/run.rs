@@ -123,7 +123,7 @@ fn cell(holds: Holds, claimed: bool, width: usize, styled: bool) -> String {
     format!("{}{padding}", paint(styled, of_holds(holds), text))
 }
 
-const fn severity(severity: Severity) -> &'static str {
+pub(crate) const fn severity(severity: Severity) -> &'static str {
     match severity {
         Severity::Always => "never legal",
         Severity::UnderThisConfiguration => "a defect under this configuration",

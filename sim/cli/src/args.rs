@@ -38,6 +38,8 @@ pub(crate) enum Command {
     New(NewArgs),
     /// List scenarios with what they claim
     List(ListArgs),
+    /// Judge a history that was recorded elsewhere, by the same checkers
+    Verify(VerifyArgs),
     /// Explain anomalies: what they mean, an example, causes, fixes
     Anomalies(AnomaliesArgs),
     /// Hunt the planted bugs: found or missed, by which anomaly, after how many seeds
@@ -69,6 +71,9 @@ pub(crate) struct RunArgs {
     pub(crate) seed: Option<u64>,
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) format: Format,
+    /// Write what the clients saw: JSON Lines, or Jepsen's operations for a FILE.edn
+    #[arg(long, value_name = "FILE")]
+    pub(crate) history: Option<PathBuf>,
     /// Change one value of the scenario: producers.shop.config.acks=1 (may be repeated)
     #[arg(long, value_name = "PATH=VALUE")]
     pub(crate) set: Vec<String>,
@@ -176,6 +181,44 @@ pub(crate) struct ListArgs {
     /// A scenario, or a folder of them
     #[arg(default_value = "scenarios", value_name = "PATH")]
     pub(crate) path: PathBuf,
+}
+
+/// How a history is written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Input {
+    /// JSON Lines of client events (docs/history-format.md)
+    Jsonl,
+    /// Jepsen's history.edn
+    JepsenEdn,
+    /// The same as JSON
+    JepsenJson,
+}
+
+impl Input {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Input::Jsonl => "jsonl",
+            Input::JepsenEdn => "jepsen-edn",
+            Input::JepsenJson => "jepsen-json",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// A history, plain or compressed with gzip or zstd
+    pub(crate) history: PathBuf,
+    /// How it is written down [default: by its name and first line]
+    #[arg(long, value_name = "INPUT")]
+    pub(crate) input: Option<Input>,
+    /// Judge exactly as Jepsen's checker does, under its names
+    #[arg(long)]
+    pub(crate) parity: bool,
+    /// Skip lines that cannot be understood, and count them
+    #[arg(long)]
+    pub(crate) lenient: bool,
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) format: Format,
 }
 
 #[derive(Debug, Args)]

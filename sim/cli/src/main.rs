@@ -44,6 +44,7 @@ fn dispatch(command: Command) -> Result<Exit, Refusal> {
         Command::Check(args) => command::check::check(&args),
         Command::New(args) => command::new::new(&args),
         Command::List(args) => command::list::list(&args),
+        Command::Verify(args) => command::verify::verify(&args),
         Command::Anomalies(args) => command::anomalies::anomalies(&args),
         Command::Mutants(args) => command::mutants::mutants(&args),
         Command::Bench(args) => command::bench::bench(&args),

@@ -2,12 +2,17 @@
 //! completion, whose values are small transactions of sends and polls.
 
 mod edn;
+mod export;
 mod form;
 mod import;
 mod json;
 mod op;
 
 pub use edn::{read_edn, write_edn};
+pub use export::export;
 pub use import::{Imported, import};
 pub use json::{read_json, write_json};
 pub use op::{JepsenHistory, Mop, Op, OpKind, OpType, Polled, SendOffset};
+
+#[cfg(test)]
+mod tests;

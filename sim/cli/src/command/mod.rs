@@ -12,3 +12,4 @@ pub(crate) mod replay;
 pub(crate) mod run;
 pub(crate) mod schema;
 pub(crate) mod trace;
+pub(crate) mod verify;

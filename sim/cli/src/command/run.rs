@@ -4,13 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use oncesim::history::{jepsen, jsonl};
 use oncesim::{Outcome, RunOptions};
 use oncesim_render::RunView;
 use oncesim_spec::Scenario;
 
 use crate::args::{Format, RunArgs};
 use crate::exit::{Exit, Refusal};
-use crate::{convert, output, source};
+use crate::{artifact, convert, output, source};
 
 pub(crate) fn run(args: &RunArgs) -> Result<Exit, Refusal> {
     let loaded = source::load(&args.scenario, &args.set)?;
@@ -21,6 +22,9 @@ pub(crate) fn run(args: &RunArgs) -> Result<Exit, Refusal> {
         return super::trace::trace(args, &loaded.scenario, seed);
     }
     let (outcome, wall) = once(&loaded.scenario, seed, args.format);
+    if let Some(path) = &args.history {
+        record(&loaded.scenario, seed, &outcome, path)?;
+    }
     let view = convert::run(&loaded.scenario, &outcome, wall, again(args, seed));
     show(&view, args.format)
 }
@@ -38,6 +42,30 @@ pub(crate) fn once(scenario: &Arc<Scenario>, seed: u64, format: Format) -> (Outc
     let traced =
         oncesim::run(scenario, &RunOptions { keep_trace: true, keep_history: true, ..options });
     (traced, wall)
+}
+
+/// Writes what the clients saw to a file.
+fn record(
+    scenario: &Arc<Scenario>,
+    seed: u64,
+    outcome: &Outcome,
+    path: &Path,
+) -> Result<(), Refusal> {
+    let again;
+    let history = match &outcome.history {
+        Some(history) => history,
+        None => {
+            let options = RunOptions { seed, keep_history: true, ..RunOptions::default() };
+            again = oncesim::run(scenario, &options).history.unwrap_or_default();
+            &again
+        }
+    };
+    let text = if path.extension().is_some_and(|extension| extension == "edn") {
+        jepsen::write_edn(&jepsen::export(history))
+    } else {
+        jsonl::write_jsonl(history)
+    };
+    artifact::write(path, &text)
 }
 
 /// Prints a run; the exit code is its verdict.

@@ -7,3 +7,4 @@ mod readme;
 mod runs;
 mod shell;
 mod tidy;
+mod verify;

@@ -1,0 +1,18 @@
+//! Histories as JSON Lines: one event of a client per line, in the order in which they happened.
+//!
+//! Any language can write it with a logger; `docs/history-format.md` is its description. The first
+//! line names the version and may declare actors, topics and groups; whatever it does not declare
+//! is declared by its first use.
+
+mod line;
+mod read;
+mod write;
+
+pub use read::read_jsonl;
+pub use write::write_jsonl;
+
+/// The version that is written, and the only one that is read.
+pub const VERSION: u32 = 1;
+
+#[cfg(test)]
+mod tests;

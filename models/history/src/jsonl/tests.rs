@@ -1,0 +1,164 @@
+//! What is written is read again; what is wrong is named with its line.
+
+use oncesim_types::{Offset, TopicId, TopicPartition};
+use proptest::prelude::*;
+
+use super::{read_jsonl, write_jsonl};
+use crate::event::{ClientKind, EventKind, PositionReason};
+use crate::history::History;
+use crate::{HistoryBuilder, Outcome};
+
+/// A history from a list of small choices.
+fn history(choices: &[(u8, u8, u8)]) -> History {
+    let mut b = HistoryBuilder::new();
+    let topic = b.topic("orders", 3);
+    let group = b.group("mailer", &[topic]);
+    let (shop, mailer) = (b.producer("shop"), b.consumer("mailer-0", group));
+    let auditor = b.auditor();
+    let at = |p: u8| TopicPartition::new(TopicId(0), u16::from(p % 3));
+    let mut records = Vec::new();
+    for (what, p, n) in choices {
+        let (at, offset) = (at(*p), i64::from(*n));
+        let last = records.last().copied();
+        match (what % 10, last) {
+            (0, _) | (_, None) => records.push(b.send_keyed(shop, at, (*n > 9).then_some(7))),
+            (1, Some(record)) => {
+                b.acked(record, at, offset);
+                records.pop();
+            }
+            (2, Some(record)) => {
+                b.unknown(record);
+                records.pop();
+            }
+            (3, Some(record)) => {
+                let polled = [b.polled(at, offset, record)];
+                b.poll(mailer, &polled[..usize::from(n % 2)]);
+            }
+            (4, _) => {
+                b.assigned(mailer, i32::from(*n), &[at], &[at]);
+            }
+            (5, _) => {
+                b.revoked(mailer, &[at]);
+            }
+            (6, Some(record)) => {
+                b.processed(mailer, at, offset, record);
+            }
+            (7, _) => {
+                let call = b.commit_begin(mailer, &[(at, offset)], n % 2 == 0);
+                b.commit_end(mailer, call, Outcome::Ok);
+            }
+            (8, _) => {
+                b.position(mailer, at, offset, PositionReason::Seek);
+            }
+            (_, Some(_)) => {
+                let drained =
+                    ClientKind::Drained { partition: at, from: Offset::ZERO, to: Offset(offset) };
+                b.client(auditor, drained);
+                b.crash(mailer, false);
+            }
+        }
+    }
+    b.finish()
+}
+
+fn same(a: &History, b: &History) {
+    assert_eq!(a.actors, b.actors);
+    assert_eq!(a.topics, b.topics);
+    assert_eq!(a.groups, b.groups);
+    assert_eq!(a.events, b.events);
+    assert_eq!(a.polled, b.polled);
+    assert_eq!(a.commits, b.commits);
+    assert_eq!(a.partitions, b.partitions);
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read(choices in prop::collection::vec(any::<(u8, u8, u8)>(), 1..60)) {
+        let history = history(&choices);
+        let text = write_jsonl(&history);
+        let read = read_jsonl(text.as_bytes(), false).expect("its own text").value;
+        same(&history, &read);
+        prop_assert_eq!(write_jsonl(&read), text);
+    }
+
+    #[test]
+    fn noise_is_refused_in_words(noise in prop::collection::vec(any::<u8>(), 0..400)) {
+        let _ = read_jsonl(&noise, true);
+        let mut text = b"{\"oncesim-history\":1}\n".to_vec();
+        text.extend(&noise);
+        let _ = read_jsonl(&text, true);
+        let _ = crate::jepsen::read_edn(&noise, true);
+        let _ = crate::jepsen::read_json(&noise, true);
+    }
+
+    #[test]
+    fn a_cut_text_is_a_complaint_or_a_shorter_history(at in 0usize..100) {
+        let text = write_jsonl(&history(&[(0, 0, 1), (1, 0, 1), (0, 1, 2), (3, 1, 3)]));
+        let cut = &text.as_bytes()[..text.len() * at / 100];
+        let _ = read_jsonl(cut, false);
+        let _ = read_jsonl(cut, true);
+    }
+}
+
+#[test]
+fn records_may_have_any_name() {
+    let text = br#"{"oncesim-history":1}
+{"time":1,"actor":"till","event":"send","call":1,"record":"order-77","topic":"orders","partition":0}
+{"time":2,"actor":"till","event":"send","call":2,"record":78,"topic":"orders","partition":0}
+{"time":3,"actor":"till","event":"send-end","call":1,"record":"order-77","topic":"orders","partition":0,"outcome":"ok","offset":0}
+{"time":4,"actor":"till","event":"send-end","call":2,"record":78,"outcome":"info","error":"REQUEST_TIMED_OUT"}
+{"time":5,"actor":"c","event":"poll-end","records":[{"topic":"orders","partition":0,"offset":0,"record":"order-77"},{"topic":"orders","partition":0,"offset":1,"record":"stranger"}]}
+"#;
+    let history = read_jsonl(text, false).expect("a history").value;
+    let names: Vec<String> = history.polled.iter().map(|p| history.record_name(p.record)).collect();
+    assert_eq!(names, ["record order-77", "record stranger"]);
+    assert_eq!(history.actor_name(history.polled[0].record.origin()), "till");
+    assert_eq!(history.actor_name(history.polled[1].record.origin()), "nobody");
+    assert!(matches!(
+        &history.events[3].kind,
+        EventKind::Client(ClientKind::SendEnd {
+            outcome: Outcome::Info(oncesim_types::ErrorCode::RequestTimedOut),
+            ..
+        })
+    ));
+}
+
+#[test]
+fn what_is_wrong_is_named_with_its_line() {
+    let send = r#"{"time":5,"actor":"a","event":"send","call":1,"record":1,"topic":"t"}"#;
+    for (lines, line, what) in [
+        ("", 1, "empty"),
+        ("hello\n", 1, "hello"),
+        ("{\"oncesim-history\":2}\n", 1, "version 2"),
+        ("{\"oncesim-history\":1}\n\n", 1, "no event"),
+        ("{\"oncesim-history\":1}\n{\"time\":5,\"act", 2, "EOF"),
+        (
+            "{\"oncesim-history\":1}\nSEND\n{\"time\":4,\"actor\":\"a\",\"event\":\"poll\"}",
+            3,
+            "back",
+        ),
+        ("{\"oncesim-history\":1}\nSEND\nSEND", 3, "begins again"),
+        ("{\"oncesim-history\":1}\n{\"time\":1,\"actor\":\"a\",\"event\":\"jump\"}", 2, "jump"),
+        ("{\"oncesim-history\":1}\n{\"time\":1,\"actor\":\"a\",\"event\":\"send\"}", 2, "record"),
+        (
+            "{\"oncesim-history\":1}\nSEND\n{\"time\":6,\"actor\":\"a\",\"event\":\"send-end\",\
+             \"call\":2,\"record\":1,\"outcome\":\"ok\"}",
+            3,
+            "not open",
+        ),
+    ] {
+        let text = lines.replace("SEND", send);
+        let complaint = read_jsonl(text.as_bytes(), false).expect_err(lines);
+        assert_eq!(complaint.line, line, "{complaint}");
+        assert!(complaint.to_string().contains(what), "{complaint}");
+        assert!(!complaint.expected.is_empty());
+    }
+}
+
+#[test]
+fn a_lenient_reader_skips_and_counts() {
+    let text = "{\"oncesim-history\":1}\nnoise\n{\"time\":1,\"actor\":\"a\",\"event\":\"poll\"}\n{";
+    let read = read_jsonl(text.as_bytes(), true).expect("one good line");
+    assert_eq!(read.value.events.len(), 1);
+    assert_eq!(read.skipped.iter().map(|c| c.line).collect::<Vec<_>>(), [2, 4]);
+}

@@ -18,8 +18,9 @@ use oncesim_types::{
     TopicPartition,
 };
 
-use crate::broker::session::{Parked, Position, Watcher};
-use crate::broker::{Broker, PARK_LIMIT, Slot, TIMER_PROPAGATE, hit};
+use crate::broker::session::{Parked, Position, Sessions, Watcher};
+use crate::broker::{Armed, Broker, PARK_LIMIT, Slot, TIMER_PROPAGATE, hit};
+use crate::config::BrokerConfig;
 use crate::machine::{Effects, ReplyTo, TimerKey};
 use crate::message::{FetchPartition, FetchRequest, FetchResponse, FetchedPartition, Response};
 use crate::mutation::{Mutation, Mutations};
@@ -65,6 +66,9 @@ impl Broker {
                     ErrorCode::UnknownTopicOrPartition,
                 )),
             }
+        }
+        if std::mem::take(&mut self.session(key).recount) {
+            self.recount(now, key, &request.partitions, effects);
         }
         let max_bytes = request.max_bytes;
         self.session(key).parked =
@@ -146,6 +150,14 @@ impl Broker {
     }
 
     fn follower_left(&mut self, now: Instant, index: u32, broker: ActorId) {
+        // The connection that it gave up ends after the one that it opened instead has begun.
+        let elsewhere = self.slot(index).watchers.iter().any(|watcher| {
+            let session = self.sessions.get(watcher.session);
+            session.and_then(|session| session.replica).is_some_and(|(other, _)| other == broker)
+        });
+        if elsewhere {
+            return;
+        }
         let Some(replica) = self.replica_mut(index) else { return };
         let log_end = replica.log.log_end();
         let Some(remote) = replica.leader_mut().and_then(|l| l.remote_mut(broker)) else { return };
@@ -187,8 +199,43 @@ impl Broker {
         let Some(remote) = replica.leader_mut().and_then(|l| l.remote_mut(broker)) else { return };
         remote.broker_epoch = broker_epoch;
         remote.in_session = true;
+        let goes_back = remote.log_end.is_some_and(|known| fetch.fetch_offset < known);
         remote.fetched(fetch.fetch_offset, log_end, now);
+        if goes_back {
+            self.doubt(broker, effects);
+        }
         self.after_isr_change(now, index, effects);
+    }
+
+    /// A follower has less than before: it truncated, or this fetch is a late one of a connection
+    /// that it gave up, and what it said elsewhere still holds. Kafka counts all positions of a
+    /// session with each of its fetches; here they are asked for within the same time.
+    fn doubt(&mut self, broker: ActorId, effects: &mut Effects) {
+        for key in self.sessions.keys() {
+            let Some(session) = self.sessions.get_mut(key) else { continue };
+            if session.replica.is_some_and(|(follower, _)| follower == broker) {
+                session.recount = true;
+                let Broker { sessions, timers, config, .. } = self;
+                propagate_to(key, sessions, timers, config, effects);
+            }
+        }
+    }
+
+    /// Counts the positions of a follower's session that its fetch does not repeat.
+    fn recount(&mut self, now: Instant, key: u32, told: &[FetchPartition], effects: &mut Effects) {
+        let session = self.session(key);
+        let Some((broker, epoch)) = session.replica else { return };
+        let untold = |position: &&Position| {
+            position.live && !told.iter().any(|fetch| fetch.partition == position.fetch.partition)
+        };
+        let positions: Vec<(u32, FetchPartition)> = (session.positions.iter())
+            .filter(untold)
+            .map(|position| (position.index, position.fetch))
+            .collect();
+        for (index, fetch) in positions {
+            self.follower_fetched(now, index, broker, epoch, &fetch, effects);
+        }
+        self.session(key).recount = false;
     }
 
     /// Marks a partition in every session that wants it: its role changed.
@@ -216,19 +263,15 @@ impl Broker {
 
     /// The high watermark moved: consumers may read more at once, followers hear of it soon.
     pub(super) fn wake_for_high_watermark(&mut self, index: u32, effects: &mut Effects) {
-        for watcher in &self.slots[index as usize].watchers {
-            if let Some(session) = self.sessions.get_mut(watcher.session) {
+        let Broker { slots, sessions, timers, config, .. } = self;
+        for watcher in &slots[index as usize].watchers {
+            if let Some(session) = sessions.get_mut(watcher.session) {
                 session.mark(watcher.at);
             }
             if watcher.is_follower {
-                self.sessions.defer(watcher.session);
-                if !self.timers.propagate {
-                    self.timers.propagate = true;
-                    let wait = self.config.replica_fetch_wait_max;
-                    effects.set_timer(TimerKey(TIMER_PROPAGATE), wait);
-                }
+                propagate_to(watcher.session, sessions, timers, config, effects);
             } else {
-                self.sessions.wake(watcher.session);
+                sessions.wake(watcher.session);
             }
         }
     }
@@ -238,7 +281,8 @@ impl Broker {
         for key in std::mem::take(&mut self.sessions.lazy) {
             if let Some(session) = self.sessions.get_mut(key) {
                 session.lazy = false;
-                self.serve_with(key, false, true, effects);
+                let force = session.recount;
+                self.serve_with(key, force, true, effects);
             }
         }
     }
@@ -350,6 +394,21 @@ impl Broker {
     #[must_use]
     pub fn has_parked_fetch(&self, connection: ConnectionId) -> Option<CorrelationId> {
         Some(self.sessions.get(self.sessions.find(connection)?)?.parked?.correlation)
+    }
+}
+
+/// Lets a follower's fetch be answered within `replica.fetch.wait.max.ms`.
+fn propagate_to(
+    key: u32,
+    sessions: &mut Sessions,
+    timers: &mut Armed,
+    config: &BrokerConfig,
+    effects: &mut Effects,
+) {
+    sessions.defer(key);
+    if !timers.propagate {
+        timers.propagate = true;
+        effects.set_timer(TimerKey(TIMER_PROPAGATE), config.replica_fetch_wait_max);
     }
 }
 

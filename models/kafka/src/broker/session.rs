@@ -57,6 +57,8 @@ pub(super) struct Session {
     pub(super) awake: bool,
     /// Whether it is in the list of sessions that wait for the next propagation of high watermarks.
     pub(super) lazy: bool,
+    /// Whether its next fetch says again where all its positions are.
+    pub(super) recount: bool,
 }
 
 impl Session {
@@ -112,6 +114,7 @@ impl Sessions {
             parked: None,
             awake: false,
             lazy: false,
+            recount: false,
         };
         let key = self.free.pop().unwrap_or_else(|| {
             self.places.push(None);

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use oncesim_types::{
-    ActorId, ConnectionId, CorrelationId, Duration, ErrorCode, Instant, LeaderEpoch, Offset,
-    ProducerEpoch, ProducerId, RecordId, Sequence, TopicId, TopicPartition,
+    ActorId, BrokerEpoch, ConnectionId, CorrelationId, Duration, ErrorCode, Instant, LeaderEpoch,
+    Offset, ProducerEpoch, ProducerId, RecordId, Sequence, TopicId, TopicPartition,
 };
 
 use crate::broker::{Broker, BrokerDisk, Crash};
@@ -183,6 +183,10 @@ impl Cluster {
         let mut isr = self.controller.partition(P).expect("exists").isr.clone();
         isr.sort();
         isr
+    }
+
+    pub(super) fn broker_epoch(&self, id: ActorId) -> BrokerEpoch {
+        self.controller.broker(id).expect("registered").0
     }
 
     pub(super) fn leader(&self) -> Option<ActorId> {

@@ -1,10 +1,10 @@
 //! Who may be in sync: KIP-841, KIP-903, and the first try at KIP-320.
 
-use oncesim_types::{ErrorCode, Offset};
+use oncesim_types::{ErrorCode, LeaderEpoch, Offset};
 
 use super::cluster::{B1, B2, B3, CONTROLLER, Cluster, P, topic};
 use crate::broker::Crash;
-use crate::message::Acks;
+use crate::message::{Acks, Request};
 use crate::mutation::{Mutation, Mutations};
 
 #[test]
@@ -87,4 +87,27 @@ fn kip_320_first_try_a_follower_in_an_older_epoch_does_not_count() {
     assert_eq!(t.isr(), [B1, B2, B3]);
     assert_eq!(t.broker(B1).high_watermark(P), Some(Offset(2)), "committed without B2");
     assert!(t.hits > 0);
+}
+
+/// B2 gave up a connection to its leader while a partition lasted, and has caught up on another
+/// when what it had sent on the first one arrives.
+#[test]
+fn a_late_fetch_of_a_connection_that_was_given_up_does_not_lose_a_follower() {
+    let mut t = Cluster::new(3, topic(3, 2), Mutations::NONE);
+    let batch = t.batch(None);
+    t.produce(B1, Acks::All, &batch);
+    t.settle();
+    let Request::Fetch(mut late) = Cluster::fetch_request(0, LeaderEpoch(0)) else {
+        unreachable!("a fetch is a fetch");
+    };
+    late.replica = Some((B2, t.broker_epoch(B2)));
+    t.ask(B1, Request::Fetch(late));
+    t.run_ms(10);
+    assert!(t.broker(B1).settled().is_err(), "B2 seems to have nothing");
+    t.run_ms(1_000);
+    assert_eq!(t.broker(B1).settled(), Ok(()), "B2 has said again what it has");
+    let batch = t.batch(None);
+    assert_eq!(t.produce(B1, Acks::All, &batch), Some((ErrorCode::None, Offset(1))));
+    t.run_ms(60_000);
+    assert_eq!(t.isr(), [B1, B2, B3]);
 }

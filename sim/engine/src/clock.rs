@@ -27,10 +27,11 @@ impl Clock {
             return clamp(self.local + i128::from(now.0 - self.since.0));
         }
         let passed = i128::from(now.0 - self.since.0);
-        clamp(self.local + passed + passed * i128::from(self.ppm) / 1_000_000)
+        clamp(self.local + passed + (passed * i128::from(self.ppm)).div_euclid(1_000_000))
     }
 
-    /// How long the world takes while the host measures `span`.
+    /// How long the world takes while the host measures `span`: rounded up, so that whoever sleeps
+    /// until a moment does not wake up just before it, again and again.
     pub(crate) fn in_world(&self, span: Duration) -> Duration {
         if self.ppm == 0 {
             return span;
@@ -77,15 +78,16 @@ mod tests {
     }
 
     #[test]
-    fn a_timer_never_goes_off_before_its_time() {
-        for ppm in [-50_000, -1, 1, 36_325, 50_000] {
+    fn who_sleeps_until_a_moment_wakes_up_at_that_moment_or_later() {
+        for ppm in [-900_000, -50_000, -1, 1, 11_346, 50_000, 10_000_000] {
             let mut clock = Clock::new();
-            clock.set_rate(Instant::ZERO, ppm);
-            for span in 1..2_000 {
-                let world = clock.in_world(Duration(span));
-                assert!(world > Duration::ZERO);
-                let passed = i128::from(clock.read(Instant::ZERO + world).0) - START;
-                assert!(passed >= i128::from(span), "{span} ns at {ppm} ppm");
+            clock.set_rate(Instant(7), ppm);
+            for now in (0..10_000).step_by(97).map(|ns| Instant(10 + ns)) {
+                for span in [1, 2, 3, 1_000, 999_999_937] {
+                    let due = clock.read(now).0 + span;
+                    let wakes = now + clock.in_world(Duration(span));
+                    assert!(clock.read(wakes).0 >= due, "{ppm} ppm, {span} ns from {now}");
+                }
             }
         }
     }

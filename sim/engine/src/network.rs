@@ -212,6 +212,16 @@ impl Network {
         }
     }
 
+    /// Closes what a client that is gone has open.
+    pub(crate) fn close_all_of(&mut self, client: ActorId) {
+        let first = usize::from(client.0) * self.actors;
+        for pair in first..first + self.actors {
+            if let Some(id) = self.current[pair].take() {
+                self.connections[id.0 as usize].open = false;
+            }
+        }
+    }
+
     /// Nothing on this connection arrives any more; the client still believes in it until it is
     /// told (and then closed). False if that was so already.
     pub(crate) fn reset(&mut self, id: ConnectionId) -> bool {
@@ -257,6 +267,19 @@ impl Network {
         if link.held_by > 0 {
             return Passage::Held;
         }
+        Passage::Arrives(self.arrival(now, (from, to), (connection, lane), extra))
+    }
+
+    /// When a message that is not lost arrives: after what went before on its connection.
+    #[inline]
+    fn arrival(
+        &mut self,
+        now: Instant,
+        (from, to): (ActorId, ActorId),
+        (connection, lane): (ConnectionId, usize),
+        extra: Duration,
+    ) -> Instant {
+        let link = self.link(from, to);
         let latency = link.sample() + link.clogged + extra;
         let connection = &mut self.connections[connection.0 as usize];
         let last = if from == connection.client {
@@ -266,7 +289,7 @@ impl Network {
         };
         let at = (now + latency).max(*last + Duration(1));
         *last = at;
-        Passage::Arrives(at)
+        at
     }
 
     /// Keeps a held message until the heal.
@@ -298,17 +321,13 @@ impl Network {
             return Vec::new();
         }
         let waiting = std::mem::take(&mut link.waiting);
-        let mut released = Vec::with_capacity(waiting.len());
-        for message in waiting {
+        // Held back once, they are not lost as well.
+        let arrives = |message: Message| {
             let path = (message.from, message.to);
             let order = (message.connection, lane(&message.body));
-            match self.admit(now, path, order, Duration::ZERO) {
-                Passage::Arrives(at) => released.push((at, message)),
-                // Held back once, it is not lost as well.
-                Passage::Held | Passage::Lost => released.push((now, message)),
-            }
-        }
-        released
+            (self.arrival(now, path, order, Duration::ZERO), message)
+        };
+        waiting.into_iter().map(arrives).collect()
     }
 
     /// Makes every message of the link slower (`slower`), or takes that back.

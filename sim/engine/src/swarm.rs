@@ -85,16 +85,18 @@ impl<'a> Swarm<'a> {
                 application_only: true,
                 duration: self.span(Duration::from_millis(50), Duration::from_secs(400)),
             },
-            FaultKind::Partition | FaultKind::OneWayPartition => FaultAction::Partition {
-                from: vec![self.anybody()?],
-                to: if self.draws.below_inclusive(1) == 0 {
-                    Vec::new()
-                } else {
-                    vec![self.peer()?]
-                },
-                one_way: kind == FaultKind::OneWayPartition,
-                duration: self.span(Duration::from_millis(50), Duration::from_secs(60)),
-            },
+            FaultKind::Partition | FaultKind::OneWayPartition => {
+                let from = self.anybody()?;
+                let everybody = self.draws.below_inclusive(1) == 0;
+                let to = if everybody { None } else { self.peer() };
+                FaultAction::Partition {
+                    // Nobody is cut off from itself.
+                    to: to.filter(|to| *to != from).into_iter().collect(),
+                    from: vec![from],
+                    one_way: kind == FaultKind::OneWayPartition,
+                    duration: self.span(Duration::from_millis(50), Duration::from_secs(60)),
+                }
+            }
             FaultKind::Clog => FaultAction::Clog {
                 from: self.anybody()?,
                 to: self.peer()?,
@@ -145,7 +147,11 @@ impl<'a> Swarm<'a> {
     /// A fault of one message, by logical address.
     fn message_fault(&mut self, kind: FaultKind) -> Option<PlannedFault> {
         let response = kind == FaultKind::AckLoss;
-        let client = self.client()?;
+        // Every such message has a client at one end; a target that is none is the other.
+        let (client, server) = match self.client() {
+            Some(client) => (client, None),
+            None => (self.any_client()?, Some(self.broker()?)),
+        };
         let is_producer = self.scenario.producers.iter().any(|spec| meant(&client, &spec.name));
         let apis: &[ApiKey] = match (is_producer, kind) {
             (true, _) => &[ApiKey::Produce],
@@ -162,7 +168,7 @@ impl<'a> Swarm<'a> {
         };
         let api = *self.draws.pick(apis)?;
         let nth = self.span(Duration(1), Duration(64)).0;
-        let (from, to) = if response { (None, Some(client)) } else { (Some(client), None) };
+        let (from, to) = if response { (server, Some(client)) } else { (Some(client), server) };
         let pattern = MessagePattern { response: Some(response), api: Some(api), from, to };
         let action = match kind {
             FaultKind::Duplicate => {
@@ -234,6 +240,13 @@ impl<'a> Swarm<'a> {
         let mut candidates = self.clients_of("producers");
         candidates.extend(self.clients_of("consumers"));
         self.pick_name(candidates)
+    }
+
+    fn any_client(&mut self) -> Option<String> {
+        let mut clients = self.clients_of("producers");
+        clients.extend(self.clients_of("consumers"));
+        let names: Vec<String> = clients.into_iter().map(|(name, _)| name).collect();
+        self.draws.pick(&names).cloned()
     }
 
     fn anybody(&mut self) -> Option<String> {

@@ -279,6 +279,12 @@ impl Broker {
         effects.0.push(Effect::Halt(reason));
     }
 
+    /// How much of the metadata log it has applied.
+    #[must_use]
+    pub fn metadata_offset(&self) -> u64 {
+        self.image.applied
+    }
+
     /// Where the log of `partition` ends; `None` without a replica.
     #[must_use]
     pub fn log_end(&self, partition: TopicPartition) -> Option<Offset> {

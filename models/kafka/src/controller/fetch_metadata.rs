@@ -3,7 +3,7 @@
 //! Mirrors `Fetch` on `__cluster_metadata` (KIP-595, KIP-631).
 //!
 //! Simplifications: the long poll has no timeout, so that an idle cluster causes no events (Kafka's
-//! 500 ms empty answers change nothing); a newer request of a broker replaces its waiting one.
+//! 500 ms empty answers change nothing); a newer request of a broker ends its waiting one.
 
 use crate::controller::Controller;
 use crate::machine::{Effects, ReplyTo};
@@ -19,7 +19,11 @@ impl Controller {
         if request.from < self.disk.log_end() {
             self.reply_records(request.from, to, effects);
         } else if let Some(slot) = self.slot(request.broker) {
-            self.parked[usize::from(slot)] = Some(to);
+            // Which of the two the broker still waits for is not known here: the newer may be a late
+            // one of a connection that the broker gave up. Whoever lives asks again.
+            if let Some(ended) = self.parked[usize::from(slot)].replace(to) {
+                self.reply_records(request.from, ended, effects);
+            }
         }
     }
 

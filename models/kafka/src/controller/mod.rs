@@ -136,6 +136,12 @@ impl Controller {
         self.partition(partition)?.leader
     }
 
+    /// Where the metadata log ends.
+    #[must_use]
+    pub fn metadata_log_end(&self) -> u64 {
+        self.disk.log_end()
+    }
+
     /// The registration of `partition`.
     #[must_use]
     pub fn partition(&self, partition: TopicPartition) -> Option<&PartitionRegistration> {

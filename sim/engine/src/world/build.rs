@@ -80,6 +80,8 @@ impl World {
             brokers: (1..=scenario.brokers).map(ActorId).collect(),
             faults: fault_states(scenario, &plan),
             armed_apis: 0,
+            late_until: Instant::ZERO,
+            held_news: Vec::new(),
             phase: Phase::Faults,
             phase_since: Instant::ZERO,
             producers_done_at: None,

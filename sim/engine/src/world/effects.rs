@@ -154,7 +154,7 @@ impl World {
         if self.concerns(&message) {
             return self.post_under_faults(message);
         }
-        self.put_on_link(message, Duration::ZERO);
+        let _ = self.put_on_link(message, Duration::ZERO);
     }
 
     #[cold]
@@ -164,14 +164,25 @@ impl World {
             self.trace_message(&message, "lost with its connection");
             return self.reset_connection(message.connection);
         }
-        if let Some(after) = verdict.copy_after {
+        if verdict.extra > Duration::ZERO {
+            self.late_until = self.late_until.max(self.now + verdict.extra);
+        }
+        let copy = verdict.copy_after.map(|after| {
             let mut copy = message.clone();
             copy.copy = true;
             self.trace_message(&message, "will arrive twice");
-            let at = self.now + after + self.network.latency(copy.from, copy.to);
-            self.fly(at, copy);
+            (after, copy)
+        });
+        match (copy, self.put_on_link(message, verdict.extra)) {
+            (Some((after, copy)), Passage::Arrives(at)) => {
+                // After the original: nothing overtakes on its connection.
+                let at = at + after;
+                self.late_until = self.late_until.max(at);
+                self.fly(at, copy);
+            }
+            (Some((_, copy)), Passage::Held) => self.network.wait(copy),
+            (Some(_), Passage::Lost) | (None, _) => {}
         }
-        self.put_on_link(message, verdict.extra);
     }
 
     /// A message arrives at `at`.
@@ -183,10 +194,11 @@ impl World {
     }
 
     #[inline(always)]
-    fn put_on_link(&mut self, message: Message, extra: Duration) {
+    fn put_on_link(&mut self, message: Message, extra: Duration) -> Passage {
         let path = (message.from, message.to);
         let order = (message.connection, lane(&message.body));
-        match self.network.admit(self.now, path, order, extra) {
+        let passage = self.network.admit(self.now, path, order, extra);
+        match passage {
             Passage::Arrives(at) => self.fly(at, message),
             Passage::Held => self.network.wait(message),
             Passage::Lost => {
@@ -194,6 +206,7 @@ impl World {
                 self.reset_connection(message.connection);
             }
         }
+        passage
     }
 
     pub(super) fn deliver(&mut self, slot: u32) {
@@ -271,6 +284,22 @@ impl World {
         self.queue.push(to_client, event);
         let event = Event::ConnectionClosed { server: server.0, incarnation: server.1, connection };
         self.queue.push(to_server, event);
+    }
+
+    /// Whether a partition keeps the news that a connection has ended from who would hear it now.
+    pub(super) fn is_unheard(&self, news: &Event, connection: ConnectionId) -> bool {
+        let link = self.network.connection(connection);
+        match news {
+            Event::Disconnected { .. } => self.network.is_held(link.server, link.client),
+            _ => self.network.is_held(link.client, link.server),
+        }
+    }
+
+    /// A partition has ended: what it kept from its two sides comes now.
+    pub(super) fn release_news(&mut self) {
+        for news in std::mem::take(&mut self.held_news) {
+            self.queue.push(self.now, news);
+        }
     }
 
     pub(super) fn disconnected(

@@ -14,8 +14,8 @@ use crate::network::{Body, Message};
 pub(super) enum Undo {
     Start(ActorId),
     PowerOn(ActorId),
-    Resume(ActorId),
-    ResumeApp(ActorId),
+    Resume(ActorId, u32),
+    ResumeApp(ActorId, u32),
     Release(ActorId, ActorId),
     Unclog(ActorId, ActorId, Duration),
     ClockRate(ActorId),
@@ -161,7 +161,7 @@ impl World {
     fn struck(&mut self, index: usize) {
         self.faults[index].report.struck = Some(self.now);
         let fault = u32::try_from(index).expect("a plan is small");
-        self.recorder.world((CONTROLLER, 0), WorldEvent::Fault { index: fault });
+        self.narrate(WorldEvent::Fault { index: fault });
         if self.trace.is_some() {
             let text = format!("FAULT: {}", self.faults[index].report.description);
             self.trace_text(CONTROLLER, None, &text);
@@ -210,12 +210,17 @@ impl World {
             }
             FaultAction::Pause { actor, application_only, duration } => {
                 for victim in self.resolve(actor) {
+                    let target = self.actor(victim);
+                    let incarnation = target.incarnation;
+                    if !target.is_up() {
+                        continue;
+                    }
                     if *application_only {
                         self.pause_app(victim);
-                        undo.push(Undo::ResumeApp(victim));
+                        undo.push(Undo::ResumeApp(victim, incarnation));
                     } else {
                         self.pause(victim);
-                        undo.push(Undo::Resume(victim));
+                        undo.push(Undo::Resume(victim, incarnation));
                     }
                 }
                 (!undo.is_empty(), Some(*duration))
@@ -267,15 +272,21 @@ impl World {
         let side = |world: &World, names: &[String]| -> Vec<ActorId> {
             names.iter().flat_map(|name| world.resolve(name)).collect()
         };
-        let here = side(self, from);
-        let there = if to.is_empty() {
+        let mut here = side(self, from);
+        let mut there = if to.is_empty() {
             let everybody = 0..u16::try_from(self.actors.len()).expect("few actors");
-            everybody.map(ActorId).filter(|id| !here.contains(id)).collect()
+            everybody.map(ActorId).collect()
         } else {
             side(self, to)
         };
+        // Between `b1` and `brokers`: the other brokers. Who is on both sides is on the smaller.
+        if here.len() > there.len() {
+            here.retain(|actor| !there.contains(actor));
+        } else {
+            there.retain(|actor| !here.contains(actor));
+        }
         for &a in &here {
-            for &b in there.iter().filter(|b| **b != a) {
+            for &b in &there {
                 self.network.hold(a, b);
                 undo.push(Undo::Release(a, b));
                 if !one_way {
@@ -376,7 +387,7 @@ impl World {
             return;
         }
         self.digest(9, CONTROLLER, CONTROLLER, u64::from(fault));
-        self.recorder.world((CONTROLLER, 0), WorldEvent::Healed { index: fault });
+        self.narrate(WorldEvent::Healed { index: fault });
         for step in undo {
             self.undo(step);
         }
@@ -387,12 +398,13 @@ impl World {
         match step {
             Undo::Start(actor) => self.queue.push(now, Event::Start { actor }),
             Undo::PowerOn(actor) => self.power_returns(actor),
-            Undo::Resume(actor) => self.resume(actor),
-            Undo::ResumeApp(actor) => self.resume_app(actor),
+            Undo::Resume(actor, process) => self.resume(actor, process),
+            Undo::ResumeApp(actor, process) => self.resume_app(actor, process),
             Undo::Release(a, b) => {
                 for (at, message) in self.network.release(now, a, b) {
                     self.fly(at, message);
                 }
+                self.release_news();
             }
             Undo::Unclog(a, b, extra) => self.network.clog(a, b, extra, false),
             Undo::ClockRate(actor) => self.actor_mut(actor).clock.set_rate(now, 0),

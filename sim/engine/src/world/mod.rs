@@ -171,6 +171,10 @@ pub(crate) struct World {
     faults: Vec<FaultState>,
     /// Faults that a message of this API may set off: one bit per API.
     armed_apis: u64,
+    /// When the last message arrives that a fault delayed or repeated.
+    late_until: Instant,
+    /// Ends of connections that a partition keeps from those who have not heard of them.
+    held_news: Vec<Event>,
     phase: Phase,
     phase_since: Instant,
     producers_done_at: Option<Instant>,
@@ -250,6 +254,11 @@ impl World {
                     self.step(actor, Input::Durable(write));
                 }
             }
+            Event::Disconnected { connection, .. } | Event::ConnectionClosed { connection, .. }
+                if self.is_unheard(&event, connection) =>
+            {
+                self.held_news.push(event);
+            }
             Event::Disconnected { client, incarnation, connection } => {
                 self.disconnected(client, incarnation, connection);
             }
@@ -309,6 +318,12 @@ impl World {
             // A moved or cancelled timer is no event.
             Due::Nothing => self.events -= 1,
         }
+    }
+
+    /// Records what concerns the world as a whole: the controller's process of the moment says it.
+    fn narrate(&mut self, event: oncesim_history::WorldEvent) {
+        let who = (build::CONTROLLER, self.actor(build::CONTROLLER).incarnation);
+        self.recorder.world(who, event);
     }
 
     fn actor(&self, actor: ActorId) -> &Actor {

@@ -49,7 +49,9 @@ impl World {
         if self.now.0 >= self.scenario.limits.duration.0 {
             return true;
         }
-        if self.now < self.horizon || self.faults.iter().any(|fault| fault.active) {
+        if self.now < self.horizon.max(self.late_until)
+            || self.faults.iter().any(|fault| fault.active)
+        {
             // A fault without an end of its own is active only in the sense that it has an undo.
             return false;
         }
@@ -91,7 +93,7 @@ impl World {
             }
         }
         self.enter(Phase::Settling);
-        self.recorder.world((CONTROLLER, 0), WorldEvent::QuiesceBegin);
+        self.narrate(WorldEvent::QuiesceBegin);
         self.trace_text(CONTROLLER, None, "all faults have healed");
     }
 
@@ -104,14 +106,14 @@ impl World {
         let stuck = self.unsettled(false);
         if stuck.is_empty() {
             self.settled = true;
-            self.recorder.world((CONTROLLER, 0), WorldEvent::Settled);
+            self.narrate(WorldEvent::Settled);
             self.trace_text(CONTROLLER, None, "the world has settled");
             return self.begin_drain();
         }
         if self.now.since(self.phase_since) < self.scenario.limits.liveness {
             return;
         }
-        self.recorder.world((CONTROLLER, 0), WorldEvent::NotSettled);
+        self.narrate(WorldEvent::NotSettled);
         self.report_stuck();
         self.begin_drain();
     }
@@ -120,7 +122,7 @@ impl World {
         for Stuck { id, partition, detail } in self.unsettled(true) {
             let detail = self.with_names(&detail);
             self.trace_text(CONTROLLER, None, &format!("STUCK: {detail}"));
-            self.recorder.world((CONTROLLER, 0), WorldEvent::Stuck { id, partition, detail });
+            self.narrate(WorldEvent::Stuck { id, partition, detail });
         }
     }
 
@@ -165,6 +167,9 @@ impl World {
         if stuck.is_empty() && self.network.anything_held() {
             stuck.push(new("unresolved-op", None, "messages wait for a partition".to_owned()));
         }
+        if stuck.is_empty() && self.now < self.late_until {
+            stuck.push(new("unresolved-op", None, "a delayed message is under way".to_owned()));
+        }
         stuck
     }
 
@@ -196,6 +201,7 @@ impl World {
             let id = if detail.contains("leader") { "no-leader" } else { "under-replicated" };
             stuck.push(new(id, None, detail));
         }
+        stuck.extend(self.metadata_pending());
         for actor in &self.actors {
             if let Process::Broker(broker) = &actor.process
                 && let Err(detail) = broker.settled()
@@ -204,6 +210,18 @@ impl World {
             }
         }
         stuck
+    }
+
+    /// A broker that does not know the newest leaders may be about to lead, or to resign.
+    fn metadata_pending(&self) -> Option<Stuck> {
+        let Process::Controller(controller) = &self.actor(CONTROLLER).process else { return None };
+        let behind = |actor: &&super::Actor| match &actor.process {
+            Process::Broker(broker) => broker.metadata_offset() < controller.metadata_log_end(),
+            _ => false,
+        };
+        let actor = self.actors.iter().find(behind)?;
+        let detail = format!("{} has not read the metadata log to its end", actor.name);
+        Some(new("under-replicated", None, detail))
     }
 
     fn producers_pending(&self) -> Vec<Stuck> {
@@ -292,7 +310,10 @@ impl World {
     fn end(&self, partition: TopicPartition) -> Option<Offset> {
         let leader = self.leader(partition)?;
         match &self.actor(leader).process {
-            Process::Broker(broker) => broker.high_watermark(partition),
+            // Elected, and not aware of it yet: its high watermark is that of a follower.
+            Process::Broker(broker) if broker.is_leader(partition).is_some() => {
+                broker.high_watermark(partition)
+            }
             _ => None,
         }
     }
@@ -363,7 +384,7 @@ impl World {
                 offset: Some(offset),
                 detail: format!("two replicas of {name} hold different batches at {offset}"),
             };
-            self.recorder.world((CONTROLLER, 0), event);
+            self.narrate(event);
         }
     }
 

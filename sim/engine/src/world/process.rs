@@ -136,6 +136,9 @@ impl World {
         target.incarnation += 1;
         target.dark = power;
         target.timers = Timers::default();
+        // Its successor is another process: nobody has stopped that one.
+        target.paused = 0;
+        target.app_paused = 0;
         let inbox = std::mem::take(&mut target.inbox);
         target.app_inbox.clear();
         target.wake_at = None;
@@ -154,11 +157,9 @@ impl World {
             } else {
                 self.reset_connection(connection);
             }
-            if self.network.connection(connection).client == actor {
-                // The next process opens its own.
-                self.network.close(connection);
-            }
         }
+        // The next process opens its own, also in place of one whose end the last had not heard of.
+        self.network.close_all_of(actor);
     }
 
     fn crash_broker(&mut self, actor: ActorId, machine: Broker, power: bool) -> Process {
@@ -199,7 +200,10 @@ impl World {
         target.process = Process::Down;
         target.incarnation += 1;
         target.timers = Timers::default();
+        target.paused = 0;
+        target.app_paused = 0;
         let inbox = std::mem::take(&mut target.inbox);
+        target.app_inbox.clear();
         target.wake_at = None;
         target.wake_generation += 1;
         self.discard(&inbox);
@@ -239,9 +243,13 @@ impl World {
     }
 
     /// It goes on: what came meanwhile comes now, in its order.
-    pub(super) fn resume(&mut self, actor: ActorId) {
+    pub(super) fn resume(&mut self, actor: ActorId, incarnation: u32) {
         let target = self.actor_mut(actor);
-        target.paused = target.paused.saturating_sub(1);
+        if target.incarnation != incarnation {
+            // Its process is another one by now.
+            return;
+        }
+        target.paused -= 1;
         if target.paused > 0 {
             return;
         }
@@ -263,9 +271,12 @@ impl World {
     }
 
     /// The application's thread goes on.
-    pub(super) fn resume_app(&mut self, actor: ActorId) {
+    pub(super) fn resume_app(&mut self, actor: ActorId, incarnation: u32) {
         let target = self.actor_mut(actor);
-        target.app_paused = target.app_paused.saturating_sub(1);
+        if target.incarnation != incarnation {
+            return;
+        }
+        target.app_paused -= 1;
         if target.app_paused > 0 {
             return;
         }

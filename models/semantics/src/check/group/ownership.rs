@@ -269,12 +269,12 @@ fn overlap(
     (other, current, waits): (Owner, i32, bool),
     now: Owner,
 ) {
-    let (class, severity): (&'static AnomalyClass, Severity) =
-        if current == now.generation || waits {
-            (&DOUBLE_OWNERSHIP, Severity::Always)
-        } else {
-            (&ZOMBIE_OWNERSHIP, Severity::Informative)
-        };
+    let (class, severity): (&'static AnomalyClass, Severity) = if current == now.generation || waits
+    {
+        (&DOUBLE_OWNERSHIP, Severity::Always)
+    } else {
+        (&ZOMBIE_OWNERSHIP, Severity::Informative)
+    };
     findings.add(class, severity, || {
         let history = context.history;
         let sentence = format!(

@@ -117,7 +117,12 @@ pub(crate) fn finding(campaign: &CampaignView) -> String {
         .filter(|failure| failure.judgement != Judgement::AsClaimed)
         .map(|failure| failure.count)
         .sum();
-    bound_in_words(broken, campaign.seeds, campaign.bound_95)
+    let worth = bound_in_words(broken, campaign.seeds - campaign.vacuous, campaign.bound_95);
+    if campaign.vacuous == 0 {
+        return worth;
+    }
+    let others = short_count(campaign.vacuous, "further seed proves", "further seeds prove");
+    format!("{worth}\n  {others} nothing: a declared fault never struck, or nothing was exercised")
 }
 
 fn one_failure(out: &mut String, campaign: &CampaignView, failure: &FailureView, styled: bool) {

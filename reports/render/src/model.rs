@@ -163,6 +163,8 @@ pub struct CampaignView {
     pub faults_struck: Vec<(String, u64)>,
     /// What the checkers saw.
     pub witnesses: Vec<(String, u64)>,
+    /// Seeds that proved nothing; the bound leaves them out.
+    pub vacuous: u64,
     /// What it means.
     pub judgement: Judgement,
     /// Upper 95 % bound on the share of seeds that break the claim, 0 to 1.

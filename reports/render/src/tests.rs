@@ -135,6 +135,7 @@ fn campaign(judgement: Judgement, expect: Option<(String, u64)>) -> CampaignView
         nondeterministic: Vec::new(),
         faults_struck: vec![("crash".to_owned(), 12_000), ("pause".to_owned(), 7)],
         witnesses: Vec::new(),
+        vacuous: 0,
         judgement,
         bound_95: 0.000_299_5,
     }

@@ -160,6 +160,7 @@ pub(crate) fn campaign(
         nondeterministic: report.nondeterministic.clone(),
         faults_struck: named(&report.faults_struck),
         witnesses: named(&report.witnesses),
+        vacuous: report.vacuous,
         judgement: verdict,
         bound_95: report.bound_95,
     }

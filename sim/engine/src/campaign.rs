@@ -84,9 +84,11 @@ pub struct CampaignReport {
     pub faults_struck: Vec<(&'static str, u64)>,
     /// What the checkers saw, over all seeds.
     pub witnesses: Vec<(&'static str, u64)>,
+    /// Seeds that proved nothing: a declared fault never struck, or the claim was not exercised.
+    pub vacuous: u64,
     /// The judgement on the whole: the worst, or vacuous.
     pub judgement: Judgement,
-    /// Upper 95 % bound on the share of seeds that break the claim.
+    /// Upper 95 % bound on the share of seeds that break the claim, among those that exercise it.
     pub bound_95: f64,
 }
 
@@ -319,7 +321,8 @@ impl<'a> Tally<'a> {
             wall,
             virtual_time: self.progress.virtual_time,
             messages: self.progress.messages,
-            bound_95: bound_95(self.progress.failures, done),
+            vacuous: self.vacuous,
+            bound_95: bound_95(self.progress.failures, done - self.vacuous),
             failures: self.failures.into_values().collect(),
             nondeterministic: self.nondeterministic,
             faults_struck: self.faults_struck.into_iter().collect(),

@@ -15,6 +15,7 @@ type Edges = Vec<(u32, u32)>;
 
 /// The kinds of cycles that a history has, with the operations of each component; or the read of a
 /// record that nobody wrote.
+#[expect(clippy::result_large_err, reason = "at most one case per history")]
 pub(super) fn find(
     tables: &Tables<'_>,
     ww_deps: bool,
@@ -81,6 +82,7 @@ fn no_writer(tables: &Tables<'_>, record: u32) -> Case {
 }
 
 /// From the writer of each record to each of its readers.
+#[expect(clippy::result_large_err, reason = "at most one case per history")]
 fn reads(tables: &Tables<'_>) -> Result<Edges, Case> {
     let mut edges = Edges::new();
     for (reader, op) in tables.completions() {
@@ -101,6 +103,7 @@ fn reads(tables: &Tables<'_>) -> Result<Edges, Case> {
 }
 
 /// From the writer of each record to the writer of the next one of its key.
+#[expect(clippy::result_large_err, reason = "at most one case per history")]
 fn writes(tables: &Tables<'_>) -> Result<Edges, Case> {
     let mut edges = Edges::new();
     for order in &tables.orders {

@@ -60,7 +60,7 @@ pub(crate) fn verify(args: &VerifyArgs) -> Result<Exit, Refusal> {
     if args.parity {
         parity(&recorded, source, args.format)
     } else {
-        own(recorded, source, args.format).map_err(|complaint| wrong(complaint))?
+        own(recorded, source, args.format).map_err(wrong)?
     }
 }
 

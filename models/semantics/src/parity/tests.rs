@@ -159,7 +159,7 @@ fn compare(line: &Value, ww_deps: bool, mismatches: &mut Vec<String>) {
             differ(error, format!("{theirs:?}"), format!("{ours:?}"));
         }
     }
-    if !unstable && jepsen["valid"] != Value::from(verdict.valid) {
+    if !unstable && jepsen["valid"] != verdict.valid {
         differ("valid", jepsen["valid"].to_string(), verdict.valid.to_string());
     }
 }

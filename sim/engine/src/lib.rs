@@ -61,6 +61,8 @@ pub use outcome::{Digest, FaultReport, Judgement, Outcome, RunEnd, RunOptions, T
 #[cfg(madsim)]
 pub use run::run;
 #[cfg(madsim)]
-pub use shrink::{DoesNotFail, ShrinkEnd, ShrinkOptions, ShrinkProgress, Shrunk, Size, shrink};
+pub use shrink::{
+    DoesNotFail, ShrinkEnd, ShrinkOptions, ShrinkProgress, Shrunk, Size, failure, shrink,
+};
 #[cfg(madsim)]
 pub use swarm::plan;

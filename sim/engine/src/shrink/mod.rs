@@ -151,8 +151,10 @@ pub struct Shrunk {
 #[derive(Debug, Clone)]
 pub struct DoesNotFail(pub Box<Outcome>);
 
-/// What a candidate has to have in common with the first run.
-fn failure(scenario: &Scenario, outcome: &Outcome) -> Option<(String, Judgement)> {
+/// How a run fails, if it does (or shows what its scenario expects): its fingerprint and what that
+/// means. What a candidate has to have in common with the first run.
+#[must_use]
+pub fn failure(scenario: &Scenario, outcome: &Outcome) -> Option<(String, Judgement)> {
     let judgement = judge(scenario, outcome);
     let fails = match judgement {
         Judgement::AsClaimed => shows_expected(scenario, outcome),

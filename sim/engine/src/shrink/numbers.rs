@@ -85,12 +85,14 @@ pub(super) fn smaller_counts(n: u64) -> Vec<u64> {
     smaller
 }
 
+/// Shorter than this is no simpler for a reader.
+const SHORT: u64 = 1_000_000;
+
 /// Spans below `n` with few digits, ascending.
 fn smaller_times(n: u64) -> Vec<u64> {
     let mut smaller: Vec<u64> = [n / 16, n / 4, n / 2].map(|n| rounded_down(n, 1)).to_vec();
     smaller.extend([1, 2, 3].map(|digits| rounded_down(n, digits)));
-    // A microsecond is shorter than anything that a fault could be about.
-    smaller.retain(|value| (1_000..n).contains(value));
+    smaller.retain(|value| (SHORT..n).contains(value));
     smaller.sort_unstable();
     smaller.dedup();
     smaller
@@ -177,4 +179,35 @@ pub(super) fn names(fault: &mut PlannedFault) -> Vec<&mut String> {
         | FaultAction::ControllerFailover { .. } => {}
     }
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_become_shorter_then_rounder() {
+        assert_eq!(
+            smaller_times(5_123_456_000),
+            [
+                300_000_000,
+                1_000_000_000,
+                2_000_000_000,
+                5_000_000_000,
+                5_100_000_000,
+                5_120_000_000
+            ]
+        );
+        assert_eq!(smaller_times(2_000_000), [1_000_000]);
+        assert_eq!(smaller_times(700), Vec::<u64>::new());
+        assert_eq!(smaller_times(u64::MAX).last(), Some(&18_400_000_000_000_000_000));
+    }
+
+    #[test]
+    fn counts_end_at_one() {
+        assert_eq!(smaller_counts(1), Vec::<u64>::new());
+        assert_eq!(smaller_counts(2), [1]);
+        assert_eq!(smaller_counts(500), [1, 15, 31, 62, 125, 250, 375, 469]);
+        assert!(smaller_counts(0).is_empty());
+    }
 }

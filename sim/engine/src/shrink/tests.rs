@@ -76,7 +76,7 @@ fn lawful(shrunk: &Shrunk, seed: u64) {
 proptest! {
     // Shrinking what shrinking found is no use here: the cases are runs, not data.
     #![proptest_config(ProptestConfig {
-        cases: 10, max_shrink_iters: 0, failure_persistence: None, ..ProptestConfig::default()
+        cases: 24, max_shrink_iters: 0, failure_persistence: None, ..ProptestConfig::default()
     })]
 
     #[test]

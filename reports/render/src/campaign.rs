@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::model::{CampaignView, FailureView, Judgement, SummaryView};
 use crate::number::{grouped, percent, seconds, short_count, virtual_seconds};
+use crate::shrink::shrink_line;
 use crate::style::{FAINT, STRONG, of_judgement, paint};
 
 /// Seeds that are listed for one failure.
@@ -139,6 +140,9 @@ fn one_failure(out: &mut String, campaign: &CampaignView, failure: &FailureView,
     if !failure.sentence.is_empty() {
         let _ = writeln!(out, "    {}", failure.sentence);
     }
+    if let Some(shrunk) = &failure.shrunk {
+        let _ = writeln!(out, "    {}", shrink_line(shrunk));
+    }
     if let Some(file) = &failure.counterexample {
         let command = format!("oncesim replay {file}");
         let _ = writeln!(out, "    {}", paint(styled, STRONG, command));
@@ -183,7 +187,7 @@ pub fn summary_text(summary: &SummaryView, styled: bool) -> String {
         seconds(virtual_time),
         seconds(wall),
     );
-    let worst = summary.campaigns.iter().map(|campaign| campaign.judgement).max();
+    let worst = summary.worst();
     let style = worst.map_or(FAINT, of_judgement);
     let _ = writeln!(out, "{}", paint(styled, style, line));
     out

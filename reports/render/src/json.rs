@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use oncesim_semantics::{Anomaly, Guarantee, Level, Verdict};
 use serde::Serialize;
 
-use crate::model::{BenchLine, CampaignView, MutantView, RunView, SummaryView};
+use crate::model::{BenchLine, CampaignView, MutantView, RunView, ShrinkView, SummaryView};
 
 /// Version of all documents.
 pub(crate) const SCHEMA: u32 = 1;
@@ -118,6 +118,17 @@ pub(crate) fn anomaly(anomaly: &Anomaly) -> AnomalyDoc<'_> {
 struct FuzzDoc<'a> {
     schema: u32,
     scenarios: Vec<CampaignDoc<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    regressions: Vec<RegressionDoc<'a>>,
+}
+
+#[derive(Serialize)]
+struct RegressionDoc<'a> {
+    file: &'a str,
+    id: &'a str,
+    state: &'static str,
+    now: Option<&'a str>,
+    outcome: &'static str,
 }
 
 #[derive(Serialize)]
@@ -142,6 +153,21 @@ struct FailureDoc<'a> {
     seeds: &'a [u64],
     counterexample: Option<&'a str>,
     count: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shrunk: Option<ShrinkDoc<'a>>,
+}
+
+#[derive(Serialize)]
+struct ShrinkDoc<'a> {
+    runs: u64,
+    ended_early: Option<&'a str>,
+    sizes: BTreeMap<&'a str, BeforeAfterDoc>,
+}
+
+#[derive(Serialize)]
+struct BeforeAfterDoc {
+    before: u64,
+    after: u64,
 }
 
 /// All campaigns of one command.
@@ -150,7 +176,32 @@ pub fn campaign_json(summary: &SummaryView) -> String {
     document(&FuzzDoc {
         schema: SCHEMA,
         scenarios: summary.campaigns.iter().map(campaign).collect(),
+        regressions: summary
+            .regressions
+            .iter()
+            .map(|one| RegressionDoc {
+                file: &one.file,
+                id: &one.id,
+                state: one.state.name(),
+                now: one.now.as_deref(),
+                outcome: one.judgement.name(),
+            })
+            .collect(),
     })
+}
+
+fn shrunk(shrink: &ShrinkView) -> ShrinkDoc<'_> {
+    ShrinkDoc {
+        runs: shrink.runs,
+        ended_early: shrink.ended.as_deref(),
+        sizes: shrink
+            .sizes
+            .iter()
+            .map(|(what, before, after)| {
+                (what.as_str(), BeforeAfterDoc { before: *before, after: *after })
+            })
+            .collect(),
+    }
 }
 
 fn campaign(campaign: &CampaignView) -> CampaignDoc<'_> {
@@ -166,6 +217,7 @@ fn campaign(campaign: &CampaignView) -> CampaignDoc<'_> {
                 seeds: &failure.seeds,
                 counterexample: failure.counterexample.as_deref(),
                 count: failure.count,
+                shrunk: failure.shrunk.as_ref().map(shrunk),
             })
             .collect(),
         runs_per_s: (campaign.runs_per_second() * 10.0).round() / 10.0,

@@ -13,8 +13,10 @@ mod lanes;
 mod model;
 mod number;
 mod problem;
+mod regression;
 mod run;
 mod sarif;
+mod shrink;
 mod style;
 mod table;
 mod trace;
@@ -31,12 +33,14 @@ pub use json::{bench_json, campaign_json, mutants_json, run_json};
 pub use junit::junit_xml;
 pub use lanes::{Around, Lens, events_of_clients, events_of_record, lanes_text};
 pub use model::{
-    BenchLine, CampaignView, End, FailureView, FaultView, Judgement, MutantView, RunView,
-    SummaryView, TraceView,
+    BenchLine, CampaignView, End, FailureView, FaultView, Judgement, MutantView, RegressionState,
+    RegressionView, RunView, ShrinkView, SummaryView, TraceView,
 };
 pub use number::{grouped, percent, seconds, short_count};
+pub use regression::regressions_text;
 pub use run::{failure_line, promise, run_text};
 pub use sarif::sarif_json;
+pub use shrink::{shrink_story, shrink_text, sizes_text};
 pub use table::{ListRow, bench_text, list_text, mutants_markdown, mutants_text};
 pub use trace::{excerpt, trace_text, with_events};
 pub use verify::{

@@ -130,8 +130,83 @@ pub struct FailureView {
     pub count: u64,
     /// What happened in the first of them, in a sentence.
     pub sentence: String,
-    /// The file to replay, if one was written.
+    /// The file to replay, if one was written or is known.
     pub counterexample: Option<String>,
+    /// How the run in that file was made smaller, if it was.
+    pub shrunk: Option<ShrinkView>,
+}
+
+/// A failure that was made smaller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShrinkView {
+    /// The ids of its anomalies, or `panic`, `not-live`.
+    pub id: String,
+    /// What it means.
+    pub judgement: Judgement,
+    /// What happens in the small run, in a sentence.
+    pub sentence: String,
+    /// The scenario's path.
+    pub scenario: String,
+    /// The seed.
+    pub seed: u64,
+    /// What is counted, before and after; faults are among it.
+    pub sizes: Vec<(String, u64, u64)>,
+    /// How many faults of each kind were taken out.
+    pub removed: Vec<(String, u64)>,
+    /// How many runs it took.
+    pub runs: u64,
+    /// Wall time.
+    pub wall: std::time::Duration,
+    /// Why it ended before nothing more could be taken out, if it did.
+    pub ended: Option<String>,
+}
+
+impl ShrinkView {
+    /// How many faults are left.
+    #[must_use]
+    pub fn faults(&self) -> u64 {
+        self.sizes.iter().find(|(what, ..)| what == "faults").map_or(0, |(_, _, after)| *after)
+    }
+}
+
+/// What a regression does today.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RegressionState {
+    /// What it did when it was found.
+    Fails,
+    /// It fails in another way.
+    FailsOtherwise,
+    /// It does not fail.
+    NoLongerFails,
+}
+
+impl RegressionState {
+    /// Its name in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            RegressionState::Fails => "fails",
+            RegressionState::FailsOtherwise => "fails-otherwise",
+            RegressionState::NoLongerFails => "no-longer-fails",
+        }
+    }
+}
+
+/// One regression, replayed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegressionView {
+    /// Its file.
+    pub file: String,
+    /// The ids of the anomalies that it showed when it was found.
+    pub id: String,
+    /// Those that it shows today, if it fails.
+    pub now: Option<String>,
+    /// What it does today ...
+    pub state: RegressionState,
+    /// ... and what that means.
+    pub judgement: Judgement,
+    /// What happens, in a sentence; empty if it does not fail.
+    pub sentence: String,
 }
 
 /// A campaign over one scenario.
@@ -183,12 +258,23 @@ impl CampaignView {
 /// All campaigns of one command.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SummaryView {
+    /// Regressions, which were replayed first.
+    pub regressions: Vec<RegressionView>,
     /// One per scenario, in the order in which they ran.
     pub campaigns: Vec<CampaignView>,
     /// Scenarios that did not run because the campaign was ended.
     pub skipped: Vec<String>,
     /// Wall time of everything.
     pub wall: std::time::Duration,
+}
+
+impl SummaryView {
+    /// The worst of everything; `None` when nothing ran.
+    #[must_use]
+    pub fn worst(&self) -> Option<Judgement> {
+        let campaigns = self.campaigns.iter().map(|campaign| campaign.judgement);
+        campaigns.chain(self.regressions.iter().map(|one| one.judgement)).max()
+    }
 }
 
 /// One planted bug, hunted.

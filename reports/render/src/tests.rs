@@ -141,6 +141,79 @@ fn campaign(judgement: Judgement, expect: Option<(String, u64)>) -> CampaignView
     }
 }
 
+fn shrunk() -> ShrinkView {
+    let size = |what: &str, before, after| (what.to_owned(), before, after);
+    ShrinkView {
+        id: "lost-write".to_owned(),
+        judgement: Judgement::Violated,
+        sentence:
+            "shop #3 was acknowledged at 0.100000s for orders-0 offset 3, and the drain that \
+                   began at 60.000000s did not find it"
+                .to_owned(),
+        scenario: "scenarios/corpus/a.toml".to_owned(),
+        seed: 42,
+        sizes: vec![
+            size("faults", 14, 2),
+            size("records", 1_500, 12),
+            size("keys", 7, 7),
+            size("brokers", 5, 3),
+        ],
+        removed: vec![("clog".to_owned(), 5), ("pause".to_owned(), 7)],
+        runs: 117,
+        wall: std::time::Duration::from_millis(812),
+        ended: None,
+    }
+}
+
+#[test]
+fn a_shrink_says_what_went_and_what_it_took() {
+    let ended = ShrinkView { ended: Some("400 runs were used up".to_owned()), ..shrunk() };
+    let mut sizes = shrunk().sizes;
+    sizes[0] = ("faults".to_owned(), 1, 1);
+    let alone = ShrinkView { sizes, removed: Vec::new(), ..shrunk() };
+    let mut text = String::new();
+    for view in [shrunk(), ended, alone] {
+        text.push_str(&shrink_text(&view, "reports/out/a-shrunk.toml", false));
+        text.push_str(&shrink_story(&view).join("\n"));
+        text.push_str("\n\n");
+    }
+    let campaign = CampaignView {
+        failures: vec![FailureView { shrunk: Some(shrunk()), ..failing().failures[0].clone() }],
+        ..failing()
+    };
+    text.push_str(&campaign_text(&campaign, false));
+    insta::assert_snapshot!("shrink_text", text);
+    assert!(shrink_story(&shrunk()).iter().all(|line| line.len() <= 98));
+}
+
+#[test]
+fn regressions_say_what_they_do_today() {
+    let one = |state, now: Option<&str>, judgement| RegressionView {
+        file: "scenarios/regressions/a-lost-write-0.toml".to_owned(),
+        id: "lost-write".to_owned(),
+        now: now.map(str::to_owned),
+        state,
+        judgement,
+        sentence: now.map_or("", |_| "r7 of shop is gone").to_owned(),
+    };
+    let regressions = vec![
+        one(RegressionState::Fails, Some("lost-write"), Judgement::Violated),
+        one(RegressionState::FailsOtherwise, Some("not-live"), Judgement::NotLive),
+        one(RegressionState::NoLongerFails, None, Judgement::AsClaimed),
+    ];
+    assert_eq!(regressions_text(&[], false), "");
+    insta::assert_snapshot!("regressions_text", regressions_text(&regressions, false));
+    let failures = vec![FailureView { shrunk: Some(shrunk()), ..failing().failures[0].clone() }];
+    let summary = SummaryView {
+        regressions,
+        campaigns: vec![CampaignView { failures, ..failing() }],
+        skipped: Vec::new(),
+        wall: std::time::Duration::ZERO,
+    };
+    assert_eq!(summary.worst(), Some(Judgement::Violated));
+    insta::assert_snapshot!("regressions_json", campaign_json(&summary));
+}
+
 fn failing() -> CampaignView {
     CampaignView {
         failures: vec![FailureView {
@@ -150,6 +223,7 @@ fn failing() -> CampaignView {
             count: 31,
             sentence: "seed 0: r7 of shop is gone".to_owned(),
             counterexample: Some("reports/out/a-lost-write-0.toml".to_owned()),
+            shrunk: None,
         }],
         nondeterministic: vec![64],
         interrupted: true,
@@ -206,7 +280,12 @@ fn campaigns_say_what_they_are_worth() {
     let campaigns = vec![campaign(Judgement::AsClaimed, None), failing(), found, missed];
     let mut text: String = campaigns.iter().map(|c| campaign_text(c, false)).collect();
     let wall = std::time::Duration::from_secs(32);
-    let summary = SummaryView { campaigns, skipped: vec!["b.toml".to_owned()], wall };
+    let summary = SummaryView {
+        regressions: Vec::new(),
+        campaigns,
+        skipped: vec!["b.toml".to_owned()],
+        wall,
+    };
     text.push_str(&summary_text(&summary, false));
     insta::assert_snapshot!("campaign_text", text);
     insta::assert_snapshot!("campaign_json", campaign_json(&summary));
@@ -224,6 +303,7 @@ fn awkward() -> SummaryView {
             count: 1,
             sentence: "thread 'x' panicked:\r\n::error::]]> & \u{0}<nul>".to_owned(),
             counterexample: Some("out/odd-panic-3.toml".to_owned()),
+            shrunk: None,
         }],
         ..campaign(Judgement::Bug, None)
     };
@@ -233,6 +313,7 @@ fn awkward() -> SummaryView {
             id: "not-live".to_owned(),
             judgement: Judgement::NotLive,
             counterexample: None,
+            shrunk: None,
             ..failing().failures[0].clone()
         }],
         ..campaign(Judgement::NotLive, None)
@@ -248,7 +329,7 @@ fn awkward() -> SummaryView {
     let campaigns =
         vec![campaign(Judgement::AsClaimed, None), failing(), hostile, stuck, missed, found];
     let wall = std::time::Duration::from_millis(32_125);
-    SummaryView { campaigns, skipped: vec!["c.toml".to_owned()], wall }
+    SummaryView { regressions: Vec::new(), campaigns, skipped: vec!["c.toml".to_owned()], wall }
 }
 
 #[test]
@@ -279,7 +360,12 @@ fn formats_for_machines_stay_well_formed() {
         let index = result["ruleIndex"].as_u64().expect("an index") as usize;
         assert_eq!(run["tool"]["driver"]["rules"][index]["id"], result["ruleId"]);
     }
-    let nothing = SummaryView { campaigns: Vec::new(), skipped: Vec::new(), wall: summary.wall };
+    let nothing = SummaryView {
+        regressions: Vec::new(),
+        campaigns: Vec::new(),
+        skipped: Vec::new(),
+        wall: summary.wall,
+    };
     assert!(github_annotations(&nothing).is_empty());
     assert!(sarif_json(&nothing, "0.1.0").contains("\"results\": []"));
     assert!(junit_xml(&nothing).contains("tests=\"0\""));

@@ -5,6 +5,7 @@ mod anomaly;
 mod counterexample;
 mod diagnostic;
 mod discover;
+mod edit;
 mod fault;
 mod id;
 mod kafka;
@@ -23,6 +24,7 @@ mod unit;
 pub use counterexample::{Counterexample, Replay, write_counterexample};
 pub use diagnostic::{Diagnostic, DiagnosticLevel, Diagnostics, Place, SourceText};
 pub use discover::discover;
+pub use edit::{with_story, without};
 pub use fault::{
     DiskFault, FaultAction, FaultKind, FaultPlan, MessagePattern, PlannedFault, SwarmSpec, Trigger,
 };

@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Fuzz(FuzzArgs),
     /// Run a counterexample again
     Replay(ReplayArgs),
+    /// Make a counterexample smaller: the same failure with fewer faults, records, actors
+    Shrink(ShrinkArgs),
     /// Say everything that is wrong with scenarios; runs nothing
     Check(CheckArgs),
     /// Write a commented scenario to start from
@@ -128,6 +130,9 @@ pub(crate) struct FuzzArgs {
     /// Stop at the first failure
     #[arg(long)]
     pub(crate) fail_fast: bool,
+    /// Write failing runs as they were found [default: shrunk, in 400 runs or 10 s each at most]
+    #[arg(long)]
+    pub(crate) no_shrink: bool,
     #[command(flatten)]
     pub(crate) reports: ReportArgs,
     /// Change one value of every scenario (may be repeated)
@@ -158,6 +163,21 @@ pub(crate) struct ReplayArgs {
     pub(crate) seed: Option<u64>,
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShrinkArgs {
+    /// A counterexample that `oncesim fuzz` wrote, or a scenario
+    pub(crate) file: PathBuf,
+    /// Where the smaller counterexample is written [default: beside FILE, as NAME-shrunk.toml]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// The seed, when FILE is a scenario
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = seed)]
+    pub(crate) seed: Option<u64>,
+    /// Threads; the result does not depend on them [default: one per core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) jobs: Option<u16>,
 }
 
 #[derive(Debug, Args)]

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use oncesim::{CampaignReport, Failure, FaultReport, Outcome, RunEnd, TraceLine};
+use oncesim::{
+    CampaignReport, Failure, FaultReport, Outcome, RunEnd, ShrinkEnd, ShrinkOptions, Shrunk, Size,
+    TraceLine,
+};
 use oncesim_render as render;
 use oncesim_spec::Scenario;
 
@@ -95,47 +98,97 @@ pub(crate) fn run(
     }
 }
 
-/// The sentence of the anomaly that gave a failure its name; else what was stuck.
-fn telling(failure: &Failure) -> Option<&str> {
-    let anomalies = &failure.first.verdict.anomalies;
-    let named = anomalies.iter().find(|a| failure.fingerprint.split('+').any(|id| id == a.id()));
+/// The sentence of the anomaly that gave a failure its name; else of what was stuck.
+fn telling<'a>(fingerprint: &str, outcome: &'a Outcome) -> Option<&'a str> {
+    let anomalies = &outcome.verdict.anomalies;
+    let named = anomalies.iter().find(|a| fingerprint.split('+').any(|id| id == a.id()));
     let stuck = || anomalies.iter().find(|anomaly| anomaly.class.violates.liveness);
     let told = named.or_else(stuck).or_else(|| anomalies.first());
     told.map(|anomaly| anomaly.witness.sentence.as_str())
 }
 
-fn failure(failure: &Failure, counterexample: Option<String>) -> render::FailureView {
-    let first = &failure.first;
-    let sentence = match &first.end {
-        RunEnd::Panicked(message) => format!("seed {}: {message}", first.seed),
+/// What happened in a run that failed, in a sentence.
+pub(crate) fn sentence(fingerprint: &str, outcome: &Outcome) -> String {
+    let told = telling(fingerprint, outcome);
+    match &outcome.end {
+        RunEnd::Panicked(message) => message.clone(),
         RunEnd::BudgetExhausted => format!(
-            "seed {}: its budget of events was used up (limits.events); {}",
-            first.seed,
-            telling(failure).unwrap_or("nothing says why"),
+            "its budget of events was used up (limits.events); {}",
+            told.unwrap_or("nothing says why"),
         ),
-        RunEnd::Settled | RunEnd::NotSettled => match telling(failure) {
-            Some(sentence) => format!("seed {}: {sentence}", first.seed),
-            None => format!(
-                "seed {}: not everything had settled when the liveness bound passed",
-                first.seed
-            ),
+        RunEnd::Settled | RunEnd::NotSettled => match told {
+            Some(sentence) => sentence.to_owned(),
+            None => "not everything had settled when the liveness bound passed".to_owned(),
         },
-    };
+    }
+}
+
+pub(crate) fn sizes(before: &Size, after: &Size) -> Vec<(String, u64, u64)> {
+    before
+        .parts()
+        .into_iter()
+        .zip(after.parts())
+        .map(|((what, before), (_, after))| (what.to_owned(), before, after))
+        .collect()
+}
+
+/// A failure that was made smaller.
+pub(crate) fn shrunk(
+    shrunk: &Shrunk,
+    scenario: &str,
+    wall: Duration,
+    options: &ShrinkOptions,
+) -> render::ShrinkView {
+    let ended = shrunk.ended.map(|end| match end {
+        ShrinkEnd::Runs => format!("{} runs were used up", options.max_runs),
+        ShrinkEnd::Time => {
+            let budget = options.budget.unwrap_or(wall).as_secs_f64();
+            format!("{} of wall time were used up", render::seconds(budget))
+        }
+        ShrinkEnd::Stopped => "it was interrupted".to_owned(),
+    });
+    render::ShrinkView {
+        id: shrunk.fingerprint.clone(),
+        judgement: judgement(shrunk.judgement),
+        sentence: sentence(&shrunk.fingerprint, &shrunk.outcome),
+        scenario: scenario.to_owned(),
+        seed: shrunk.outcome.seed,
+        sizes: sizes(&shrunk.before, &shrunk.after),
+        removed: shrunk.removed.iter().map(|&(kind, n)| (kind.to_owned(), n)).collect(),
+        runs: shrunk.runs,
+        wall,
+        ended,
+    }
+}
+
+/// What was kept of a failure.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    /// The file to replay.
+    pub(crate) file: Option<String>,
+    /// How it was made smaller.
+    pub(crate) shrunk: Option<render::ShrinkView>,
+}
+
+fn failure(failure: &Failure, kept: Kept) -> render::FailureView {
+    let first = &failure.first;
+    let sentence = format!("seed {}: {}", first.seed, sentence(&failure.fingerprint, first));
     render::FailureView {
         id: failure.fingerprint.clone(),
         judgement: judgement(failure.judgement),
         seeds: failure.seeds.clone(),
         count: failure.count,
         sentence,
-        counterexample,
+        counterexample: kept.file,
+        shrunk: kept.shrunk,
     }
 }
 
-/// One campaign; `files` are the counterexamples of its failures, in their order.
+/// One campaign; `kept` is what was kept of its failures, in their order.
 pub(crate) fn campaign(
     scenario: &Scenario,
     report: &CampaignReport,
-    files: Vec<Option<String>>,
+    kept: Vec<Kept>,
 ) -> render::CampaignView {
     let mut verdict = judgement(report.judgement);
     if !report.nondeterministic.is_empty() {
@@ -156,7 +209,7 @@ pub(crate) fn campaign(
         wall: report.wall,
         virtual_time: report.virtual_time,
         messages: report.messages,
-        failures: report.failures.iter().zip(files).map(|(f, file)| failure(f, file)).collect(),
+        failures: report.failures.iter().zip(kept).map(|(f, kept)| failure(f, kept)).collect(),
         nondeterministic: report.nondeterministic.clone(),
         faults_struck: named(&report.faults_struck),
         witnesses: named(&report.witnesses),

@@ -41,6 +41,7 @@ fn dispatch(command: Command) -> Result<Exit, Refusal> {
         Command::Run(args) => command::run::run(&args),
         Command::Fuzz(args) => command::fuzz::fuzz(&args),
         Command::Replay(args) => command::replay::replay(&args),
+        Command::Shrink(args) => command::shrink::shrink(&args),
         Command::Check(args) => command::check::check(&args),
         Command::New(args) => command::new::new(&args),
         Command::List(args) => command::list::list(&args),

@@ -3,8 +3,10 @@
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use oncesim::{Outcome, Progress};
-use oncesim_render::{grouped, seconds};
+use oncesim::{Outcome, Progress, ShrinkProgress};
+use oncesim_render::{grouped, seconds, sizes_text};
+
+use crate::convert;
 
 /// A line on standard error that shows how far a campaign is.
 pub(crate) struct ProgressLine {
@@ -55,5 +57,29 @@ impl ProgressLine {
     /// Takes the line away.
     pub(crate) fn finish(self) {
         self.bar.finish_and_clear();
+    }
+}
+
+/// A line on standard error that shows how small a failure has become.
+pub(crate) struct ShrinkLine(ProgressBar);
+
+impl ShrinkLine {
+    pub(crate) fn new(name: &str) -> Self {
+        let bar = ProgressBar::new_spinner();
+        let style = ProgressStyle::with_template("shrinking {prefix} {spinner} {pos} runs  {msg}");
+        bar.set_style(style.expect("the template is valid"));
+        bar.set_prefix(name.to_owned());
+        ShrinkLine(bar)
+    }
+
+    /// Shows how far it is.
+    pub(crate) fn update(&mut self, progress: &ShrinkProgress) {
+        self.0.set_position(progress.runs);
+        self.0.set_message(sizes_text(&convert::sizes(&progress.before, &progress.now)));
+    }
+
+    /// Takes the line away.
+    pub(crate) fn finish(self) {
+        self.0.finish_and_clear();
     }
 }

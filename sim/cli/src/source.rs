@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use oncesim::Failure;
+use oncesim::{Failure, Shrunk};
 use oncesim_spec::{Counterexample, Diagnostics, Replay, Scenario};
 
 use crate::exit::Refusal;
@@ -109,4 +109,17 @@ pub(crate) fn counterexample(scenario: &Scenario, failure: &Failure) -> String {
         digest: &failure.first.digest.to_string(),
         fingerprint: &failure.fingerprint,
     })
+}
+
+/// The text of a shrunk counterexample, with its story.
+pub(crate) fn shrunk(shrunk: &Shrunk, story: &[String]) -> String {
+    let outcome = &shrunk.outcome;
+    let text = oncesim_spec::write_counterexample(&Counterexample {
+        scenario: &shrunk.scenario,
+        plan: &outcome.plan,
+        seed: outcome.seed,
+        digest: &outcome.digest.to_string(),
+        fingerprint: &shrunk.fingerprint,
+    });
+    oncesim_spec::with_story(&text, story)
 }

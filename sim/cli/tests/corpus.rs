@@ -15,7 +15,7 @@ fn main() -> ExitCode {
     for (kind, args) in [
         ("corpus", &["fuzz", "--seeds", SEEDS, "--jobs", "1"][..]),
         ("mutants", &["mutants"][..]),
-        ("regressions", &["replay"][..]),
+        ("regressions", &["fuzz"][..]),
     ] {
         let mut files = Vec::new();
         walk(&root.join("scenarios").join(kind), &mut files);

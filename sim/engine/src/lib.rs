@@ -42,6 +42,8 @@ mod recorder;
 #[cfg(madsim)]
 mod run;
 #[cfg(madsim)]
+mod shrink;
+#[cfg(madsim)]
 mod swarm;
 #[cfg(madsim)]
 mod timers;
@@ -58,5 +60,9 @@ pub use hosted::{HostedProducer, HostedTask, TaskFuture, run_hosted, sleep};
 pub use outcome::{Digest, FaultReport, Judgement, Outcome, RunEnd, RunOptions, TraceLine, judge};
 #[cfg(madsim)]
 pub use run::run;
+#[cfg(madsim)]
+pub use shrink::{
+    DoesNotFail, ShrinkEnd, ShrinkOptions, ShrinkProgress, Shrunk, Size, failure, shrink,
+};
 #[cfg(madsim)]
 pub use swarm::plan;

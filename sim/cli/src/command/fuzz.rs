@@ -5,13 +5,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use oncesim::{Campaign, CampaignOptions, CampaignReport};
-use oncesim_render::{CampaignView, SummaryView, campaign_json, campaign_text, summary_text};
+use oncesim::{Campaign, CampaignOptions, Failure, Judgement, ShrinkOptions};
+use oncesim_render::{
+    CampaignView, ShrinkView, SummaryView, campaign_json, campaign_text, regressions_text,
+    summary_text,
+};
 use oncesim_spec::Scenario;
 
 use crate::args::{Format, FuzzArgs};
+use crate::command::regressions::{self, Known};
+use crate::command::shrink;
+use crate::convert::Kept;
 use crate::exit::{Exit, Refusal};
-use crate::progress::ProgressLine;
+use crate::progress::{ProgressLine, ShrinkLine};
 use crate::report::Reports;
 use crate::{artifact, convert, output, source};
 
@@ -19,15 +25,28 @@ use crate::{artifact, convert, output, source};
 const SEEDS: u64 = 1_000;
 /// One seed in so many runs twice.
 const RECHECK_EVERY: u64 = 64;
+/// Runs that shrinking one failure may take ...
+const SHRINK_RUNS: u64 = 400;
+/// ... and its wall time.
+const SHRINK_TIME: Duration = Duration::from_secs(10);
 
 pub(crate) fn fuzz(args: &FuzzArgs) -> Result<Exit, Refusal> {
-    let scenarios = source::load_all(&source::discover(&args.paths)?, &args.set)?;
+    let (kept, files) = split(args)?;
+    let scenarios = source::load_all(&files, &args.set)?;
     artifact::ensure_writable(&args.out)?;
     let reports = Reports::prepare(&args.reports)?;
     let stop = stop_on_interrupt();
     let began = Instant::now();
-    let mut summary =
-        SummaryView { campaigns: Vec::new(), skipped: Vec::new(), wall: Duration::ZERO };
+    let mut known = Known::new();
+    let mut summary = SummaryView {
+        regressions: replay_first(args, &kept, &mut known)?,
+        campaigns: Vec::new(),
+        skipped: Vec::new(),
+        wall: Duration::ZERO,
+    };
+    if args.format == Format::Text {
+        output::result(&regressions_text(&summary.regressions, output::styled()))?;
+    }
     for (i, scenario) in scenarios.iter().enumerate() {
         let left = scenarios.len() - i;
         let budget = args.budget.map(|budget| {
@@ -41,7 +60,8 @@ pub(crate) fn fuzz(args: &FuzzArgs) -> Result<Exit, Refusal> {
             summary.skipped.push(scenario.path.clone());
             continue;
         }
-        let view = one(args, scenario, budget, &stop, &format!("{}/{}", i + 1, scenarios.len()))?;
+        let position = format!("{}/{}", i + 1, scenarios.len());
+        let view = one(args, scenario, budget, &stop, &position, &known)?;
         if args.format == Format::Text {
             output::result(&campaign_text(&view, output::styled()))?;
         }
@@ -56,12 +76,43 @@ pub(crate) fn fuzz(args: &FuzzArgs) -> Result<Exit, Refusal> {
         Format::Json => output::result(&campaign_json(&summary))?,
     }
     written?;
-    let worst = summary.campaigns.iter().map(|campaign| campaign.judgement).max();
-    Ok(worst.map_or(Exit::Vacuous, Exit::from))
+    Ok(summary.worst().map_or(Exit::Vacuous, Exit::from))
+}
+
+/// The regressions that are replayed, and the scenarios that are searched.
+fn split(args: &FuzzArgs) -> Result<(Vec<PathBuf>, Vec<PathBuf>), Refusal> {
+    let found = source::discover(&args.paths)?;
+    let (mut kept, mut files): (Vec<_>, Vec<_>) = found.into_iter().partition(|file| {
+        // What is in that folder without a recorded run is a scenario like any other.
+        let records = || source::load_quietly(file, &args.set).is_ok_and(|l| l.replay.is_some());
+        regressions::is_kept(file) && records()
+    });
+    kept.extend(regressions::in_folder(&args.out));
+    for list in [&mut kept, &mut files] {
+        let mut seen = std::collections::BTreeSet::new();
+        list.retain(|file| seen.insert(file.canonicalize().unwrap_or_else(|_| file.clone())));
+    }
+    Ok((kept, files))
+}
+
+fn replay_first(
+    args: &FuzzArgs,
+    kept: &[PathBuf],
+    known: &mut Known,
+) -> Result<Vec<oncesim_render::RegressionView>, Refusal> {
+    let mut views = Vec::new();
+    for (i, file) in (0u64..).zip(kept) {
+        // Each is replayed by one shard, and is known to all of them.
+        let view = regressions::replay(file, &args.set, known)?;
+        if args.shard.is_none_or(|(k, n)| i % n + 1 == k) {
+            views.extend(view);
+        }
+    }
+    Ok(views)
 }
 
 fn failed(summary: &SummaryView) -> bool {
-    summary.campaigns.iter().any(|c| c.judgement != oncesim_render::Judgement::AsClaimed)
+    summary.worst().is_some_and(|worst| worst != oncesim_render::Judgement::AsClaimed)
 }
 
 /// Seeds of a claim are shared between shards. The search for an expected anomaly is not: it
@@ -79,6 +130,7 @@ fn one(
     budget: Option<Duration>,
     stop: &Arc<AtomicBool>,
     position: &str,
+    known: &Known,
 ) -> Result<CampaignView, Refusal> {
     let expected = scenario.expect.as_ref();
     let seeds = match (expected, args.seeds, budget) {
@@ -100,34 +152,78 @@ fn one(
             stop: Arc::clone(stop),
         },
     };
-    let known = (seeds < u64::MAX / 2).then_some(seeds);
-    let mut line = ProgressLine::new(&format!("{position} {}", stem(&scenario.path)), known);
+    let total = (seeds < u64::MAX / 2).then_some(seeds);
+    let mut line = ProgressLine::new(&format!("{position} {}", stem(&scenario.path)), total);
     let report = campaign.run(&mut |progress| line.update(progress));
     line.finish();
-    let files = write_counterexamples(&args.out, scenario, &report)?;
-    Ok(convert::campaign(scenario, &report, files))
+    let left = budget.map(|budget| budget.saturating_sub(report.wall).max(SHRINK_TIME / 20));
+    let options = ShrinkOptions {
+        jobs: args.jobs.map_or_else(cores, usize::from).min(cores()),
+        max_runs: SHRINK_RUNS,
+        budget: Some(left.map_or(SHRINK_TIME, |left| left.min(SHRINK_TIME))),
+        stop: Arc::clone(stop),
+    };
+    let mut kept = Vec::new();
+    for failure in &report.failures {
+        kept.push(keep(args, scenario, failure, &options, known)?);
+    }
+    Ok(convert::campaign(scenario, &report, kept))
 }
 
-/// One file per distinct failure, whole or not at all.
-fn write_counterexamples(
-    folder: &Path,
-    scenario: &Scenario,
-    report: &CampaignReport,
-) -> Result<Vec<Option<String>>, Refusal> {
-    let mut files = Vec::new();
-    for failure in &report.failures {
-        let name: String = failure
-            .fingerprint
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '-' })
-            .take(80)
-            .collect();
-        let file = format!("{}-{name}-{}.toml", stem(&scenario.path), failure.first.seed);
-        let path: PathBuf = folder.join(file);
-        artifact::write(&path, &source::counterexample(scenario, failure))?;
-        files.push(Some(path.display().to_string()));
+/// One file per distinct failure, whole or not at all: first the run as it was found, then the
+/// smaller one in its place. What is known as a regression has its file.
+fn keep(
+    args: &FuzzArgs,
+    scenario: &Arc<Scenario>,
+    failure: &Failure,
+    options: &ShrinkOptions,
+    known: &Known,
+) -> Result<Kept, Refusal> {
+    if let Some(file) = known.get(&regressions::key(&scenario.path, &failure.fingerprint)) {
+        return Ok(Kept { file: Some(file.clone()), shrunk: None });
     }
-    Ok(files)
+    let path = args.out.join(file_name(scenario, failure));
+    artifact::write(&path, &source::counterexample(scenario, failure))?;
+    // A pitfall that was found as expected is no failure that somebody has to understand.
+    let shrunk = if args.no_shrink || failure.judgement == Judgement::AsClaimed {
+        None
+    } else {
+        smaller(scenario, failure, options)
+    };
+    if let Some((text, _)) = &shrunk {
+        artifact::write(&path, text)?;
+    }
+    let shrunk = shrunk.map(|(_, view)| view);
+    Ok(Kept { file: Some(path.display().to_string()), shrunk })
+}
+
+fn smaller(
+    scenario: &Arc<Scenario>,
+    failure: &Failure,
+    options: &ShrinkOptions,
+) -> Option<(String, ShrinkView)> {
+    let began = Instant::now();
+    let mut line = ShrinkLine::new(&failure.fingerprint);
+    let (plan, seed) = (&failure.first.plan, failure.first.seed);
+    let done = oncesim::shrink(scenario, plan, seed, options, &mut |p| line.update(p));
+    line.finish();
+    // A run that fails only once has been reported as nondeterminism, or will be.
+    let shrunk = done.ok().filter(|shrunk| shrunk.fingerprint == failure.fingerprint)?;
+    if shrunk.runs == 1 {
+        return None; // there was no time for more than the run itself
+    }
+    let view = convert::shrunk(&shrunk, &scenario.path, began.elapsed(), options);
+    Some((shrink::text(&shrunk, &view), view))
+}
+
+fn file_name(scenario: &Scenario, failure: &Failure) -> String {
+    let name: String = failure
+        .fingerprint
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '-' })
+        .take(80)
+        .collect();
+    format!("{}-{name}-{}.toml", stem(&scenario.path), failure.first.seed)
 }
 
 fn stem(path: &str) -> String {
@@ -140,7 +236,7 @@ pub(crate) fn cores() -> usize {
 
 /// A flag that Ctrl-C sets: the seeds in hand are finished and everything found is kept. A second
 /// Ctrl-C ends at once.
-fn stop_on_interrupt() -> Arc<AtomicBool> {
+pub(crate) fn stop_on_interrupt() -> Arc<AtomicBool> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
     let handler = move || {

@@ -6,5 +6,6 @@ mod determinism;
 mod readme;
 mod runs;
 mod shell;
+mod shrink;
 mod tidy;
 mod verify;

@@ -61,7 +61,7 @@ mod tests {
         assert!(!text.contains("second") && !text.contains("consumers.b"), "{text}");
         assert!(text.contains("[consumers.a] # the first"), "{text}");
         let text = without(&text, "consumers", "a").unwrap();
-        assert!(!text.contains("consumers."), "{text}");
+        assert!(!text.contains("[consumers"), "{text}");
         let text = without(&text, "topics", "y").unwrap();
         assert!(text.contains("x = { partitions = 1 }") && !text.contains("y ="), "{text}");
         assert_eq!(without(&text, "topics", "y"), None);

@@ -102,6 +102,8 @@ pub struct Broker {
     topics: Rc<[TopicConfig]>,
     mutations: Mutations,
     started: Instant,
+    /// Fetches tried again early because the world is new.
+    first_tries: u8,
     phase: Phase,
     link: ControllerLink,
     /// Its own epoch, once registered.
@@ -189,6 +191,7 @@ impl Broker {
             topics,
             mutations,
             started: Instant::ZERO,
+            first_tries: 0,
             phase: Phase::Registering,
             link: ControllerLink::default(),
             epoch: BrokerEpoch::NONE,

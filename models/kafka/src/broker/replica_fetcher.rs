@@ -7,9 +7,12 @@
 //! - One fetcher per leader (`num.replica.fetchers` is 1, Kafka's default).
 //! - A partition that joins the loop while a fetch waits at the leader causes a second fetch, which
 //!   ends the waiting one (Kafka's would end by itself after `replica.fetch.wait.max.ms`).
+//! - Brokers of a new world start at the same moment, and a leader that is not up yet refuses the
+//!   first fetches. These are tried again soon instead of after `replica.fetch.backoff.ms`, so that
+//!   no run begins with a second without replication: the cluster is meant to have run before.
 
 use oncesim_types::{
-    ActorId, CorrelationId, ErrorCode, Instant, LeaderEpoch, Offset, TopicPartition,
+    ActorId, CorrelationId, Duration, ErrorCode, Instant, LeaderEpoch, Offset, TopicPartition,
 };
 
 use crate::broker::{
@@ -25,6 +28,12 @@ use crate::replica::follower::truncation_offset;
 
 /// `replica.fetch.response.max.bytes`
 const RESPONSE_MAX_BYTES: u32 = 10 * 1024 * 1024;
+
+/// In a new world a broker tries again so soon ...
+const FIRST_BACKOFF: Duration = Duration::from_millis(10);
+
+/// ... and so often, before `replica.fetch.backoff.ms` holds.
+const FIRST_TRIES: u8 = 8;
 
 /// The fetch loop to one leader.
 #[derive(Debug, Default)]
@@ -323,7 +332,17 @@ impl Broker {
         follower.in_session = false;
         self.fetcher(leader).forgotten.push(partition);
         let key = TimerKey(TIMER_PARTITION_BACKOFF | u64::from(index));
-        effects.set_timer(key, self.config.replica_fetch_backoff);
+        let backoff = self.fetch_backoff();
+        effects.set_timer(key, backoff);
+    }
+
+    /// `replica.fetch.backoff.ms`, but for the first tries in a new world.
+    fn fetch_backoff(&mut self) -> Duration {
+        if self.incarnation > 0 || self.first_tries == FIRST_TRIES {
+            return self.config.replica_fetch_backoff;
+        }
+        self.first_tries += 1;
+        FIRST_BACKOFF
     }
 
     pub(super) fn on_partition_backoff(&mut self, index: u32) {
@@ -347,7 +366,8 @@ impl Broker {
         }
         fetcher.delayed = true;
         let key = TimerKey(TIMER_FETCH_BACKOFF | u64::from(leader.0));
-        effects.set_timer(key, self.config.replica_fetch_backoff);
+        let backoff = self.fetch_backoff();
+        effects.set_timer(key, backoff);
     }
 
     pub(super) fn on_fetch_backoff(&mut self, leader: u32) {

@@ -269,9 +269,12 @@ fn overlap(
     (other, current, waits): (Owner, i32, bool),
     now: Owner,
 ) {
-    let (class, severity): (&'static AnomalyClass, Severity) = if current == now.generation || waits
-    {
+    let (class, severity): (&'static AnomalyClass, Severity) = if current == now.generation {
         (&DOUBLE_OWNERSHIP, Severity::Always)
+    } else if waits {
+        // A history does not tell it from a static member that slept through the rebalance and is
+        // kept in the group all the same: a zombie.
+        (&DOUBLE_OWNERSHIP, Severity::Informative)
     } else {
         (&ZOMBIE_OWNERSHIP, Severity::Informative)
     };

@@ -1,7 +1,7 @@
 //! Kafka's configuration: typed structs with Kafka 4.x defaults.
 //!
 //! Mirrors `ProducerConfig`, `ConsumerConfig`, `GroupCoordinatorConfig`, `ServerLogConfigs`,
-//! `ReplicationConfigs`, `TopicConfig`. Times are [`Duration`]s; a property `x.ms` is the field `x`.
+//! `ReplicationConfigs`, `TopicConfig`. Times are `Duration`s; a property `x.ms` is the field `x`.
 
 mod broker;
 mod client;

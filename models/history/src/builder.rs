@@ -117,6 +117,7 @@ impl HistoryBuilder {
             name: name.to_owned(),
             topics: topics.to_vec(),
             from_earliest: true,
+            processor: None,
         });
         id
     }
@@ -387,6 +388,7 @@ impl HistoryBuilder {
                 producer_epoch: ProducerEpoch(epoch),
                 base_sequence: Sequence(sequence),
                 leader: batch.leader,
+                transactional: false,
             },
         )
     }

@@ -6,6 +6,7 @@
 use oncesim_types::{
     ActorId, BrokerEpoch, CallId, ErrorCode, GenerationId, GroupId, Instant, LeaderEpoch, MemberId,
     Offset, PartitionEpoch, ProducerEpoch, ProducerId, RecordId, Sequence, TopicPartition,
+    TransactionNumber, TransactionResult, TransactionState, TransactionalId,
 };
 
 /// One event. Its position in [`crate::History::events`] is its sequence number.
@@ -87,6 +88,96 @@ pub enum ClientKind {
         producer_id: ProducerId,
         /// The epoch.
         producer_epoch: ProducerEpoch,
+    },
+    /// `initTransactions()` is called.
+    InitTransactions {
+        /// The call.
+        call: CallId,
+        /// The id: an index of [`crate::History::transactional_ids`].
+        transactional_id: TransactionalId,
+    },
+    /// `initTransactions()` ended; the session is in the [`ClientKind::ProducerSession`] before it.
+    InitTransactionsEnd {
+        /// The call.
+        call: CallId,
+        /// How.
+        outcome: Outcome,
+    },
+    /// `beginTransaction()`: every `send()` of this actor and incarnation belongs to it, until
+    /// [`ClientKind::TransactionEnd`].
+    TransactionBegin {
+        /// Which.
+        number: TransactionNumber,
+    },
+    /// `sendOffsetsToTransaction()` is called.
+    SendOffsets {
+        /// The call.
+        call: CallId,
+        /// The transaction.
+        number: TransactionNumber,
+        /// The group.
+        group: GroupId,
+        /// A span of [`crate::History::commits`].
+        offsets: SpanIndex,
+        /// The member whose offsets these are, if the group is to fence it (KIP-447).
+        member: Option<MemberId>,
+        /// Its generation.
+        generation: GenerationId,
+    },
+    /// `sendOffsetsToTransaction()` ended.
+    SendOffsetsEnd {
+        /// The call.
+        call: CallId,
+        /// How.
+        outcome: Outcome,
+    },
+    /// `commitTransaction()` or `abortTransaction()` is called, for the first time or again.
+    EndTransaction {
+        /// The call.
+        call: CallId,
+        /// The transaction.
+        number: TransactionNumber,
+        /// Which of the two.
+        result: TransactionResult,
+    },
+    /// `commitTransaction()` or `abortTransaction()` ended.
+    TransactionEnd {
+        /// The call.
+        call: CallId,
+        /// How.
+        outcome: Outcome,
+    },
+    /// A processor made a record from an input; the `send()` of it follows, by the producer that
+    /// belongs to it.
+    Emitted {
+        /// The record, unique to this attempt.
+        record: RecordId,
+        /// The record that it was made from.
+        input: RecordId,
+        /// Where that was.
+        partition: TopicPartition,
+        /// At which offset.
+        offset: Offset,
+        /// What it is: equal inputs and equal outputs are one logical output.
+        output: Output,
+    },
+    /// A processor has restored its store of one partition from its changelog.
+    StateRestored {
+        /// The changelog.
+        changelog: TopicPartition,
+        /// How far it read (exclusive).
+        to: Offset,
+        /// How many keys it has.
+        keys: u32,
+        /// Wrapping sum of [`oncesim_types::lineage::store_entry`] over them.
+        fingerprint: u64,
+    },
+    /// A record of a transfer: the amounts of a transaction's records add up to zero.
+    Transfer {
+        /// The record.
+        record: RecordId,
+        /// What it adds to its account.
+        amount: i64,
     },
     /// A consumer subscribed.
     Subscribe {
@@ -186,6 +277,17 @@ pub enum ClientKind {
     },
 }
 
+/// What a processor made from an input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Output {
+    /// The n-th output of the input, from 0.
+    Ordinal(u16),
+    /// The aggregate of the input's key, with it.
+    Aggregate,
+    /// The same, for the changelog.
+    Changelog,
+}
+
 /// Why a consumer's position moved without records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum PositionReason {
@@ -269,6 +371,122 @@ pub enum WorldEvent {
         base_sequence: Sequence,
         /// Whether by the leader.
         leader: bool,
+        /// Whether it belongs to a transaction.
+        transactional: bool,
+    },
+    /// A replica appended the end of a transaction.
+    Marker {
+        /// Where.
+        partition: TopicPartition,
+        /// Its offset.
+        offset: Offset,
+        /// Whose transaction.
+        producer_id: ProducerId,
+        /// Epoch of the marker.
+        producer_epoch: ProducerEpoch,
+        /// How the transaction ended.
+        result: TransactionResult,
+        /// Leader epoch of the coordinator's partition.
+        coordinator_epoch: LeaderEpoch,
+        /// Epoch of the partition's leader.
+        leader_epoch: LeaderEpoch,
+        /// Whether by the leader.
+        leader: bool,
+    },
+    /// A leader refused the end of a transaction.
+    MarkerRejected {
+        /// Where.
+        partition: TopicPartition,
+        /// Whose transaction.
+        producer_id: ProducerId,
+        /// The marker's epoch.
+        producer_epoch: ProducerEpoch,
+        /// Why.
+        error: ErrorCode,
+    },
+    /// A leader's last stable offset moved.
+    LastStableOffset {
+        /// Where.
+        partition: TopicPartition,
+        /// The new one.
+        last_stable_offset: Offset,
+    },
+    /// A transactional id changed its state at its coordinator.
+    TransactionState {
+        /// The id.
+        transactional_id: TransactionalId,
+        /// The session.
+        producer_id: ProducerId,
+        /// The epoch.
+        producer_epoch: ProducerEpoch,
+        /// The state before.
+        from: TransactionState,
+        /// The state now.
+        to: TransactionState,
+        /// The client's number of the transaction that was begun last.
+        number: TransactionNumber,
+        /// The transaction's partitions now: a span of [`crate::History::partitions`].
+        partitions: SpanIndex,
+        /// Leader epoch of the coordinator's partition.
+        coordinator_epoch: LeaderEpoch,
+        /// The coordinator's partition of `__transaction_state`.
+        coordinator: TopicPartition,
+    },
+    /// A coordinator accepted an `EndTxn`.
+    EndTxnApplied {
+        /// The id.
+        transactional_id: TransactionalId,
+        /// Epoch of the request.
+        producer_epoch: ProducerEpoch,
+        /// The transaction that the client meant.
+        issued: TransactionNumber,
+        /// The transaction that it ends.
+        applied: TransactionNumber,
+        /// How.
+        result: TransactionResult,
+    },
+    /// A coordinator aborts a transaction that took too long.
+    TransactionTimedOut {
+        /// The id.
+        transactional_id: TransactionalId,
+        /// The transaction.
+        number: TransactionNumber,
+    },
+    /// An offset waits for its transaction to end.
+    OffsetPending {
+        /// The group.
+        group: GroupId,
+        /// The session.
+        producer_id: ProducerId,
+        /// The epoch.
+        producer_epoch: ProducerEpoch,
+        /// Who consumed.
+        member: Option<MemberId>,
+        /// With this generation.
+        generation: GenerationId,
+        /// While the group was in this one.
+        current: GenerationId,
+        /// The partition.
+        partition: TopicPartition,
+        /// The next offset to consume.
+        offset: Offset,
+        /// Leader epoch of the coordinator's partition.
+        coordinator_epoch: LeaderEpoch,
+    },
+    /// A transaction's end made a pending offset count, or dropped it.
+    OffsetResolved {
+        /// The group.
+        group: GroupId,
+        /// Whose transaction.
+        producer_id: ProducerId,
+        /// The partition.
+        partition: TopicPartition,
+        /// The next offset to consume.
+        offset: Offset,
+        /// How the transaction ended.
+        result: TransactionResult,
+        /// Leader epoch of the coordinator's partition.
+        coordinator_epoch: LeaderEpoch,
     },
     /// A replica removed everything from `to` on.
     Truncate {
@@ -354,6 +572,10 @@ pub enum WorldEvent {
         to: Offset,
         /// The replica's high watermark.
         high_watermark: Offset,
+        /// Its last stable offset.
+        last_stable_offset: Offset,
+        /// Whether the reader is `read_committed`.
+        read_committed: bool,
     },
     /// The controller changed a partition.
     PartitionChanged {

@@ -2,6 +2,7 @@
 
 use oncesim_types::{
     ActorId, GroupId, Instant, LeaderEpoch, MemberId, Offset, RecordId, TopicId, TopicPartition,
+    Transform,
 };
 
 use crate::event::{Event, PolledRecord, SpanIndex};
@@ -16,6 +17,9 @@ pub struct History {
     pub topics: Vec<TopicInfo>,
     /// The groups, by [`GroupId`].
     pub groups: Vec<GroupInfo>,
+    /// The transactional ids, by [`oncesim_types::TransactionalId`]; those that an application makes
+    /// up while it runs come later.
+    pub transactional_ids: Vec<String>,
     /// The faults of the plan, in words, by index.
     pub faults: Vec<String>,
     /// The events, in order.
@@ -100,6 +104,19 @@ pub struct GroupInfo {
     /// Whether it starts from the log start when it has no offset (else records before its first
     /// position are not its business).
     pub from_earliest: bool,
+    /// What its members make of their input, if they are processors.
+    pub processor: Option<ProcessorInfo>,
+}
+
+/// A processor: consume, transform, produce.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessorInfo {
+    /// The topics that it writes to.
+    pub to: Vec<TopicId>,
+    /// What it does with each record.
+    pub transform: Transform,
+    /// Whether outputs and offsets are committed in one transaction.
+    pub transactional: bool,
 }
 
 /// One committed offset.

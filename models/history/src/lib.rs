@@ -14,7 +14,10 @@ pub mod jsonl;
 pub use builder::{AppendedBatch, HistoryBuilder};
 pub use complaint::{Complaint, Read};
 pub use event::{
-    ClientKind, Event, EventKind, Outcome, PolledRecord, PositionReason, SpanIndex, WorldEvent,
+    ClientKind, Event, EventKind, Outcome, Output, PolledRecord, PositionReason, SpanIndex,
+    WorldEvent,
 };
-pub use history::{ActorInfo, ActorRole, CommitEntry, GroupInfo, History, Promise, TopicInfo};
+pub use history::{
+    ActorInfo, ActorRole, CommitEntry, GroupInfo, History, ProcessorInfo, Promise, TopicInfo,
+};
 pub use intern::{Interner, Key, Name};

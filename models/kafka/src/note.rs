@@ -7,8 +7,9 @@ use std::rc::Rc;
 
 use oncesim_types::ActorId;
 use oncesim_types::{
-    BrokerEpoch, Duration, ErrorCode, GenerationId, GroupId, LeaderEpoch, MemberId, Offset,
-    PartitionEpoch, ProducerEpoch, ProducerId, TopicPartition,
+    BrokerEpoch, ErrorCode, GenerationId, GroupId, LeaderEpoch, MemberId, Offset, PartitionEpoch,
+    ProducerEpoch, ProducerId, TopicPartition, TransactionNumber, TransactionResult,
+    TransactionState, TransactionalId,
 };
 
 use crate::log::batch::LogBatch;
@@ -104,6 +105,10 @@ pub enum Note {
         to: Offset,
         /// The serving replica's high watermark, read in the same step.
         high_watermark: Offset,
+        /// Its last stable offset, read in the same step.
+        last_stable_offset: Offset,
+        /// Whether the reader is `read_committed`.
+        read_committed: bool,
     },
     /// The controller changed a partition.
     PartitionChanged {
@@ -249,10 +254,104 @@ pub enum Note {
         /// Whether it may have been applied although `error` is set.
         maybe_committed: bool,
     },
+    /// A transaction coordinator's log has a new state of a transactional id (or, for
+    /// `PrepareEpochFence` and `Dead`, its memory).
+    TransactionState {
+        /// The id.
+        transactional_id: TransactionalId,
+        /// The session.
+        producer_id: ProducerId,
+        /// The epoch.
+        producer_epoch: ProducerEpoch,
+        /// The state before.
+        from: TransactionState,
+        /// The state now.
+        to: TransactionState,
+        /// The client's number of the transaction that was begun last.
+        number: TransactionNumber,
+        /// The partitions of the transaction now.
+        partitions: Rc<[TopicPartition]>,
+        /// Leader epoch of the coordinator's partition.
+        coordinator_epoch: LeaderEpoch,
+        /// The coordinator's partition of `__transaction_state`.
+        coordinator: TopicPartition,
+    },
+    /// A coordinator accepted an `EndTxn`: it decides a transaction now.
+    EndTxnApplied {
+        /// The id.
+        transactional_id: TransactionalId,
+        /// The epoch of the request.
+        producer_epoch: ProducerEpoch,
+        /// The transaction that the client meant.
+        issued: TransactionNumber,
+        /// The transaction that it ends.
+        applied: TransactionNumber,
+        /// How.
+        result: TransactionResult,
+    },
+    /// A coordinator aborts a transaction that took longer than `transaction.timeout.ms`.
+    TransactionTimedOut {
+        /// The id.
+        transactional_id: TransactionalId,
+        /// The transaction.
+        number: TransactionNumber,
+    },
+    /// The first unstable offset of a leader's log moved, or its high watermark below it.
+    LastStableOffset {
+        /// Where.
+        partition: TopicPartition,
+        /// The new one.
+        last_stable_offset: Offset,
+    },
+    /// A leader refused a transaction marker.
+    MarkerRejected {
+        /// Where.
+        partition: TopicPartition,
+        /// Whose transaction.
+        producer_id: ProducerId,
+        /// The marker's epoch.
+        producer_epoch: ProducerEpoch,
+        /// Why.
+        error: ErrorCode,
+    },
+    /// A group coordinator wrote an offset that waits for its transaction to end.
+    OffsetPending {
+        /// The group.
+        group: GroupId,
+        /// The session.
+        producer_id: ProducerId,
+        /// The epoch.
+        producer_epoch: ProducerEpoch,
+        /// Who consumed.
+        member: Option<MemberId>,
+        /// With this generation.
+        generation: GenerationId,
+        /// While the group was in this one.
+        current: GenerationId,
+        /// The partition.
+        partition: TopicPartition,
+        /// The next offset to consume.
+        offset: Offset,
+        /// Leader epoch of the coordinator's partition.
+        coordinator_epoch: LeaderEpoch,
+    },
+    /// A transaction's end made a pending offset count, or dropped it.
+    OffsetResolved {
+        /// The group.
+        group: GroupId,
+        /// Whose transaction.
+        producer_id: ProducerId,
+        /// The partition.
+        partition: TopicPartition,
+        /// The next offset to consume.
+        offset: Offset,
+        /// How the transaction ended.
+        result: TransactionResult,
+        /// Leader epoch of the coordinator's partition.
+        coordinator_epoch: LeaderEpoch,
+    },
     /// A planted bug changed what happened.
     MutationHit,
-    /// A line for the trace that no checker reads.
-    Remark(&'static str, Duration),
 }
 
 /// Why a consumer's position moved without records.

@@ -53,6 +53,11 @@ id!(
     ProducerId(i64), "pid-"
 );
 id!(
+    /// A client's own number for a transaction, from 1 per incarnation, with the incarnation in the
+    /// high half: never reused for one `transactional.id` by one application.
+    TransactionNumber(u64), "transaction-"
+);
+id!(
     /// One *logical* send of an application: the identity that checkers follow. A client's retry
     /// keeps it; so does an application that sends the same record again.
     RecordId(u64), "r"
@@ -74,6 +79,11 @@ id!(
 impl ProducerId {
     /// No producer id: the producer is not idempotent.
     pub const NONE: ProducerId = ProducerId(-1);
+}
+
+impl TransactionNumber {
+    /// Of a request that belongs to no transaction.
+    pub const NONE: TransactionNumber = TransactionNumber(0);
 }
 
 impl RecordId {

@@ -3,16 +3,20 @@
 mod epoch;
 mod error_code;
 mod id;
+pub mod lineage;
 mod offset;
 mod ratio;
 mod time;
+mod transaction;
 
 pub use epoch::{BrokerEpoch, GenerationId, LeaderEpoch, PartitionEpoch, ProducerEpoch};
 pub use error_code::ErrorCode;
 pub use id::{
     ActorId, CallId, ConnectionId, CorrelationId, GroupId, GroupInstanceId, MemberId, ProducerId,
-    RecordId, TopicId, TopicPartition, TransactionalId,
+    RecordId, TopicId, TopicPartition, TransactionNumber, TransactionalId,
 };
+pub use lineage::Transform;
 pub use offset::{Offset, Sequence};
 pub use ratio::Ratio;
 pub use time::{Duration, Instant};
+pub use transaction::{TransactionResult, TransactionState};

@@ -4,7 +4,7 @@ use oncesim_history::{
     ClientKind, CommitEntry, Event, EventKind, History, Outcome, PolledRecord, PositionReason,
     WorldEvent,
 };
-use oncesim_types::{Offset, RecordId, TopicPartition};
+use oncesim_types::{Offset, RecordId, TopicPartition, TransactionResult};
 
 /// Entries of a list that are shown.
 const SHOWN: usize = 6;
@@ -121,6 +121,44 @@ fn client_text(history: &History, client: &ClientKind) -> String {
         ClientKind::Drained { partition, from, to } => {
             format!("has read {} from {from} to its end, {to}", history.partition_name(*partition))
         }
+        _ => transaction_text(history, client),
+    }
+}
+
+/// What clients do with transactions, and processors with records.
+fn transaction_text(history: &History, client: &ClientKind) -> String {
+    let id_name = |id: oncesim_types::TransactionalId| {
+        history.transactional_ids.get(usize::from(id.0)).map_or("?", String::as_str)
+    };
+    match client {
+        ClientKind::InitTransactions { call, transactional_id } => {
+            format!("{call} begins a session as {}", id_name(*transactional_id))
+        }
+        ClientKind::TransactionBegin { number } => format!("begins {number}"),
+        ClientKind::SendOffsets { call, number, offsets, .. } => format!(
+            "{call} adds offsets {} to {number}",
+            commits(history, history.commits(*offsets))
+        ),
+        ClientKind::EndTransaction { call, number, result } => {
+            format!("{call} asks to {} {number}", result.name())
+        }
+        ClientKind::InitTransactionsEnd { call, outcome }
+        | ClientKind::SendOffsetsEnd { call, outcome }
+        | ClientKind::TransactionEnd { call, outcome } => format!("{call} {}", ending(*outcome)),
+        ClientKind::Emitted { record: id, input, partition, offset, .. } => format!(
+            "makes {} from {} ({})",
+            record(history, *id),
+            at(history, *partition, *offset),
+            record(history, *input)
+        ),
+        ClientKind::StateRestored { changelog, to, keys, .. } => format!(
+            "has restored {keys} keys from {} up to {to}",
+            history.partition_name(*changelog)
+        ),
+        ClientKind::Transfer { record: id, amount } => {
+            format!("{} moves {amount}", record(history, *id))
+        }
+        _ => String::new(),
     }
 }
 
@@ -247,6 +285,65 @@ fn inside_text(history: &History, event: &WorldEvent) -> String {
         WorldEvent::InvariantBroken { id, detail, .. } | WorldEvent::Stuck { id, detail, .. } => {
             format!("{id}: {detail}")
         }
+        _ => coordinator_text(history, event),
+    }
+}
+
+/// Events of transaction coordinators, and of what they write into partitions.
+fn coordinator_text(history: &History, event: &WorldEvent) -> String {
+    let name = |partition: &TopicPartition| history.partition_name(*partition);
+    let id_name = |id: oncesim_types::TransactionalId| {
+        history.transactional_ids.get(usize::from(id.0)).map_or("?", String::as_str)
+    };
+    match event {
+        WorldEvent::TransactionState {
+            transactional_id, producer_epoch, from, to, number, ..
+        } => format!(
+            "{} goes from {} to {} ({number}, epoch {})",
+            id_name(*transactional_id),
+            from.name(),
+            to.name(),
+            producer_epoch.0
+        ),
+        WorldEvent::EndTxnApplied { transactional_id, issued, applied, result, .. } => {
+            let meant = match issued == applied {
+                true => String::new(),
+                false => format!(", although the client meant {issued}"),
+            };
+            format!("{}: {} of {applied}{meant}", id_name(*transactional_id), result.name())
+        }
+        WorldEvent::TransactionTimedOut { transactional_id, number } => {
+            format!("aborts {number} of {}: it took too long", id_name(*transactional_id))
+        }
+        WorldEvent::Marker { partition, offset, producer_id, result, leader, .. } => format!(
+            "{} {}: {} of {producer_id}",
+            if *leader { "appends" } else { "copies" },
+            at(history, *partition, *offset),
+            result.name()
+        ),
+        WorldEvent::MarkerRejected { partition, producer_id, error, .. } => {
+            format!(
+                "refuses the end of a transaction of {producer_id} in {}: {error}",
+                name(partition)
+            )
+        }
+        WorldEvent::LastStableOffset { partition, last_stable_offset } => {
+            format!("last stable offset of {} is {last_stable_offset}", name(partition))
+        }
+        WorldEvent::OffsetPending { group, producer_id, partition, offset, .. } => format!(
+            "{} holds {} for the transaction of {producer_id}",
+            history.group_name(*group),
+            at(history, *partition, *offset)
+        ),
+        WorldEvent::OffsetResolved { group, partition, offset, result, .. } => format!(
+            "{} {} {}",
+            history.group_name(*group),
+            match result {
+                TransactionResult::Commit => "commits",
+                TransactionResult::Abort => "drops",
+            },
+            at(history, *partition, *offset)
+        ),
         _ => String::new(),
     }
 }

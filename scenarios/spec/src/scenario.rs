@@ -7,7 +7,7 @@ use std::sync::Arc;
 use oncesim_kafka::config::{BrokerConfig, ConsumerConfig, ProducerConfig, TopicConfig};
 use oncesim_kafka::mutation::Mutations;
 use oncesim_semantics::Claim;
-use oncesim_types::{Duration, GroupId, Ratio, TopicId};
+use oncesim_types::{Duration, GroupId, Ratio, TopicId, TransactionalId, Transform};
 
 use crate::fault::{PlannedFault, SwarmSpec};
 
@@ -22,8 +22,6 @@ pub struct Scenario {
     pub claim: Option<Claim>,
     /// ... or the pitfall that must be found. Exactly one of the two is given.
     pub expect: Option<Expectation>,
-    /// `transaction.version` of the cluster: 2 is Kafka 4's default.
-    pub transaction_version: u8,
     /// How many brokers. They are the actors 1 to n; the controller is actor 0.
     pub brokers: u16,
     /// Configuration of brokers and controller.
@@ -34,8 +32,12 @@ pub struct Scenario {
     pub producers: Vec<ProducerSpec>,
     /// Consumer groups' members, in the order of their names.
     pub consumers: Vec<ConsumerGroupSpec>,
+    /// Processors, in the order of their names: consume, transform, produce.
+    pub processors: Vec<ProcessorSpec>,
     /// Names of groups by [`GroupId`].
     pub groups: Vec<String>,
+    /// The transactional ids that are known before the run, by [`TransactionalId`].
+    pub transactional_ids: Vec<String>,
     /// The network.
     pub network: NetworkSpec,
     /// Faults drawn per seed.
@@ -92,8 +94,104 @@ pub struct ProducerSpec {
     pub synchronous: bool,
     /// What it does after a restart.
     pub restart: RestartStrategy,
-    /// Configuration.
+    /// Whether it writes in transactions.
+    pub transactions: Option<TransactionsSpec>,
+    /// Configuration; the engine sets its `transactional_id`.
     pub config: ProducerConfig,
+}
+
+/// The transactions of a producer application.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransactionsSpec {
+    /// Its `transactional.id`.
+    pub id: TransactionalIdPattern,
+    /// How many of its records make up a transaction.
+    pub size: u64,
+    /// The chance that the application aborts a transaction although nothing went wrong.
+    pub abort: Ratio,
+    /// How long it waits between the last `send()` and the end of the transaction.
+    pub hold: Duration,
+    /// Every record takes its amount from `to` and gives it to this topic: a second record, in the
+    /// same transaction.
+    pub transfer_to: Option<TopicId>,
+    /// What it does wrong.
+    pub mistakes: Vec<Mistake>,
+}
+
+/// A `transactional.id` with places for what makes it unique: `billing-{instance}`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransactionalIdPattern {
+    /// As it was written.
+    pub text: String,
+    /// The ids of the instances (all the same without `{instance}`); of several partitions, that of
+    /// the first. Later ones are made up while the run lasts.
+    pub ids: Vec<TransactionalId>,
+    /// `{restart}`: another id after each start (a mistake: nobody fences the one before).
+    pub per_restart: bool,
+    /// `{partition}`: one producer per input partition, as before KIP-447.
+    pub per_partition: bool,
+}
+
+/// What an application does wrong with its transactions, because real ones do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mistake {
+    /// `no-group-metadata`: offsets are sent without the consumer's group metadata.
+    NoGroupMetadata,
+    /// `abort-after-commit-timeout`: a commit that timed out is taken for a failure.
+    AbortAfterCommitTimeout,
+    /// `continue-after-fatal`: after a fatal error it goes on with a new producer of the same id.
+    ContinueAfterFatal,
+    /// `no-seek-after-abort`: it aborts and goes on with the next records.
+    NoSeekAfterAbort,
+}
+
+/// The instances of a processor: consume, transform, produce.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessorSpec {
+    /// Its name; instances are `name-0`, `name-1`, ... when there are several. The producer of each
+    /// is an actor of its own, `name-0-producer`: one process, two clients.
+    pub name: String,
+    /// How many run at the same time.
+    pub instances: u16,
+    /// Its group.
+    pub group: GroupId,
+    /// The topics that it subscribes to.
+    pub from: Vec<TopicId>,
+    /// The topics that it writes to.
+    pub to: Vec<TopicId>,
+    /// What it makes of a record.
+    pub transform: Transform,
+    /// How long it works on one record.
+    pub processing_time: Duration,
+    /// How it commits.
+    pub commit: ProcessorCommit,
+    /// How often it commits at most; zero commits after each poll.
+    pub commit_interval: Duration,
+    /// Records between two commits at most.
+    pub batch: u64,
+    /// Its `transactional.id`; `None` unless it commits by transaction.
+    pub transactional_id: Option<TransactionalIdPattern>,
+    /// What it does wrong.
+    pub mistakes: Vec<Mistake>,
+    /// Whether `group.instance.id` is set (one per instance).
+    pub static_membership: bool,
+    /// Configuration of its consumer.
+    pub consumer: ConsumerConfig,
+    /// Configuration of its producer; the engine sets its `transactional_id`.
+    pub producer: ProducerConfig,
+}
+
+/// How a processor commits its progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProcessorCommit {
+    /// Outputs and offsets in one transaction.
+    Transaction,
+    /// `commitSync` before the records are processed.
+    BeforeProcessing,
+    /// `commitSync` after the outputs are acknowledged (`flush()`).
+    AfterProcessing,
+    /// `enable.auto.commit`.
+    Auto,
 }
 
 /// What a producer application does when its process starts again.

@@ -136,7 +136,7 @@ fn cluster() -> Value {
         "The brokers b1 to bn and the controller.",
         json!({
             "brokers": integer("How many; 3 by default.", 1, 1_000),
-            "transaction-version": integer("transaction.version; 2 by default.", 0, 2),
+            "transaction-version": integer("transaction.version; 2 by default.", 1, 2),
             "properties": text("A server.properties to take over; keys below override it."),
             "config": config(broker_properties()),
         }),

@@ -127,13 +127,14 @@ fn empty_scenario() -> Scenario {
         topics: Vec::new(),
         producers: Vec::new(),
         consumers: Vec::new(),
+        processors: Vec::new(),
+        transactional_ids: Vec::new(),
         groups: Vec::new(),
         network: NetworkSpec::default(),
         swarm: None,
         scripted: Vec::new(),
         limits: Limits { events: u64::from(u32::MAX), ..Limits::default() },
         mutations: Mutations::NONE,
-        transaction_version: 2,
         source: "".into(),
     }
 }

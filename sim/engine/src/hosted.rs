@@ -73,7 +73,9 @@ impl HostedProducer {
         let body = ProducerCall::Send { topic: TopicId(topic), partition: None, record };
         match (Request { actor: self.actor, call, body: Some(body) }).await {
             ProducerCompletion::Sent(result) => result,
-            ProducerCompletion::Flushed | ProducerCompletion::Closed => {
+            ProducerCompletion::Flushed
+            | ProducerCompletion::Closed
+            | ProducerCompletion::Transaction(_) => {
                 unreachable!("a send completes as a send")
             }
         }

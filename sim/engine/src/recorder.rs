@@ -7,9 +7,10 @@ use oncesim_history::{
     PolledRecord, PositionReason, SpanIndex, TopicInfo, WorldEvent,
 };
 use oncesim_kafka::consumer::{self, ConsumerCompletion, RebalanceCallback};
-use oncesim_kafka::log::batch::Record;
+use oncesim_kafka::log::batch::{Record, Records};
 use oncesim_kafka::note::{Note, ResetReason};
 use oncesim_kafka::producer::SendResult;
+use oncesim_types::lineage::payload;
 use oncesim_types::{
     ActorId, CallId, ErrorCode, GroupId, Instant, LeaderEpoch, Offset, RecordId, TopicPartition,
 };
@@ -104,7 +105,7 @@ impl Recorder {
             partition,
             record: record.id,
             key: record.key,
-            payload: payload(record),
+            payload: payload(record.id, record.value),
             attempt,
         };
         self.client(who, kind);
@@ -137,7 +138,7 @@ impl Recorder {
                 leader_epoch: polled.leader_epoch,
                 record: polled.record.id,
                 key: polled.record.key,
-                payload: payload(&polled.record),
+                payload: payload(polled.record.id, polled.record.value),
             }),
         );
         for polled in records {
@@ -216,6 +217,18 @@ impl Recorder {
     fn world_note(&mut self, note: Note) -> Option<WorldEvent> {
         Some(match note {
             Note::Append { partition, batch, leader } => {
+                if let Records::Control(marker) = &batch.batch.records {
+                    return Some(WorldEvent::Marker {
+                        partition,
+                        offset: batch.base_offset,
+                        producer_id: batch.batch.producer_id,
+                        producer_epoch: batch.batch.producer_epoch,
+                        result: marker.result,
+                        coordinator_epoch: marker.coordinator_epoch,
+                        leader_epoch: batch.leader_epoch,
+                        leader,
+                    });
+                }
                 let ids = batch.batch.data().iter().map(|record| record.id);
                 let records = extend(&mut self.history.appended, ids);
                 for record in batch.batch.data() {
@@ -231,6 +244,7 @@ impl Recorder {
                     producer_epoch: batch.batch.producer_epoch,
                     base_sequence: batch.batch.base_sequence,
                     leader,
+                    transactional: batch.batch.transactional,
                 }
             }
             Note::Truncate { partition, to } => WorldEvent::Truncate { partition, to },
@@ -250,9 +264,21 @@ impl Recorder {
             Note::ProducerStateRejected { partition, producer_id, producer_epoch, error } => {
                 WorldEvent::ProducerStateRejected { partition, producer_id, producer_epoch, error }
             }
-            Note::Served { partition, from, to, high_watermark } => {
-                WorldEvent::Served { partition, from, to, high_watermark }
-            }
+            Note::Served {
+                partition,
+                from,
+                to,
+                high_watermark,
+                last_stable_offset,
+                read_committed,
+            } => WorldEvent::Served {
+                partition,
+                from,
+                to,
+                high_watermark,
+                last_stable_offset,
+                read_committed,
+            },
             Note::Retry { partition, attempt, error } => {
                 WorldEvent::Retry { partition, attempt, error }
             }
@@ -260,6 +286,88 @@ impl Recorder {
                 self.mutation_hits += 1;
                 WorldEvent::MutationHit
             }
+            other => return self.transaction_note(other),
+        })
+    }
+
+    /// Notes about transactions.
+    fn transaction_note(&mut self, note: Note) -> Option<WorldEvent> {
+        Some(match note {
+            Note::TransactionState {
+                transactional_id,
+                producer_id,
+                producer_epoch,
+                from,
+                to,
+                number,
+                partitions,
+                coordinator_epoch,
+                coordinator,
+            } => WorldEvent::TransactionState {
+                transactional_id,
+                producer_id,
+                producer_epoch,
+                from,
+                to,
+                number,
+                partitions: self.partitions(&partitions),
+                coordinator_epoch,
+                coordinator,
+            },
+            Note::EndTxnApplied { transactional_id, producer_epoch, issued, applied, result } => {
+                WorldEvent::EndTxnApplied {
+                    transactional_id,
+                    producer_epoch,
+                    issued,
+                    applied,
+                    result,
+                }
+            }
+            Note::TransactionTimedOut { transactional_id, number } => {
+                WorldEvent::TransactionTimedOut { transactional_id, number }
+            }
+            Note::LastStableOffset { partition, last_stable_offset } => {
+                WorldEvent::LastStableOffset { partition, last_stable_offset }
+            }
+            Note::MarkerRejected { partition, producer_id, producer_epoch, error } => {
+                WorldEvent::MarkerRejected { partition, producer_id, producer_epoch, error }
+            }
+            Note::OffsetPending {
+                group,
+                producer_id,
+                producer_epoch,
+                member,
+                generation,
+                current,
+                partition,
+                offset,
+                coordinator_epoch,
+            } => WorldEvent::OffsetPending {
+                group,
+                producer_id,
+                producer_epoch,
+                member,
+                generation,
+                current,
+                partition,
+                offset,
+                coordinator_epoch,
+            },
+            Note::OffsetResolved {
+                group,
+                producer_id,
+                partition,
+                offset,
+                result,
+                coordinator_epoch,
+            } => WorldEvent::OffsetResolved {
+                group,
+                producer_id,
+                partition,
+                offset,
+                result,
+                coordinator_epoch,
+            },
             other => return self.control_note(other),
         })
     }
@@ -401,10 +509,4 @@ fn outcome(error: ErrorCode, maybe: bool) -> Outcome {
         (error, true) => Outcome::Info(error),
         (error, false) => Outcome::Fail(error),
     }
-}
-
-/// Hash of what a record carries besides its id.
-fn payload(record: &Record) -> u64 {
-    let value = record.value.map_or(0x5bd1_e995, |value| value.cast_unsigned());
-    (record.id.0 ^ value.rotate_left(17)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

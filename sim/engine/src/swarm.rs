@@ -261,7 +261,7 @@ impl<'a> Swarm<'a> {
             .scenario
             .topics
             .iter()
-            .filter(|topic| !topic.config.is_offsets_topic)
+            .filter(|topic| !topic.config.is_internal())
             .flat_map(|topic| (0..topic.config.partitions).map(|p| format!("{}-{p}", topic.name)))
             .collect();
         self.draws.pick(&partitions).cloned()

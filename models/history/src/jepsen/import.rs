@@ -145,7 +145,7 @@ impl Importer<'_> {
             .map(|t| u16::try_from(t).map(TopicId).map_err(|_| many("keys")))
             .collect::<Result<_, _>>()?;
         let name = "subscribers".to_owned();
-        self.history.groups.push(GroupInfo { name, topics, from_earliest: true });
+        self.history.groups.push(GroupInfo { name, topics, from_earliest: true, processor: None });
         Ok(())
     }
 

@@ -177,7 +177,12 @@ impl Reader {
         let id = self.number(id, "groups")?;
         if self.history.groups.len() <= usize::from(id) {
             let (name, topics) = (name.to_owned(), Vec::new());
-            self.history.groups.push(GroupInfo { name, topics, from_earliest: true });
+            self.history.groups.push(GroupInfo {
+                name,
+                topics,
+                from_earliest: true,
+                processor: None,
+            });
         }
         Ok(GroupId(id))
     }

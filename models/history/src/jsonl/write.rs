@@ -146,7 +146,7 @@ fn line<'a>(history: &'a History, event: &Event) -> Option<Line<'a>> {
         EventKind::World(WorldEvent::NotSettled) => Some(blank(history, event, Kind::NotSettled)),
         EventKind::World(_) => None,
         EventKind::Client(client) => {
-            let mut line = blank(history, event, kind(client));
+            let mut line = blank(history, event, kind(client)?);
             match client {
                 ClientKind::SendInvoke { .. }
                 | ClientKind::SendEnd { .. }
@@ -159,8 +159,8 @@ fn line<'a>(history: &'a History, event: &Event) -> Option<Line<'a>> {
     }
 }
 
-const fn kind(client: &ClientKind) -> Kind {
-    match client {
+const fn kind(client: &ClientKind) -> Option<Kind> {
+    Some(match client {
         ClientKind::SendInvoke { .. } => Kind::Send,
         ClientKind::SendEnd { .. } => Kind::SendEnd,
         ClientKind::ProducerSession { .. } => Kind::Session,
@@ -177,7 +177,9 @@ const fn kind(client: &ClientKind) -> Kind {
         ClientKind::PositionReset { .. } => Kind::Position,
         ClientKind::Closed => Kind::Closed,
         ClientKind::Drained { .. } => Kind::Drained,
-    }
+        // Transactions have no lines yet.
+        _ => return None,
+    })
 }
 
 fn records<'a>(history: &'a History, line: &mut Line<'a>, client: &ClientKind) {

@@ -484,6 +484,8 @@ fn look(
                     from: fetch.fetch_offset,
                     to,
                     high_watermark: replica.high_watermark,
+                    last_stable_offset: replica.high_watermark,
+                    read_committed: false,
                 });
             }
             let mut answer = found(replica, fetch.fetch_offset);

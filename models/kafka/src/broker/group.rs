@@ -33,14 +33,14 @@ fn group_of(request: &Request) -> Option<GroupId> {
 impl Broker {
     /// Index of the partition of `__consumer_offsets` that a group belongs to.
     pub(super) fn group_partition(&self, group: GroupId) -> Option<u32> {
-        let topic = self.topics.iter().find(|topic| topic.is_offsets_topic)?;
+        let topic = self.topics.iter().find(|topic| topic.is_offsets_topic())?;
         let first = self.first_partition[usize::from(topic.topic.0)];
         (topic.partitions > 0)
             .then(|| first + u32::from(coordinator_partition(group, topic.partitions)))
     }
 
     fn is_offsets_partition(&self, index: u32) -> bool {
-        self.topics[usize::from(self.slot(index).topic)].is_offsets_topic
+        self.topics[usize::from(self.slot(index).topic)].is_offsets_topic()
     }
 
     pub(super) fn on_group_request(&mut self, now: Instant, to: ReplyTo, request: Request) {
@@ -119,7 +119,7 @@ impl Broker {
         ticket: u64,
         effects: &mut Effects,
     ) {
-        let topic = self.topics.iter().find(|topic| topic.is_offsets_topic);
+        let topic = self.topics.iter().find(|topic| topic.is_offsets_topic());
         let index = topic
             .map(|topic| oncesim_types::TopicPartition::new(topic.topic, partition))
             .and_then(|partition| self.index_of(partition));

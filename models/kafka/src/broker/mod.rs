@@ -345,6 +345,12 @@ impl Broker {
             Request::ElectLeaders(_) => {
                 effects.reply(to, Response::ElectLeaders(ErrorCode::NotController));
             }
+            // Not served yet: transactions are refused where scenarios are read.
+            Request::AddPartitionsToTxn(_)
+            | Request::AddOffsetsToTxn(_)
+            | Request::EndTxn(_)
+            | Request::WriteTxnMarkers(_)
+            | Request::TxnOffsetCommit(_) => close(to, effects),
             // Requests for a controller only: Kafka closes such a connection.
             Request::AlterPartition(_)
             | Request::BrokerRegistration(_)

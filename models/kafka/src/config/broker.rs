@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use oncesim_types::Duration;
 
 use super::property::{ConfigIssue, INT, IssueKind, LONG, Property, PropertyKind, Reader};
+use super::version::TransactionVersion;
 
 /// Configuration of every broker and of the controller. Topic-level values (`min.insync.replicas`,
 /// `unclean.leader.election.enable`, `flush.messages`) are the cluster's defaults for topics.
@@ -55,6 +56,24 @@ pub struct BrokerConfig {
     pub group_max_session_timeout: Duration,
     /// `controlled.shutdown.enable`
     pub controlled_shutdown: bool,
+    /// `transaction.version`, the generation of the transaction protocol
+    pub transaction_version: TransactionVersion,
+    /// `transaction.state.log.num.partitions`
+    pub transaction_state_log_partitions: u16,
+    /// `transaction.state.log.replication.factor`
+    pub transaction_state_log_replication_factor: u8,
+    /// `transaction.state.log.min.isr`
+    pub transaction_state_log_min_isr: u8,
+    /// `transaction.max.timeout.ms`
+    pub transaction_max_timeout: Duration,
+    /// `transactional.id.expiration.ms`
+    pub transactional_id_expiration: Duration,
+    /// `transaction.abort.timed.out.transaction.cleanup.interval.ms`
+    pub transaction_abort_interval: Duration,
+    /// `transaction.remove.expired.transaction.cleanup.interval.ms`
+    pub transaction_remove_expired_interval: Duration,
+    /// `transaction.partition.verification.enable` (KIP-890 part 1)
+    pub transaction_partition_verification: bool,
 }
 
 impl Default for BrokerConfig {
@@ -81,6 +100,15 @@ impl Default for BrokerConfig {
             group_min_session_timeout: Duration::from_millis(6_000),
             group_max_session_timeout: Duration::from_millis(1_800_000),
             controlled_shutdown: true,
+            transaction_version: TransactionVersion::V2,
+            transaction_state_log_partitions: 50,
+            transaction_state_log_replication_factor: 3,
+            transaction_state_log_min_isr: 2,
+            transaction_max_timeout: Duration::from_millis(900_000),
+            transactional_id_expiration: Duration::from_millis(604_800_000),
+            transaction_abort_interval: Duration::from_millis(10_000),
+            transaction_remove_expired_interval: Duration::from_millis(3_600_000),
+            transaction_partition_verification: true,
         }
     }
 }
@@ -216,6 +244,54 @@ const PROPERTIES: &[Property] = &[
         "true",
         "Whether a broker hands its leaderships over before it stops.",
     ),
+    Property::modelled(
+        "transaction.state.log.num.partitions",
+        PropertyKind::Int { min: 1, max: 65_535 },
+        "50",
+        "How many partitions __transaction_state has.",
+    ),
+    Property::modelled(
+        "transaction.state.log.replication.factor",
+        COUNT,
+        "3",
+        "How many replicas __transaction_state has.",
+    ),
+    Property::modelled(
+        "transaction.state.log.min.isr",
+        COUNT,
+        "2",
+        "How many in-sync replicas a write to __transaction_state needs.",
+    ),
+    Property::modelled(
+        "transaction.max.timeout.ms",
+        MILLIS_INT,
+        "900000",
+        "The longest transaction.timeout.ms that a producer may ask for.",
+    ),
+    Property::modelled(
+        "transactional.id.expiration.ms",
+        MILLIS_INT,
+        "604800000",
+        "When a coordinator forgets a transactional id that is idle.",
+    ),
+    Property::modelled(
+        "transaction.abort.timed.out.transaction.cleanup.interval.ms",
+        MILLIS_INT,
+        "10000",
+        "How often transactions that take too long are looked for.",
+    ),
+    Property::modelled(
+        "transaction.remove.expired.transaction.cleanup.interval.ms",
+        MILLIS_INT,
+        "3600000",
+        "How often idle transactional ids are looked for.",
+    ),
+    Property::modelled(
+        "transaction.partition.verification.enable",
+        PropertyKind::Bool,
+        "true",
+        "Whether a leader asks the coordinator before a transaction's first write (KIP-890).",
+    ),
     Property::other("advertised.listeners"),
     Property::other("alter.config.policy.class.name"),
     Property::other("authorizer.class.name"),
@@ -328,16 +404,8 @@ const PROPERTIES: &[Property] = &[
     Property::other("socket.receive.buffer.bytes"),
     Property::other("socket.request.max.bytes"),
     Property::other("socket.send.buffer.bytes"),
-    Property::other("transaction.abort.timed.out.transaction.cleanup.interval.ms"),
-    Property::other("transaction.max.timeout.ms"),
-    Property::other("transaction.partition.verification.enable"),
-    Property::other("transaction.remove.expired.transaction.cleanup.interval.ms"),
-    Property::other("transaction.state.log.min.isr"),
-    Property::other("transaction.state.log.num.partitions"),
-    Property::other("transaction.state.log.replication.factor"),
     Property::other("transaction.state.log.segment.bytes"),
     Property::other("transaction.two.phase.commit.enable"),
-    Property::other("transactional.id.expiration.ms"),
 ];
 
 /// What older versions had.
@@ -390,6 +458,19 @@ pub fn broker_config(properties: &BTreeMap<String, String>) -> (BrokerConfig, Ve
         group_min_session_timeout: reader.millis("group.min.session.timeout.ms"),
         group_max_session_timeout: reader.millis("group.max.session.timeout.ms"),
         controlled_shutdown: reader.bool("controlled.shutdown.enable"),
+        transaction_version: TransactionVersion::V2,
+        transaction_state_log_partitions: reader.small("transaction.state.log.num.partitions"),
+        transaction_state_log_replication_factor: reader
+            .small("transaction.state.log.replication.factor"),
+        transaction_state_log_min_isr: reader.small("transaction.state.log.min.isr"),
+        transaction_max_timeout: reader.millis("transaction.max.timeout.ms"),
+        transactional_id_expiration: reader.millis("transactional.id.expiration.ms"),
+        transaction_abort_interval: reader
+            .millis("transaction.abort.timed.out.transaction.cleanup.interval.ms"),
+        transaction_remove_expired_interval: reader
+            .millis("transaction.remove.expired.transaction.cleanup.interval.ms"),
+        transaction_partition_verification: reader
+            .bool("transaction.partition.verification.enable"),
     };
     check(&mut reader, &config);
     (config, reader.issues)

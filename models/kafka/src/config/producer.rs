@@ -5,10 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use oncesim_types::Duration;
+use oncesim_types::{Duration, TransactionalId};
 
 use super::client::CLIENT_PROPERTIES;
 use super::property::{ConfigIssue, INT, IssueKind, LONG, Property, PropertyKind, Reader};
+use super::version::TransactionVersion;
 use crate::message::Acks;
 
 /// A producer's configuration, valid and with `enable.idempotence` resolved.
@@ -49,6 +50,12 @@ pub struct ProducerConfig {
     pub max_request_size: u32,
     /// How records without a partition are placed.
     pub partitioner: Partitioner,
+    /// `transactional.id`, interned by the scenario; `None` for a producer without transactions.
+    pub transactional_id: Option<TransactionalId>,
+    /// `transaction.timeout.ms`
+    pub transaction_timeout: Duration,
+    /// The cluster's `transaction.version`, which clients learn from their brokers.
+    pub transaction_version: TransactionVersion,
 }
 
 /// `partitioner.class` and `partitioner.ignore.keys`.
@@ -83,6 +90,9 @@ impl Default for ProducerConfig {
             metadata_max_age: Duration::from_millis(300_000),
             max_request_size: 1_048_576,
             partitioner: Partitioner::Default,
+            transactional_id: None,
+            transaction_timeout: Duration::from_millis(60_000),
+            transaction_version: TransactionVersion::V2,
         }
     }
 }
@@ -180,12 +190,22 @@ const PROPERTIES: &[Property] = &[
         "false",
         "Place records with a key as if they had none.",
     ),
+    Property::modelled(
+        "transactional.id",
+        PropertyKind::Text,
+        "",
+        "The name that survives restarts; a producer with it writes in transactions.",
+    ),
+    Property::modelled(
+        "transaction.timeout.ms",
+        PropertyKind::Millis { min: 1, max: INT },
+        "60000",
+        "When the coordinator aborts a transaction that its producer does not end.",
+    ),
     Property::modelled("bootstrap.servers", PropertyKind::List, "", "Given by the cluster."),
     Property::modelled("client.id", PropertyKind::Text, "", "Given by the scenario."),
     Property::modelled("key.serializer", PropertyKind::Text, "", "Records have no bytes here."),
     Property::modelled("value.serializer", PropertyKind::Text, "", "Records have no bytes here."),
-    Property::other("transactional.id"),
-    Property::other("transaction.timeout.ms"),
     Property::other("transaction.two.phase.commit.enable"),
     Property::other("compression.type"),
     Property::other("compression.gzip.level"),
@@ -239,6 +259,9 @@ pub fn producer_config(
         metadata_max_age: reader.millis("metadata.max.age.ms"),
         max_request_size: reader.small("max.request.size"),
         partitioner: Partitioner::Default,
+        transactional_id: None,
+        transaction_timeout: reader.millis("transaction.timeout.ms"),
+        transaction_version: TransactionVersion::V2,
     };
     config.partitioner = resolve_partitioner(&mut reader);
     config.idempotence = resolve_idempotence(&mut reader, &config);

@@ -24,9 +24,38 @@ pub struct TopicConfig {
     pub unclean_leader_election: bool,
     /// `flush.messages`: flush after this many records; `None` never.
     pub flush_messages: Option<u64>,
-    /// Whether it is `__consumer_offsets`. Only the partitions that some group of the scenario maps
-    /// to exist; the others would stay empty.
-    pub is_offsets_topic: bool,
+    /// Which of Kafka's own topics it is, if any. Of those only the partitions exist that some group
+    /// or transactional id of the scenario maps to; the others would stay empty.
+    pub internal: Option<InternalTopic>,
+}
+
+/// A topic that coordinators keep their state in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InternalTopic {
+    /// `__consumer_offsets`
+    ConsumerOffsets,
+    /// `__transaction_state`
+    TransactionState,
+}
+
+impl TopicConfig {
+    /// Whether it is Kafka's own.
+    #[must_use]
+    pub const fn is_internal(&self) -> bool {
+        self.internal.is_some()
+    }
+
+    /// Whether it is `__consumer_offsets`.
+    #[must_use]
+    pub fn is_offsets_topic(&self) -> bool {
+        self.internal == Some(InternalTopic::ConsumerOffsets)
+    }
+
+    /// Whether it is `__transaction_state`.
+    #[must_use]
+    pub fn is_transaction_topic(&self) -> bool {
+        self.internal == Some(InternalTopic::TransactionState)
+    }
 }
 
 const PROPERTIES: &[Property] = &[
@@ -110,7 +139,7 @@ pub fn topic_config(
         min_insync_replicas: base.min_insync_replicas,
         unclean_leader_election: base.unclean_leader_election,
         flush_messages: base.log_flush_interval_messages,
-        is_offsets_topic: false,
+        internal: None,
     };
     if reader.is_set("min.insync.replicas") {
         config.min_insync_replicas = reader.small("min.insync.replicas");

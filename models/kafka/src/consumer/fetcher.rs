@@ -14,12 +14,14 @@
 
 use std::collections::VecDeque;
 
-use oncesim_types::{ActorId, ErrorCode, Instant, LeaderEpoch, Offset, ProducerId, TopicPartition};
+use oncesim_types::{
+    ActorId, ErrorCode, Instant, LeaderEpoch, Offset, ProducerId, TopicPartition, TransactionResult,
+};
 
 use super::PolledRecord;
 use super::machine::{Consumer, Purpose};
 use super::subscription::{PartitionState, Sent};
-use crate::log::batch::{ControlRecord, LogBatch, Records};
+use crate::log::batch::{LogBatch, Records};
 use crate::machine::Effects;
 use crate::message::{
     AbortedTransaction, FetchPartition, FetchRequest, FetchResponse, FetchedPartition,
@@ -411,7 +413,9 @@ impl CompletedFetch {
                 self.aborted.pop();
             }
             let producer = batch.batch.producer_id;
-            if batch.batch.records == Records::Control(ControlRecord::Abort) {
+            if let Records::Control(marker) = &batch.batch.records
+                && marker.result == TransactionResult::Abort
+            {
                 self.aborted_producers.retain(|it| *it != producer);
             } else if batch.batch.transactional && self.aborted_producers.contains(&producer) {
                 return true;

@@ -104,6 +104,8 @@ pub(super) fn load(
                 .entry(group)
                 .or_insert_with(|| ClassicGroup::new(group))
                 .replay(metadata.as_deref()),
+            // Of another coordinator's log.
+            CoordinatorRecord::Transaction { .. } => {}
         }
     }
     for group in groups.values_mut() {

@@ -10,9 +10,11 @@ use std::rc::Rc;
 
 use oncesim_types::{
     GenerationId, GroupId, GroupInstanceId, Instant, LeaderEpoch, MemberId, Offset, ProducerEpoch,
-    ProducerId, RecordId, Sequence, TopicPartition,
+    ProducerId, RecordId, Sequence, TopicPartition, TransactionNumber, TransactionResult,
+    TransactionState, TransactionalId,
 };
 
+use crate::config::TransactionVersion;
 use crate::message::{Assignor, Subscription};
 
 /// A record of an application.
@@ -49,6 +51,40 @@ pub enum CoordinatorRecord {
         /// Its state.
         metadata: Option<Rc<GroupMetadataValue>>,
     },
+    /// `TransactionLogKey`: a transactional id at its coordinator; `None` is a tombstone.
+    Transaction {
+        /// The id.
+        transactional_id: TransactionalId,
+        /// Its state.
+        metadata: Option<Rc<TransactionMetadataValue>>,
+    },
+}
+
+/// A transactional id as its coordinator persists it (`TransactionLogValue`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransactionMetadataValue {
+    /// The session.
+    pub producer_id: ProducerId,
+    /// The producer id before the last one ran out of epochs (KAFKA-20310).
+    pub previous_producer_id: ProducerId,
+    /// The producer id of the next transaction, when this one has run out of epochs.
+    pub next_producer_id: ProducerId,
+    /// The epoch.
+    pub producer_epoch: ProducerEpoch,
+    /// `transaction.timeout.ms`
+    pub timeout: oncesim_types::Duration,
+    /// The state; never `PrepareEpochFence`.
+    pub state: TransactionState,
+    /// The partitions of the transaction, sorted.
+    pub partitions: Vec<TopicPartition>,
+    /// When the transaction began, in its coordinator's time.
+    pub started: Instant,
+    /// When this was written.
+    pub updated: Instant,
+    /// The client's protocol generation.
+    pub version: TransactionVersion,
+    /// The client's number of the transaction, for the recorder alone.
+    pub number: TransactionNumber,
 }
 
 /// A classic group as its coordinator persists it (`GroupMetadataValue`).
@@ -81,13 +117,13 @@ pub struct GroupMetadataMember {
     pub assignment: Vec<TopicPartition>,
 }
 
-/// The end of a transaction, written to each of its partitions.
+/// The end of a transaction, written to each of its partitions (`EndTransactionMarker`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ControlRecord {
-    /// The transaction's records count.
-    Commit,
-    /// They don't.
-    Abort,
+pub struct EndTransactionMarker {
+    /// Whether the transaction's records count.
+    pub result: TransactionResult,
+    /// The leader epoch of the coordinator's partition of `__transaction_state`.
+    pub coordinator_epoch: LeaderEpoch,
 }
 
 /// What a batch carries.
@@ -98,7 +134,7 @@ pub enum Records {
     /// Records of a group coordinator.
     Coordinator(Vec<CoordinatorRecord>),
     /// One transaction marker.
-    Control(ControlRecord),
+    Control(EndTransactionMarker),
 }
 
 /// A batch as its producer made it; it has no offset yet.

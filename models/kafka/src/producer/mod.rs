@@ -18,8 +18,8 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use oncesim_types::{
-    ActorId, CallId, CorrelationId, ErrorCode, Instant, LeaderEpoch, Offset, TopicId,
-    TopicPartition,
+    ActorId, CallId, CorrelationId, ErrorCode, GroupId, Instant, LeaderEpoch, Offset, TopicId,
+    TopicPartition, TransactionNumber, TransactionResult,
 };
 
 use self::accumulator::{Accumulator, Appended, BatchId};
@@ -30,7 +30,7 @@ use crate::client::{Alarm, Backoff, Connections, InFlight, Metadata};
 use crate::config::{ProducerConfig, TopicConfig};
 use crate::log::batch::Record;
 use crate::machine::{Call, Completion, Effect, Effects, Input, Machine, TimerKey};
-use crate::message::Response;
+use crate::message::{GroupMetadata, Response};
 use crate::mutation::Mutations;
 
 /// What an application asks of its producer.
@@ -45,6 +45,25 @@ pub enum ProducerCall {
         /// The record.
         record: Record,
     },
+    /// `initTransactions()`: a new session that fences every earlier one of the same
+    /// `transactional.id`.
+    InitTransactions,
+    /// `beginTransaction()`.
+    BeginTransaction {
+        /// The application's number for it.
+        number: TransactionNumber,
+    },
+    /// `sendOffsetsToTransaction()`.
+    SendOffsets {
+        /// The group.
+        group: GroupId,
+        /// The next offset to consume per partition, and the leader epoch of the last one consumed.
+        offsets: Vec<(TopicPartition, Offset, LeaderEpoch)>,
+        /// The consumer's `groupMetadata()`; [`GroupMetadata::NONE`] as before KIP-447.
+        consumer: GroupMetadata,
+    },
+    /// `commitTransaction()` or `abortTransaction()`.
+    EndTransaction(TransactionResult),
     /// `flush()`: completes when every earlier `send` is complete.
     Flush,
     /// `close()`: completes when every earlier `send` is complete, or given up after the timeout.
@@ -56,10 +75,39 @@ pub enum ProducerCall {
 pub enum ProducerCompletion {
     /// Of `send()`.
     Sent(SendResult),
+    /// Of `initTransactions()`, `beginTransaction()`, `sendOffsetsToTransaction()`,
+    /// `commitTransaction()` and `abortTransaction()`.
+    Transaction(Result<(), TransactionError>),
     /// Of `flush()`.
     Flushed,
     /// Of `close()`.
     Closed,
+}
+
+/// Why a call of the transaction API threw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TransactionError {
+    /// The protocol's word for it.
+    pub error: ErrorCode,
+    /// What the application may do next.
+    pub class: ErrorClass,
+    /// Whether the call may have taken effect, or may still (a commit that timed out).
+    pub maybe_done: bool,
+}
+
+/// What an application that follows the documentation does after an error (KIP-1050).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorClass {
+    /// `TimeoutException` after `max.block.ms`: the operation goes on in the background, and the
+    /// only legal next call is the same one again.
+    Timeout,
+    /// `abortTransaction()`, then do all of it again.
+    Abortable,
+    /// Close the producer; a new one with `initTransactions()` goes on from the committed state
+    /// (`ProducerFencedException` and the like).
+    Fatal,
+    /// `IllegalStateException`: the call is not allowed now, and did nothing.
+    IllegalState,
 }
 
 /// What became of one record.
@@ -198,6 +246,19 @@ impl Producer {
         match *what {
             ProducerCall::Send { topic, partition, record } => {
                 self.on_send(now, call, (topic, partition), record, effects);
+            }
+            // Refused where scenarios are read, as long as no coordinator serves them.
+            ProducerCall::InitTransactions
+            | ProducerCall::BeginTransaction { .. }
+            | ProducerCall::SendOffsets { .. }
+            | ProducerCall::EndTransaction(_) => {
+                let refused = TransactionError {
+                    error: ErrorCode::UnsupportedVersion,
+                    class: ErrorClass::IllegalState,
+                    maybe_done: false,
+                };
+                let completion = ProducerCompletion::Transaction(Err(refused));
+                effects.0.push(Effect::Return(call, Completion::Producer(completion)));
             }
             ProducerCall::Flush => {
                 self.flushes.wait(call, ProducerCompletion::Flushed, effects);

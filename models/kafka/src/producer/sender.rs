@@ -170,7 +170,7 @@ impl Producer {
         let body = Request::Produce(ProduceRequest {
             acks: self.config.acks,
             timeout: self.config.request_timeout,
-            transactional_id: None,
+            transaction: None,
             batches,
         });
         if self.config.acks == Acks::None {

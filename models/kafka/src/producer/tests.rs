@@ -75,7 +75,7 @@ impl Story {
             min_insync_replicas: 1,
             unclean_leader_election: false,
             flush_messages: None,
-            is_offsets_topic: false,
+            internal: None,
         };
         let brokers = Rc::new([B1, B2]);
         let producer = Producer::new(ME, brokers, Rc::new(config), Rc::new([topic]), mutations);

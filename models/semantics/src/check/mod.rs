@@ -189,7 +189,9 @@ impl Pass {
             WorldEvent::OffsetAccepted { .. } => {
                 self.commits.on_accepted(context, findings, position, world);
             }
-            WorldEvent::Served { partition, from, to, high_watermark } if to > high_watermark => {
+            WorldEvent::Served { partition, from, to, high_watermark, .. }
+                if to > high_watermark =>
+            {
                 let served = (*from, *to, *high_watermark);
                 replication::beyond(context, findings, position, *partition, served);
             }

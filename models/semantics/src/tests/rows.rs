@@ -451,6 +451,8 @@ const CONSUMER: &[Row] = &[
             from: Offset(0),
             to: Offset(2),
             high_watermark: Offset(1),
+            last_stable_offset: Offset(0),
+            read_committed: false,
         };
         s.world(0, event);
         s.b.finish()

@@ -208,6 +208,7 @@ fn producer(draft: Draft<'_>, names: &Names, out: &mut Diagnostics) -> Option<Pr
         resend_on_error: resend,
         synchronous,
         restart,
+        transactions: None,
         config: kafka::producer(&properties, out),
     })
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use oncesim_kafka::config::{BrokerConfig, TopicConfig};
+use oncesim_kafka::config::{BrokerConfig, TopicConfig, TransactionVersion};
 use oncesim_types::{Ratio, TopicId};
 
 use super::application::Reading;
@@ -19,7 +19,7 @@ use crate::unit;
 /// `[cluster]`.
 pub(super) struct Cluster {
     pub(super) config: BrokerConfig,
-    pub(super) transaction_version: u8,
+    pub(super) transaction_version: TransactionVersion,
     properties: Properties,
     brokers_place: Option<Place>,
 }
@@ -33,7 +33,7 @@ pub(super) fn cluster(
     names.brokers = 3;
     let mut cluster = Cluster {
         config: BrokerConfig::default(),
-        transaction_version: 2,
+        transaction_version: TransactionVersion::V2,
         properties: Properties::default(),
         brokers_place: None,
     };
@@ -46,13 +46,17 @@ pub(super) fn cluster(
         names.brokers = u16::try_from(brokers).expect("checked above");
     }
     cluster.brokers_place = section.get("brokers").map(|entry| entry.node.place);
-    if let Some(version) = section.integer("transaction-version", (0, 2), out) {
-        cluster.transaction_version = u8::try_from(version).expect("checked above");
+    if let Some(version) = section.integer("transaction-version", (1, 2), out) {
+        cluster.transaction_version = match version {
+            1 => TransactionVersion::V1,
+            _ => TransactionVersion::V2,
+        };
     }
     cluster.properties = Properties::read(&mut section, read.base_dir, out);
     read.inlined.extend(cluster.properties.inlined("cluster", ""));
     section.finish(out);
     cluster.config = kafka::broker(&cluster.properties, out);
+    cluster.config.transaction_version = cluster.transaction_version;
     cluster
 }
 
@@ -116,7 +120,7 @@ fn topic(
         min_insync_replicas: cluster.config.min_insync_replicas,
         unclean_leader_election: cluster.config.unclean_leader_election,
         flush_messages: cluster.config.log_flush_interval_messages,
-        is_offsets_topic: false,
+        internal: None,
     };
     let config = kafka::topic(&properties, &config, &cluster.config, out);
     let place = properties
@@ -215,7 +219,7 @@ pub(super) fn offsets_topic(
         min_insync_replicas: config.min_insync_replicas,
         unclean_leader_election: config.unclean_leader_election,
         flush_messages: config.log_flush_interval_messages,
-        is_offsets_topic: true,
+        internal: Some(oncesim_kafka::config::InternalTopic::ConsumerOffsets),
     };
     topics.push(TopicSpec { name: "__consumer_offsets".to_owned(), config });
 }

@@ -68,7 +68,7 @@ fn a_typical_scenario_is_read_whole() {
     assert_eq!(scenario.brokers, 3);
     let names: Vec<_> = scenario.topics.iter().map(|topic| topic.name.as_str()).collect();
     assert_eq!(names, ["orders", "mails", "__consumer_offsets"]);
-    assert!(scenario.topics[2].config.is_offsets_topic);
+    assert!(scenario.topics[2].config.is_offsets_topic());
     assert_eq!(scenario.topics[2].config.partitions, 1);
     assert_eq!(scenario.topics[1].config.replication_factor, 3);
     let shop = &scenario.producers[0];

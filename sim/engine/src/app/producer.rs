@@ -161,7 +161,7 @@ impl ProducerApp {
                 out.push(AppEffect::Finished);
                 return None;
             }
-            ProducerCompletion::Flushed => return None,
+            ProducerCompletion::Flushed | ProducerCompletion::Transaction(_) => return None,
         };
         let ordinal = call.0 >> 16;
         let index = usize::try_from(ordinal).expect("a workload fits in memory");

@@ -75,7 +75,7 @@ impl Size {
     #[must_use]
     pub fn of(scenario: &Scenario) -> Self {
         let producers = &scenario.producers;
-        let topics = scenario.topics.iter().filter(|topic| !topic.config.is_offsets_topic);
+        let topics = scenario.topics.iter().filter(|topic| !topic.config.is_internal());
         Size {
             faults: scenario.scripted.len() as u64,
             records: producers.iter().map(|spec| spec.records * u64::from(spec.instances)).sum(),

@@ -67,7 +67,7 @@ impl Shrinker<'_> {
 fn tables(scenario: &Scenario) -> Vec<Cut> {
     let consumers = scenario.consumers.iter().map(|spec| ("consumers", &spec.name));
     let producers = scenario.producers.iter().map(|spec| ("producers", &spec.name));
-    let topics = scenario.topics.iter().filter(|topic| !topic.config.is_offsets_topic);
+    let topics = scenario.topics.iter().filter(|topic| !topic.config.is_internal());
     let topics = topics.map(|topic| ("topics", &topic.name));
     consumers
         .chain(producers)
@@ -91,7 +91,7 @@ fn counts(scenario: &Scenario) -> Vec<Count> {
     for spec in &scenario.consumers {
         add("consumers", &spec.name, "instances", spec.instances.into(), true);
     }
-    for topic in scenario.topics.iter().filter(|topic| !topic.config.is_offsets_topic) {
+    for topic in scenario.topics.iter().filter(|topic| !topic.config.is_internal()) {
         add("topics", &topic.name, "partitions", topic.config.partitions.into(), true);
     }
     let brokers = u64::from(scenario.brokers);

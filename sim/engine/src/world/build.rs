@@ -212,7 +212,7 @@ fn cast(scenario: &Scenario, seed: u64, hosted: &[(String, ProducerConfig)]) -> 
     let partitions = scenario
         .topics
         .iter()
-        .filter(|topic| !topic.config.is_offsets_topic)
+        .filter(|topic| !topic.config.is_internal())
         .flat_map(|topic| {
             (0..topic.config.partitions)
                 .map(|p| oncesim_types::TopicPartition::new(topic.config.topic, p))
@@ -244,7 +244,7 @@ fn promise(scenario: &Scenario, spec: &ProducerSpec) -> Promise {
 
 fn is_durable(topic: &TopicSpec) -> bool {
     let TopicConfig { replication_factor, min_insync_replicas, .. } = topic.config;
-    topic.config.is_offsets_topic
+    topic.config.is_internal()
         || replication_factor > 1
             && min_insync_replicas > 1
             && !topic.config.unclean_leader_election
@@ -268,7 +268,7 @@ fn topics(scenario: &Scenario) -> Vec<TopicInfo> {
         .map(|topic| TopicInfo {
             name: topic.name.clone(),
             partitions: topic.config.partitions,
-            internal: topic.config.is_offsets_topic,
+            internal: topic.config.is_internal(),
             unclean_election: topic.config.unclean_leader_election,
         })
         .collect()
@@ -289,7 +289,7 @@ fn groups(scenario: &Scenario) -> Vec<GroupInfo> {
             topics.dedup();
             let from_earliest = members(group)
                 .all(|spec| spec.config.auto_offset_reset == OffsetResetStrategy::Earliest);
-            GroupInfo { name: name.clone(), topics, from_earliest }
+            GroupInfo { name: name.clone(), topics, from_earliest, processor: None }
         })
         .collect()
 }

@@ -393,7 +393,7 @@ impl World {
             scenario.network.latency.max,
             scenario.network.latency.mean
         )];
-        for topic in scenario.topics.iter().filter(|topic| !topic.config.is_offsets_topic) {
+        for topic in scenario.topics.iter().filter(|topic| !topic.config.is_internal()) {
             lines.push(format!(
                 "topic {}: {}, replication factor {}, min.insync.replicas {}",
                 topic.name,

@@ -69,7 +69,7 @@ impl World {
     pub(super) fn coordinator_partition(&self, group: &str) -> Option<TopicPartition> {
         let index = self.scenario.groups.iter().position(|name| name == group)?;
         let group = GroupId(u16::try_from(index).expect("few groups"));
-        let topic = self.topics.iter().find(|topic| topic.is_offsets_topic)?;
+        let topic = self.topics.iter().find(|topic| topic.is_offsets_topic())?;
         let partition = coordinator_partition(group, topic.partitions);
         Some(TopicPartition::new(topic.topic, partition))
     }

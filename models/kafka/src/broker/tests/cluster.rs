@@ -83,7 +83,7 @@ pub(super) fn topic(replication_factor: u8, min_insync_replicas: u8) -> TopicCon
         min_insync_replicas,
         unclean_leader_election: false,
         flush_messages: None,
-        is_offsets_topic: false,
+        internal: None,
     }
 }
 
@@ -477,7 +477,7 @@ impl Cluster {
         Request::Produce(ProduceRequest {
             acks,
             timeout: Duration::from_secs(30),
-            transactional_id: None,
+            transaction: None,
             batches: vec![(P, Rc::clone(batch))],
         })
     }

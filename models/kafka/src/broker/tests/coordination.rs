@@ -17,7 +17,11 @@ const GROUP: GroupId = GroupId(0);
 const OFFSETS: TopicPartition = TopicPartition::new(TopicId(1), 0);
 
 fn cluster() -> Cluster {
-    let offsets = TopicConfig { topic: OFFSETS.topic, is_offsets_topic: true, ..topic(3, 2) };
+    let offsets = TopicConfig {
+        topic: OFFSETS.topic,
+        internal: Some(crate::config::InternalTopic::ConsumerOffsets),
+        ..topic(3, 2)
+    };
     let topics = vec![topic(3, 2), offsets];
     Cluster::with(3, topics, Mutations::NONE, BrokerConfig::default(), None)
 }

@@ -2,12 +2,12 @@
 
 use std::rc::Rc;
 
-use oncesim_types::{Duration, ErrorCode, LeaderEpoch, Offset, ProducerId};
+use oncesim_types::{Duration, ErrorCode, LeaderEpoch, Offset, ProducerId, TransactionResult};
 
 use super::world::{B1, B2, P0, P1, World, config, data, empty, refused};
 use crate::config::ConsumerConfig;
 use crate::consumer::ConsumerCall;
-use crate::log::batch::{ControlRecord, LogBatch, RecordBatch, Records};
+use crate::log::batch::{EndTransactionMarker, LogBatch, RecordBatch, Records};
 use crate::machine::Input;
 use crate::message::{
     AbortedTransaction, FetchResponse, IsolationLevel, OffsetForLeaderEpochPartitionResponse,
@@ -175,22 +175,29 @@ fn read_committed_skips_aborted_records_and_markers_without_losing_its_place() {
     fetched.batches = vec![
         transactional(0, 1, 2, None),
         transactional(2, 2, 2, None),
-        transactional(4, 1, 1, Some(ControlRecord::Abort)),
+        transactional(4, 1, 1, Some(TransactionResult::Abort)),
         transactional(5, 1, 2, None),
-        transactional(7, 1, 1, Some(ControlRecord::Commit)),
-        transactional(8, 2, 1, Some(ControlRecord::Commit)),
+        transactional(7, 1, 1, Some(TransactionResult::Commit)),
+        transactional(8, 2, 1, Some(TransactionResult::Commit)),
     ];
     world.answer_fetch(vec![fetched]);
     assert_eq!(world.polled().expect("records"), [(0, 2), (0, 3), (0, 5), (0, 6)]);
     assert_eq!(world.consumer.position(P0), Some(Offset(9)));
 }
 
-fn transactional(at: i64, producer: i64, count: i64, marker: Option<ControlRecord>) -> LogBatch {
+fn transactional(
+    at: i64,
+    producer: i64,
+    count: i64,
+    marker: Option<TransactionResult>,
+) -> LogBatch {
     let plain = data(P0, at, count, 1).batches.remove(0);
     let batch = RecordBatch {
         producer_id: ProducerId(producer),
         transactional: true,
-        records: marker.map_or(plain.batch.records.clone(), Records::Control),
+        records: marker.map_or(plain.batch.records.clone(), |result| {
+            Records::Control(EndTransactionMarker { result, coordinator_epoch: LeaderEpoch(0) })
+        }),
         ..(*plain.batch).clone()
     };
     LogBatch { batch: Rc::new(batch), ..plain }

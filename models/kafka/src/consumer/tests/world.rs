@@ -63,7 +63,7 @@ impl World {
             min_insync_replicas: 1,
             unclean_leader_election: false,
             flush_messages: None,
-            is_offsets_topic: false,
+            internal: None,
         };
         let brokers = Rc::new([B1, B2]);
         let topics = Rc::new([topic]);

@@ -54,7 +54,7 @@ impl Cluster {
             min_insync_replicas: 2,
             unclean_leader_election: false,
             flush_messages: None,
-            is_offsets_topic: false,
+            internal: None,
         };
         change(&mut config, &mut topic);
         let mut cluster = Cluster {

@@ -84,7 +84,7 @@ impl World {
             min_insync_replicas: 1,
             unclean_leader_election: false,
             flush_messages: None,
-            is_offsets_topic: false,
+            internal: None,
         };
         let (brokers, topics) = (Rc::new(BROKERS), Rc::new([topic]));
         let producer = Producer::new(ME, brokers, Rc::new(config), topics, Mutations::NONE);

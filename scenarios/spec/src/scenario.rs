@@ -42,8 +42,10 @@ pub struct Scenario {
     pub network: NetworkSpec,
     /// Faults drawn per seed.
     pub swarm: Option<SwarmSpec>,
-    /// Faults that strike in every run.
+    /// Faults that strike in every run; or, in a walk, one of them in each.
     pub scripted: Vec<PlannedFault>,
+    /// Whether each run takes one of the scripted faults: seed n the (n modulo their number)-th.
+    pub walk: bool,
     /// Bounds of a run.
     pub limits: Limits,
     /// Planted bugs.

@@ -28,7 +28,10 @@ pub fn schema() -> Value {
             "producers": map("Producer applications by name.", producer()),
             "consumers": map("Consumer applications by name.", consumer()),
             "network": network(),
-            "faults": table("Faults that are drawn anew for each seed.", json!({"swarm": swarm()})),
+            "faults": table("Faults that are drawn anew for each seed.", json!({
+                "swarm": swarm(),
+                "walk": boolean("Whether each run takes one of the [[fault]]s, in the order of the seeds."),
+            })),
             "fault": {
                 "type": "array",
                 "description": "Faults that strike in every run.",

@@ -133,6 +133,7 @@ fn empty_scenario() -> Scenario {
         network: NetworkSpec::default(),
         swarm: None,
         scripted: Vec::new(),
+        walk: false,
         limits: Limits { events: u64::from(u32::MAX), ..Limits::default() },
         mutations: Mutations::NONE,
         source: "".into(),

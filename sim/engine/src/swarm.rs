@@ -14,10 +14,17 @@ use oncesim_types::{Duration, Instant};
 use crate::draw::{Draws, Purpose};
 use crate::world::{actor_names, horizon};
 
-/// The plan of a seed: the scripted faults, then those drawn for this seed.
+/// The plan of a seed: the scripted faults (of a walk: the seed's one), then those drawn for this
+/// seed.
 #[must_use]
 pub fn plan(scenario: &Scenario, seed: u64) -> FaultPlan {
-    let mut faults = scenario.scripted.clone();
+    let mut faults = match scenario.scripted.len() as u64 {
+        steps if scenario.walk && steps > 0 => {
+            let step = usize::try_from(seed % steps).expect("below a length");
+            vec![scenario.scripted[step].clone()]
+        }
+        _ => scenario.scripted.clone(),
+    };
     if let Some(swarm) = &scenario.swarm {
         Swarm::new(scenario, swarm, seed).draw(&mut faults);
     }
@@ -274,4 +281,23 @@ fn meant(name: &str, reference: &str) -> bool {
         || name.rsplit_once('-').is_some_and(|(stem, n)| {
             stem == reference && n.bytes().all(|byte| byte.is_ascii_digit())
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_walk_takes_one_fault_in_each_run_and_all_of_them_in_as_many() {
+        let text = "title = \"A walk\"\nclaim = { log = \"at-least-once\" }\ntopics.a = {}\n\
+                    producers.p = { to = \"a\" }\nfaults = { walk = true }\n\
+                    [[fault]]\ncrash = { actor = \"b1\", at = \"1s\" }\n\
+                    [[fault]]\ncrash = { actor = \"b2\", at = \"1s\" }\n\
+                    [[fault]]\ncrash = { actor = \"b3\", at = \"1s\" }\n";
+        let scenario = oncesim_spec::parse("walk.toml", text, None).expect("valid").scenario;
+        for seed in 0..6 {
+            let step = usize::try_from(seed % 3).unwrap();
+            assert_eq!(plan(&scenario, seed).faults, [scenario.scripted[step].clone()]);
+        }
+    }
 }

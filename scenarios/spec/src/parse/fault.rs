@@ -51,16 +51,30 @@ const API_LATER: &[&str] = &[
     "ShareAcknowledge",
 ];
 
-/// `[faults]`.
-pub(super) fn swarm(
+/// `[faults]`: what is drawn, and whether the scripted faults are a walk.
+pub(super) fn faults(
     top: &mut Section<'_>,
     names: &Names,
     out: &mut Diagnostics,
-) -> Option<SwarmSpec> {
-    let mut faults = Section::of(top.get("faults")?, "[faults]", out)?;
-    let entry = faults.get("swarm");
-    faults.finish(out);
-    let mut section = Section::of(entry?, "`swarm`", out)?;
+) -> (Option<SwarmSpec>, bool) {
+    let Some(mut section) = top.get("faults").and_then(|e| Section::of(e, "[faults]", out)) else {
+        return (None, false);
+    };
+    let swarm = section.get("swarm").and_then(|entry| swarm(entry, names, out));
+    let walk = section.boolean("walk", out).unwrap_or(false);
+    if walk && !top.has("fault") {
+        out.push(
+            Diagnostic::error(id::MISSING_KEY, "a walk goes along `[[fault]]`s, and there is none")
+                .at(section.place)
+                .help("add a `[[fault]]` for each step of the walk, or leave `walk` out"),
+        );
+    }
+    section.finish(out);
+    (swarm, walk)
+}
+
+fn swarm(entry: &Entry, names: &Names, out: &mut Diagnostics) -> Option<SwarmSpec> {
+    let mut section = Section::of(entry, "`swarm`", out)?;
     let words: Vec<_> = FaultKind::ALL.iter().map(|kind| (kind.name(), *kind)).collect();
     let mut kinds = Vec::new();
     let given = section.texts("kinds", out);

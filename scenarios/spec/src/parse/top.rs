@@ -48,7 +48,7 @@ pub(super) fn document(
     let (producers, consumers) = application::build(drafts, &names, out);
     application::doubts(&producers, &consumers, &topics, claim.as_ref(), &names, out);
     let network = cluster::network(&mut top, &names, out);
-    let swarm = fault::swarm(&mut top, &names, out);
+    let (swarm, walk) = fault::faults(&mut top, &names, out);
     let scripted = fault::scripted(&mut top, &names, out);
     let limits = limits(&mut top, out);
     let mutations = mutation(&mut top, out);
@@ -78,6 +78,7 @@ pub(super) fn document(
         network,
         swarm,
         scripted,
+        walk,
         limits,
         mutations,
         source: Arc::from(""),

@@ -135,6 +135,8 @@ fn one(
     let expected = scenario.expect.as_ref();
     let seeds = match (expected, args.seeds, budget) {
         (Some(expect), _, _) => expect.within,
+        // A walk is gone to its end.
+        (None, Some(seeds), _) if scenario.walk => seeds.max(scenario.scripted.len() as u64),
         (None, Some(seeds), _) => seeds,
         (None, None, Some(_)) => u64::MAX,
         (None, None, None) => SEEDS,

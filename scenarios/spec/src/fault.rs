@@ -17,7 +17,8 @@ pub struct PlannedFault {
     /// When it strikes.
     pub trigger: Trigger,
     /// What happens. Actors are named as in the scenario, or by role: `controller`, `leader of
-    /// orders-0`, `coordinator of billing`, resolved when the fault strikes.
+    /// orders-0`, `coordinator of billing`, `transaction coordinator of billing-0`, resolved when
+    /// the fault strikes.
     pub action: FaultAction,
 }
 
@@ -130,10 +131,10 @@ pub enum FaultAction {
         /// Which partition.
         partition: String,
     },
-    /// The group's coordinator moves to another broker.
+    /// A coordinator moves to another broker.
     CoordinatorMove {
-        /// Which group.
-        group: String,
+        /// Whose coordinator.
+        of: Coordinated,
     },
     /// A consumer leaves its group and joins again.
     Rebalance {
@@ -170,6 +171,17 @@ pub enum FaultAction {
         /// For how long.
         duration: Duration,
     },
+}
+
+/// What a coordinator coordinates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Coordinated {
+    /// A group, by its name: the leader of its partition of `__consumer_offsets`. As a role:
+    /// `coordinator of billing`.
+    Group(String),
+    /// A `transactional.id`, as it is at the first start of its application: the leader of its
+    /// partition of `__transaction_state`. As a role: `transaction coordinator of billing-0`.
+    Transaction(String),
 }
 
 /// What goes wrong with a disk.

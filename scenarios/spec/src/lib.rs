@@ -26,13 +26,15 @@ pub use diagnostic::{Diagnostic, DiagnosticLevel, Diagnostics, Place, SourceText
 pub use discover::discover;
 pub use edit::{with_story, without};
 pub use fault::{
-    DiskFault, FaultAction, FaultKind, FaultPlan, MessagePattern, PlannedFault, SwarmSpec, Trigger,
+    Coordinated, DiskFault, FaultAction, FaultKind, FaultPlan, MessagePattern, PlannedFault,
+    SwarmSpec, Trigger,
 };
 pub use parse::{Loaded, load, load_with, parse, parse_with};
 pub use print::fault_to_toml;
 pub use scenario::{
-    CommitStrategy, ConsumerGroupSpec, Expectation, LatencySpec, Limits, NetworkSpec, ProducerSpec,
-    RestartStrategy, Scenario, TopicSpec,
+    CommitStrategy, ConsumerGroupSpec, Expectation, LatencySpec, Limits, Mistake, NetworkSpec,
+    ProcessorCommit, ProcessorSpec, ProducerSpec, RestartStrategy, Scenario, TopicSpec,
+    TransactionalIdPattern, TransactionsSpec,
 };
 pub use schema::schema;
 pub use template::{TEMPLATES, template};

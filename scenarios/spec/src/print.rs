@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::fault::{DiskFault, FaultAction, MessagePattern, PlannedFault, Trigger};
+use crate::fault::{Coordinated, DiskFault, FaultAction, MessagePattern, PlannedFault, Trigger};
 use crate::parse::API_ANY;
 use crate::unit::{print_duration, print_signed};
 
@@ -106,8 +106,11 @@ fn action(action: &FaultAction, fields: &mut Fields) -> &'static str {
             fields.text("partition", partition);
             "unclean-election"
         }
-        FaultAction::CoordinatorMove { group } => {
-            fields.text("group", group);
+        FaultAction::CoordinatorMove { of } => {
+            match of {
+                Coordinated::Group(group) => fields.text("group", group),
+                Coordinated::Transaction(id) => fields.text("transaction", id),
+            }
             "coordinator-move"
         }
         FaultAction::Rebalance { actor } => {

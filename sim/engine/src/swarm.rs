@@ -6,8 +6,8 @@
 
 use oncesim_kafka::message::ApiKey;
 use oncesim_spec::{
-    DiskFault, FaultAction, FaultKind, FaultPlan, MessagePattern, PlannedFault, Scenario,
-    SwarmSpec, Trigger,
+    Coordinated, DiskFault, FaultAction, FaultKind, FaultPlan, MessagePattern, PlannedFault,
+    Scenario, SwarmSpec, Trigger,
 };
 use oncesim_types::{Duration, Instant};
 
@@ -118,7 +118,8 @@ impl<'a> Swarm<'a> {
             }
             FaultKind::CoordinatorMove => {
                 let groups = &self.scenario.groups;
-                FaultAction::CoordinatorMove { group: self.draws.pick(groups)?.clone() }
+                let group = self.draws.pick(groups)?.clone();
+                FaultAction::CoordinatorMove { of: Coordinated::Group(group) }
             }
             FaultKind::Rebalance => FaultAction::Rebalance { actor: self.consumer()? },
             FaultKind::ControllerFailover => FaultAction::ControllerFailover {

@@ -5,7 +5,7 @@ use oncesim_types::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::*;
-use crate::fault::{DiskFault, FaultAction, MessagePattern, PlannedFault, Trigger};
+use crate::fault::{Coordinated, DiskFault, FaultAction, MessagePattern, PlannedFault, Trigger};
 use crate::parse;
 
 /// Everything that faults can name.
@@ -124,7 +124,7 @@ fn cluster_fault() -> impl Strategy<Value = FaultAction> {
         (partition(), prop::option::of(one()))
             .prop_map(|(partition, to)| FaultAction::LeaderChange { partition, to }),
         partition().prop_map(|partition| FaultAction::UncleanElection { partition }),
-        Just(FaultAction::CoordinatorMove { group: "mailer".into() }),
+        Just(FaultAction::CoordinatorMove { of: Coordinated::Group("mailer".into()) }),
         Just(FaultAction::Rebalance { actor: "mailer-1".into() }),
         duration().prop_map(|duration| FaultAction::ControllerFailover { duration }),
     ]

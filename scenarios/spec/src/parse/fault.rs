@@ -5,7 +5,8 @@ use oncesim_types::{Duration, Instant};
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Place, nearest};
 use crate::fault::{
-    DiskFault, FaultAction, FaultKind, MessagePattern, PlannedFault, SwarmSpec, Trigger,
+    Coordinated, DiskFault, FaultAction, FaultKind, MessagePattern, PlannedFault, SwarmSpec,
+    Trigger,
 };
 use crate::id;
 use crate::names::{Names, Reach};
@@ -39,17 +40,8 @@ pub(crate) const KINDS: &[&str] = &[
 pub(crate) const API_ANY: &str = "any";
 
 /// APIs of Kafka that this version does not speak.
-const API_LATER: &[&str] = &[
-    "AddPartitionsToTxn",
-    "AddOffsetsToTxn",
-    "EndTxn",
-    "WriteTxnMarkers",
-    "TxnOffsetCommit",
-    "DeleteRecords",
-    "ConsumerGroupHeartbeat",
-    "ShareFetch",
-    "ShareAcknowledge",
-];
+const API_LATER: &[&str] =
+    &["DeleteRecords", "ConsumerGroupHeartbeat", "ShareFetch", "ShareAcknowledge"];
 
 /// `[faults]`: what is drawn, and whether the scripted faults are a walk.
 pub(super) fn faults(
@@ -229,7 +221,7 @@ impl Reader<'_, '_> {
             "coordinator-move" => {
                 let (group, place) = self.section.required_text("group", "\"mailer\"", self.out)?;
                 self.names.group(group, place, self.out)?;
-                FaultAction::CoordinatorMove { group: group.to_owned() }
+                FaultAction::CoordinatorMove { of: Coordinated::Group(group.to_owned()) }
             }
             "rebalance" => FaultAction::Rebalance { actor: self.consumer()? },
             "controller-failover" => {

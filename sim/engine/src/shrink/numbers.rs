@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use oncesim_spec::{FaultAction, MessagePattern, PlannedFault, Scenario, Trigger};
+use oncesim_spec::{Coordinated, FaultAction, MessagePattern, PlannedFault, Scenario, Trigger};
 
 use super::Shrinker;
 
@@ -172,7 +172,9 @@ pub(super) fn names(fault: &mut PlannedFault) -> Vec<&mut String> {
             names.extend(to);
         }
         FaultAction::UncleanElection { partition } => names.push(partition),
-        FaultAction::CoordinatorMove { group } => names.push(group),
+        FaultAction::CoordinatorMove {
+            of: Coordinated::Group(name) | Coordinated::Transaction(name),
+        } => names.push(name),
         FaultAction::Drop
         | FaultAction::Delay(_)
         | FaultAction::Duplicate(_)

@@ -2,7 +2,7 @@
 
 use oncesim_history::WorldEvent;
 use oncesim_kafka::message::{ElectLeadersRequest, Request};
-use oncesim_spec::{DiskFault, FaultAction, MessagePattern, PlannedFault, Trigger};
+use oncesim_spec::{Coordinated, DiskFault, FaultAction, MessagePattern, PlannedFault, Trigger};
 use oncesim_types::{ActorId, CorrelationId, Duration};
 
 use super::build::CONTROLLER;
@@ -245,7 +245,7 @@ impl World {
                 (self.elect(partition, to, false), None)
             }
             FaultAction::UncleanElection { partition } => (self.elect(partition, None, true), None),
-            FaultAction::CoordinatorMove { group } => (self.move_coordinator(group), None),
+            FaultAction::CoordinatorMove { of } => (self.move_coordinator(of), None),
             FaultAction::Rebalance { actor } => (self.leave_and_rejoin(actor), None),
             FaultAction::ControllerFailover { duration } => {
                 let hit = self.crash(CONTROLLER, false);
@@ -321,8 +321,12 @@ impl World {
         true
     }
 
-    fn move_coordinator(&mut self, group: &str) -> bool {
-        let Some(partition) = self.coordinator_partition(group) else { return false };
+    fn move_coordinator(&mut self, of: &Coordinated) -> bool {
+        let partition = match of {
+            Coordinated::Group(group) => self.coordinator_partition(group),
+            Coordinated::Transaction(id) => self.transaction_partition(id),
+        };
+        let Some(partition) = partition else { return false };
         self.elect_partition(partition, None, false)
     }
 
@@ -548,7 +552,12 @@ fn describe_action(action: &FaultAction) -> String {
         FaultAction::UncleanElection { partition } => {
             format!("elect an out-of-sync leader for {partition}")
         }
-        FaultAction::CoordinatorMove { group } => format!("move the coordinator of {group}"),
+        FaultAction::CoordinatorMove { of: Coordinated::Group(group) } => {
+            format!("move the coordinator of {group}")
+        }
+        FaultAction::CoordinatorMove { of: Coordinated::Transaction(id) } => {
+            format!("move the transaction coordinator of {id}")
+        }
         FaultAction::Rebalance { actor } => format!("restart {actor} in good order"),
         FaultAction::ControllerFailover { duration } => {
             format!("fail the controller over, {duration} without one")

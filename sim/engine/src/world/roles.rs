@@ -1,7 +1,8 @@
 //! Who is meant: names, groups of names and roles, resolved when a fault strikes.
 //!
 //! `b1`, `shop`, `mailer-0` (one actor); `mailer` (all instances of it); `controller`, `brokers`,
-//! `producers`, `consumers`; `leader of orders-0`, `follower of orders-0`, `coordinator of mailer`.
+//! `producers`, `consumers`; `leader of orders-0`, `follower of orders-0`, `coordinator of mailer`,
+//! `transaction coordinator of billing-0`.
 
 use oncesim_history::ActorRole;
 use oncesim_kafka::group::coordinator_partition;
@@ -21,6 +22,10 @@ impl World {
         }
         if let Some(group) = reference.strip_prefix("coordinator of ") {
             let partition = self.coordinator_partition(group);
+            return partition.and_then(|p| self.leader(p)).into_iter().collect();
+        }
+        if let Some(id) = reference.strip_prefix("transaction coordinator of ") {
+            let partition = self.transaction_partition(id);
             return partition.and_then(|p| self.leader(p)).into_iter().collect();
         }
         let matches = |index: usize, name: &str| match reference {
@@ -71,6 +76,14 @@ impl World {
         let group = GroupId(u16::try_from(index).expect("few groups"));
         let topic = self.topics.iter().find(|topic| topic.is_offsets_topic())?;
         let partition = coordinator_partition(group, topic.partitions);
+        Some(TopicPartition::new(topic.topic, partition))
+    }
+
+    /// The partition of `__transaction_state` whose leader coordinates a `transactional.id`.
+    pub(super) fn transaction_partition(&self, id: &str) -> Option<TopicPartition> {
+        let index = self.scenario.transactional_ids.iter().position(|known| known == id)?;
+        let topic = self.topics.iter().find(|topic| topic.is_transaction_topic())?;
+        let partition = u16::try_from(index % usize::from(topic.partitions)).ok()?;
         Some(TopicPartition::new(topic.topic, partition))
     }
 

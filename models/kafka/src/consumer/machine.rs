@@ -16,6 +16,7 @@ use oncesim_types::{
 };
 
 use super::commit::{Commit, Committer, Identity};
+use super::committed::CommittedCall;
 use super::fetcher::Fetcher;
 use super::membership::Membership;
 use super::rebalance::{AfterCallback, Closing};
@@ -36,6 +37,7 @@ pub(super) enum Purpose {
     ListOffsets(u32),
     OffsetForLeaderEpoch(u32),
     OffsetFetch(u32),
+    Committed(u32),
     OffsetCommit(u32, Identity),
     FindCoordinator,
     JoinGroup(u32),
@@ -67,6 +69,8 @@ pub struct Consumer {
     pub(super) backoff: Backoff,
     /// Commits that are not over, the oldest first.
     pub(super) commits: Vec<Commit>,
+    /// The `committed()` that waits.
+    pub(super) committed: Option<CommittedCall>,
     /// Version of the positions that were committed last.
     pub(super) committed_version: u64,
     pub(super) next_auto_commit: Instant,
@@ -115,6 +119,7 @@ impl Consumer {
             membership: Membership::new(),
             backoff: retry,
             commits: Vec::new(),
+            committed: None,
             committed_version: 0,
             next_auto_commit: Instant::ZERO,
             callback: None,
@@ -234,6 +239,9 @@ impl Consumer {
             ConsumerCall::CommitAsync(offsets) => {
                 self.commit_call(now, Committer::Async(id), offsets, effects);
             }
+            ConsumerCall::Committed(partitions) => {
+                self.committed_call(now, id, partitions, effects);
+            }
             ConsumerCall::CallbackDone => self.callback_done(now, effects),
             ConsumerCall::Close => self.begin_close(now, id, effects),
         }
@@ -298,6 +306,9 @@ impl Consumer {
             (Purpose::OffsetFetch(ticket), Response::OffsetFetch(it)) => {
                 self.offsets_fetched(now, ticket, &it);
             }
+            (Purpose::Committed(ticket), Response::OffsetFetch(it)) => {
+                self.committed_fetched(now, ticket, &it);
+            }
             (Purpose::OffsetCommit(ticket, identity), Response::OffsetCommit(it)) => {
                 let failed = it.iter().map(|it| it.1).find(|it| *it != ErrorCode::None);
                 let error = failed.unwrap_or(ErrorCode::None);
@@ -328,6 +339,7 @@ impl Consumer {
             Purpose::ListOffsets(ticket)
             | Purpose::OffsetForLeaderEpoch(ticket)
             | Purpose::OffsetFetch(ticket) => self.lookup_failed(now, ticket),
+            Purpose::Committed(ticket) => self.committed_lost(now, ticket),
             Purpose::OffsetCommit(ticket, identity) => {
                 let error = ErrorCode::NetworkException;
                 self.commit_answered(now, ticket, identity, error, effects);
@@ -363,6 +375,7 @@ impl Consumer {
     fn advance(&mut self, now: Instant, effects: &mut Effects) {
         self.wake = Instant::NEVER;
         self.advance_commits(now, effects);
+        self.advance_committed(now, effects);
         if self.callback.is_none() {
             self.advance_close(now, effects);
             if self.polling.is_some() {

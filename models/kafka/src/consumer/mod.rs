@@ -4,6 +4,7 @@
 //! `ConsumerCoordinator`. Simplifications are listed in each file.
 
 mod commit;
+mod committed;
 mod fetcher;
 mod machine;
 mod membership;
@@ -38,6 +39,9 @@ pub enum ConsumerCall {
     CommitSync(Option<Vec<(TopicPartition, Offset)>>),
     /// `commitAsync(offsets)`; with `None`, the positions. Not retried.
     CommitAsync(Option<Vec<(TopicPartition, Offset)>>),
+    /// `committed(partitions)`: what the group has committed, once no open transaction has a say in
+    /// it (KIP-447).
+    Committed(Vec<TopicPartition>),
     /// `seek()`. Completes at once.
     Seek(TopicPartition, Offset),
     /// `seekToBeginning()` on every assigned partition. Completes at once.
@@ -63,6 +67,9 @@ pub enum ConsumerCompletion {
         /// Whether it may have been applied although `error` is set.
         maybe_committed: bool,
     },
+    /// Of `committed()`: per partition the offset, `None` where the group has none; or why it could
+    /// not be told.
+    Offsets(Result<Vec<(TopicPartition, Option<Offset>)>, ErrorCode>),
     /// Of the calls that complete at once, and of `close()`.
     Done,
     /// Of `poll()`: the group refuses this member for good (`FENCED_INSTANCE_ID`), or no reset

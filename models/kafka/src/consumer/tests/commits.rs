@@ -257,3 +257,39 @@ fn a_member_without_partitions_is_idle() {
     world.pass(Duration::from_millis(2_999));
     assert!(world.take_commit().is_none());
 }
+
+#[test]
+fn committed_waits_until_no_open_transaction_has_a_say() {
+    use crate::message::OffsetFetchResponse;
+    let mut world = World::new(grouped());
+    world.call(ConsumerCall::Assign(vec![P0, P1]));
+    world.returned.clear();
+    let call = world.call(ConsumerCall::Committed(vec![P0, P1]));
+    world.answer_find_coordinator(B2);
+    let asked = |world: &mut World| {
+        let taken = world.take(|it| match it {
+            Request::OffsetFetch(fetch) => Some(fetch.clone()),
+            _ => None,
+        });
+        taken.expect("the coordinator is asked")
+    };
+    let (from, correlation, fetch) = asked(&mut world);
+    assert!(fetch.require_stable);
+    let offsets = vec![
+        (P0, ErrorCode::UnstableOffsetCommit, None),
+        (P1, ErrorCode::None, Some((Offset(4), LeaderEpoch(1)))),
+    ];
+    let body = OffsetFetchResponse { error: ErrorCode::None, offsets };
+    world.respond((from, correlation), Response::OffsetFetch(Box::new(body)));
+    assert!(world.returned.is_empty());
+    world.millis(100);
+    let (from, correlation, fetch) = asked(&mut world);
+    assert_eq!(fetch.partitions, [P0]);
+    let offsets = vec![(P0, ErrorCode::None, None)];
+    let body = OffsetFetchResponse { error: ErrorCode::None, offsets };
+    world.respond((from, correlation), Response::OffsetFetch(Box::new(body)));
+    let Some((id, ConsumerCompletion::Offsets(Ok(offsets)))) = world.returned.pop() else {
+        panic!("committed() has not returned")
+    };
+    assert_eq!((id, offsets), (call, vec![(P1, Some(Offset(4))), (P0, None)]));
+}

@@ -58,7 +58,8 @@ impl HistoryBuilder {
     pub fn actor(&mut self, name: &str, role: ActorRole) -> ActorId {
         let id =
             ActorId(u16::try_from(self.history.actors.len()).expect("fewer than 65536 actors"));
-        self.history.actors.push(ActorInfo { name: name.to_owned(), role });
+        let read_committed = false;
+        self.history.actors.push(ActorInfo { name: name.to_owned(), role, read_committed });
         self.incarnations.push(0);
         self.ordinals.push(0);
         id

@@ -50,6 +50,8 @@ pub struct ActorInfo {
     pub name: String,
     /// What it is.
     pub role: ActorRole,
+    /// Whether it reads at `isolation.level=read_committed`, if it reads.
+    pub read_committed: bool,
 }
 
 /// What an actor is.

@@ -512,7 +512,11 @@ fn events_stand_where_they_happened() {
         kind: EventKind::World(kind),
     };
     let history = History {
-        actors: vec![ActorInfo { name: "b1".to_owned(), role: ActorRole::Broker }],
+        actors: vec![ActorInfo {
+            name: "b1".to_owned(),
+            role: ActorRole::Broker,
+            read_committed: false,
+        }],
         events: vec![
             event(1, WorldEvent::Started),
             event(2, WorldEvent::Paused),

@@ -106,7 +106,8 @@ impl Importer<'_> {
             }
             let actor = u16::try_from(self.history.actors.len()).map_err(|_| many("processes"))?;
             let name = format!("process {}", op.process);
-            self.history.actors.push(ActorInfo { name, role: ActorRole::Other });
+            let read_committed = false;
+            self.history.actors.push(ActorInfo { name, role: ActorRole::Other, read_committed });
             let process = Process {
                 actor: ActorId(actor),
                 subscribed: false,
@@ -115,7 +116,8 @@ impl Importer<'_> {
             };
             self.processes.insert(op.process, process);
         }
-        let nobody = ActorInfo { name: "nobody".to_owned(), role: ActorRole::Other };
+        let nobody =
+            ActorInfo { name: "nobody".to_owned(), role: ActorRole::Other, read_committed: false };
         self.history.actors.push(nobody);
         // Small numbers are partitions of one topic; any other key is a topic of its own.
         let mut numbered = 0;

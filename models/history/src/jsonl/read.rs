@@ -152,7 +152,8 @@ impl Reader {
         let id = self.actors.intern(text(name));
         let id = self.number(id, "actors")?;
         if self.history.actors.len() <= usize::from(id) {
-            let actor = ActorInfo { name: name.to_owned(), role: ActorRole::Other };
+            let actor =
+                ActorInfo { name: name.to_owned(), role: ActorRole::Other, read_committed: false };
             self.history.actors.push(actor);
         }
         Ok(ActorId(id))

@@ -82,3 +82,17 @@ pub(crate) static COMMIT_LAG_FINAL: AnomalyClass = AnomalyClass {
     fixes: "commitSync on close; a restart would process the tail again.",
     example: "mailer has processed orders-0 up to offset 8, and its committed offset is 6.",
 };
+
+pub(crate) static STUCK_LSO: AnomalyClass = AnomalyClass {
+    id: "stuck-lso",
+    level: Level::Log,
+    violates: LIVENESS,
+    jepsen: Some("unseen"),
+    meaning: "The last stable offset of a partition stays below its high watermark although every \
+              transaction has had its time: read_committed readers see nothing beyond.",
+    causes: "A hanging transaction, or a coordinator that does not end one that timed out.",
+    fixes: "See hanging-txn; transaction.timeout.ms bounds a transaction that its coordinator \
+            knows.",
+    example: "The log of orders-0 ends at 20, its last stable offset is 7, and no transaction is \
+              open.",
+};

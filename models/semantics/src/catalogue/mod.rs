@@ -7,6 +7,7 @@ pub(crate) mod log;
 pub(crate) mod meta;
 pub(crate) mod processing;
 pub(crate) mod replication;
+pub(crate) mod transaction;
 
 use crate::anomaly::{AnomalyClass, Violates};
 
@@ -24,6 +25,8 @@ const DUPLICATE: Violates = Violates { at_most_once: true, ..NOTHING };
 const ORDER: Violates = Violates { ordering: true, ..NOTHING };
 const INTEGRITY: Violates = Violates { integrity: true, ..NOTHING };
 const LIVENESS: Violates = Violates { liveness: true, ..NOTHING };
+const ISOLATION: Violates = Violates { isolation: true, ..NOTHING };
+const ATOMICITY: Violates = Violates { atomicity: true, ..NOTHING };
 
 /// The sub-kinds of `duplicate-append`, with what each means.
 pub const DUPLICATE_KINDS: &[(&str, &str)] = &[
@@ -105,9 +108,39 @@ static ALL: &[&AnomalyClass] = &[
     &consumer::READ_BEYOND_HW,
     &consumer::UNSEEN,
     &consumer::DUPLICATE_DELIVERY,
+    &transaction::ABORTED_READ,
+    &transaction::PRECOMMITTED_READ,
+    &transaction::READ_UNCOMMITTED_LEAK,
+    &transaction::READ_PAST_LSO,
+    &transaction::G1C_WR,
+    &transaction::TORN_TXN,
+    &transaction::TORN_OFFSETS,
+    &transaction::DECISION_MISMATCH,
+    &transaction::LATE_COMMIT,
+    &transaction::MARKER_MISMATCH,
+    &transaction::DELAYED_ENDTXN,
+    &transaction::LATE_APPEND_AFTER_MARKER,
+    &transaction::HANGING_TXN,
+    &transaction::ZOMBIE_WRITE_AFTER_FENCE,
+    &transaction::ZOMBIE_COMMIT,
+    &transaction::PID_EPOCH_COLLISION,
+    &transaction::EPOCH_REGRESS,
+    &transaction::ILLEGAL_TXN_STATE,
+    &transaction::TWO_TXN_COORDINATORS,
+    &transaction::LSO_REGRESS,
+    &transaction::CONSERVATION,
     &processing::LOST_PROCESSING,
     &processing::DUP_PROCESSING,
     &processing::COMMIT_BEFORE_PROCESS,
+    &processing::EOS_PREFIX_MISMATCH,
+    &processing::OUTPUT_AHEAD_OF_OFFSET,
+    &processing::OFFSET_AHEAD_OF_OUTPUT,
+    &processing::ORPHAN_OUTPUT,
+    &processing::WRONG_TRANSFORM,
+    &processing::PIPELINE_KEY_ORDER,
+    &processing::STATE_FINGERPRINT_MISMATCH,
+    &processing::RESTORE_MISMATCH,
+    &processing::ZOMBIE_OUTPUT,
     &group::OFFSET_COMMIT_REGRESS,
     &group::COMMITTED_OFFSET_LOST,
     &group::COMMITTED_OFFSET_PHANTOM,
@@ -125,6 +158,7 @@ static ALL: &[&AnomalyClass] = &[
     &liveness::REBALANCE_LIVELOCK,
     &liveness::DRAIN_INCOMPLETE,
     &liveness::COMMIT_LAG_FINAL,
+    &liveness::STUCK_LSO,
     &meta::HISTORY_MALFORMED,
     &meta::VACUOUS_PASS,
     &meta::UNNAMED_INVARIANT,

@@ -53,7 +53,11 @@ impl World {
         let count = cast.len();
         let infos: Vec<_> = cast
             .iter()
-            .map(|member| ActorInfo { name: member.name.clone(), role: member.role.clone() })
+            .map(|member| ActorInfo {
+                name: member.name.clone(),
+                role: member.role.clone(),
+                read_committed: false,
+            })
             .collect();
         let descriptions: Vec<_> = plan.faults.iter().map(faults::describe).collect();
         let recorder = Recorder::new(infos, topics(scenario), groups(scenario), descriptions);

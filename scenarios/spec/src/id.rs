@@ -36,6 +36,8 @@ pub(crate) const UNKNOWN_PARTITION: &str = "S0205";
 pub(crate) const UNKNOWN_GROUP: &str = "S0206";
 /// A planted bug that does not exist.
 pub(crate) const UNKNOWN_MUTATION: &str = "S0207";
+/// A transactional id that does not exist.
+pub(crate) const UNKNOWN_TRANSACTIONAL_ID: &str = "S0208";
 /// More replicas than brokers.
 pub(crate) const TOO_FEW_BROKERS: &str = "S0301";
 /// More in-sync replicas asked for than replicas exist.

@@ -1,5 +1,6 @@
 //! Who is who in a scenario: the names that faults and links may use.
 
+use oncesim_kafka::message::ApiKey;
 use oncesim_types::{GroupId, TopicId};
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Place, nearest};
@@ -15,8 +16,16 @@ pub(crate) struct Names {
     pub(crate) producers: Vec<(String, u16)>,
     /// With their instance counts.
     pub(crate) consumers: Vec<(String, u16)>,
+    /// With their instance counts.
+    pub(crate) processors: Vec<(String, u16)>,
     /// By [`GroupId`].
     pub(crate) groups: Vec<String>,
+    /// Applications that consume, each with its group.
+    pub(crate) members: Vec<(String, String)>,
+    /// By number.
+    pub(crate) transactional_ids: Vec<String>,
+    /// Actors with transactions, each with its transactional id at its first start.
+    pub(crate) transactional: Vec<(String, String)>,
 }
 
 /// How many actors a reference may stand for.
@@ -29,15 +38,36 @@ pub(crate) enum Reach {
 }
 
 /// Words that stand for several actors.
-pub(crate) const GROUPS_OF_ACTORS: &[&str] = &["brokers", "producers", "consumers"];
+pub(crate) const GROUPS_OF_ACTORS: &[&str] = &["brokers", "producers", "consumers", "processors"];
 
-/// Words that cannot be the name of a producer or a consumer.
-pub(crate) const RESERVED: &[&str] =
-    &["controller", "coordinator", "leader", "follower", "brokers", "producers", "consumers"];
+/// Words that cannot be the name of an application.
+pub(crate) const RESERVED: &[&str] = &[
+    "controller",
+    "coordinator",
+    "leader",
+    "follower",
+    "brokers",
+    "producers",
+    "consumers",
+    "processors",
+];
+
+const TRANSACTION_COORDINATOR: &str = "transaction coordinator";
 
 impl Names {
     fn applications(&self) -> impl Iterator<Item = &(String, u16)> {
-        self.producers.iter().chain(&self.consumers)
+        self.producers.iter().chain(&self.consumers).chain(&self.processors)
+    }
+
+    /// The instance whose producer `text` is, if it is that of a processor.
+    fn processor_of(&self, text: &str) -> Option<String> {
+        let instance = text.strip_suffix("-producer")?;
+        let is_it = |(name, n): &(String, u16)| match n {
+            1 => name == instance || format!("{name}-0") == instance,
+            n => (0..*n).any(|i| format!("{name}-{i}") == instance),
+        };
+        let (name, n) = self.processors.iter().find(|processor| is_it(processor))?;
+        Some(if *n == 1 { name.clone() } else { instance.to_owned() })
     }
 
     /// The names of the single actors, as a person would type them.
@@ -73,6 +103,9 @@ impl Names {
         if text == "coordinator" && self.groups.len() == 1 {
             return Some(format!("coordinator of {}", self.groups[0]));
         }
+        if let Some(processor) = self.processor_of(text) {
+            return Some(format!("{processor}-producer"));
+        }
         if let Some(base) = text.strip_suffix("-0")
             && self.applications().any(|(name, n)| name == base && *n == 1)
         {
@@ -83,7 +116,9 @@ impl Names {
         if several && reach == Reach::Many {
             return Some(text.to_owned());
         }
-        let message = if several {
+        let message = if text == "coordinator" {
+            "`coordinator` of which group or transactional id?".to_owned()
+        } else if several {
             format!("`{text}` is more than one actor, and this fault strikes one")
         } else {
             format!("there is no actor `{text}`")
@@ -102,13 +137,43 @@ impl Names {
                 Some(near) => item.help(format!("did you mean \"{near}\"?")),
                 None => item.help(format!(
                     "actors here: {}; or a role: \"leader of TOPIC-0\", \"follower of TOPIC-0\", \
-                     \"coordinator of GROUP\"",
+                     \"coordinator of GROUP\", \"transaction coordinator of ID\"",
                     shorten(&instances)
                 )),
             }
         };
         out.push(item);
         None
+    }
+
+    /// The coordinator that a client exchanges messages of `api` with, if there is no doubt.
+    pub(crate) fn coordinator(&self, api: Option<ApiKey>, client: Option<&str>) -> Option<String> {
+        let transactional = matches!(
+            api,
+            Some(
+                ApiKey::InitProducerId
+                    | ApiKey::AddPartitionsToTxn
+                    | ApiKey::AddOffsetsToTxn
+                    | ApiKey::EndTxn
+                    | ApiKey::WriteTxnMarkers
+            )
+        );
+        if transactional {
+            let only = match self.transactional_ids.as_slice() {
+                [only] => Some(only.as_str()),
+                _ => None,
+            };
+            let id = client.and_then(|client| self.id_of_actor(client)).or(only)?;
+            return Some(format!("{TRANSACTION_COORDINATOR} of {id}"));
+        }
+        let processor = client.and_then(|client| self.processor_of(client));
+        let client = processor.as_deref().or(client)?;
+        let is_instance = |name: &str| {
+            let number = client.strip_prefix(name).and_then(|rest| rest.strip_prefix('-'));
+            client == name || number.is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()))
+        };
+        let (_, group) = self.members.iter().find(|(name, _)| is_instance(name))?;
+        Some(format!("coordinator of {group}"))
     }
 
     fn role(&self, role: &str, of: &str, place: Place, out: &mut Diagnostics) -> Option<String> {
@@ -121,8 +186,12 @@ impl Names {
                 self.group(of, place, out)?;
                 Some(format!("coordinator of {of}"))
             }
+            TRANSACTION_COORDINATOR => {
+                let id = self.transactional_id(of, place, out)?;
+                Some(format!("{TRANSACTION_COORDINATOR} of {id}"))
+            }
             _ => {
-                let roles = ["leader", "follower", "coordinator"];
+                let roles = ["leader", "follower", "coordinator", TRANSACTION_COORDINATOR];
                 let near = nearest(role, roles).unwrap_or("leader");
                 out.push(
                     Diagnostic::error(id::UNKNOWN_ACTOR, format!("`{role} of` is not a role"))
@@ -151,7 +220,9 @@ impl Names {
             out.push(Diagnostic::error(id::UNKNOWN_PARTITION, message).at(place).help(help));
             return None;
         };
-        if topic == "__consumer_offsets" && !self.groups.is_empty() {
+        if topic == "__consumer_offsets" && !self.groups.is_empty()
+            || topic == "__transaction_state" && !self.transactional_ids.is_empty()
+        {
             return Some(text.to_owned());
         }
         let found = self.topic(topic, place, out)?;
@@ -196,6 +267,40 @@ impl Names {
             None => item.help(format!("groups here: {}", self.groups.join(", "))),
         });
         None
+    }
+
+    /// A transactional id, given by itself or by the actor that has it.
+    pub(crate) fn transactional_id(
+        &self,
+        text: &str,
+        place: Place,
+        out: &mut Diagnostics,
+    ) -> Option<String> {
+        if self.transactional_ids.iter().any(|id| id == text) {
+            return Some(text.to_owned());
+        }
+        if let Some(id) = self.id_of_actor(text) {
+            return Some(id.to_owned());
+        }
+        let message = format!("there is no transactional id `{text}`, and no actor that has one");
+        let item = Diagnostic::error(id::UNKNOWN_TRANSACTIONAL_ID, message).at(place);
+        out.push(match nearest(text, self.transactional_ids.iter().map(String::as_str)) {
+            Some(near) => item.help(format!("did you mean \"{near}\"?")),
+            None if self.transactional_ids.is_empty() => {
+                item.help("`transactions = { size = 10 }` in a `[producers.NAME]` begins some")
+            }
+            None => item.help(format!("ids here: {}", shorten(&self.transactional_ids))),
+        });
+        None
+    }
+
+    /// The transactional id of an instance.
+    pub(crate) fn id_of_actor(&self, text: &str) -> Option<&str> {
+        let processor = self.processor_of(text);
+        let text = processor.as_deref().unwrap_or(text);
+        let of = |actor: &str| self.transactional.iter().find(|(known, _)| known == actor);
+        let (_, id) = of(text).or_else(|| of(text.strip_suffix("-0")?))?;
+        Some(id)
     }
 }
 

@@ -30,8 +30,20 @@ struct Property {
 pub(crate) struct Inlined {
     pub(crate) section: &'static str,
     pub(crate) name: String,
+    /// The side of a processor whose table holds the file's name and the properties.
+    pub(crate) side: Option<&'static str>,
     pub(crate) values: Vec<(String, String)>,
 }
+
+impl Inlined {
+    /// The same, one table further in.
+    pub(crate) fn within(self, side: &'static str) -> Self {
+        Inlined { side: Some(side), ..self }
+    }
+}
+
+/// In the table of a processor's side, the file to take over. Kafka has no such property.
+const FILE: &str = "properties";
 
 impl Properties {
     /// The `properties` and `config` keys of a section. Keys override the file.
@@ -55,6 +67,34 @@ impl Properties {
             Value::Table(_) => self.flatten("", entry.key_place, &entry.node, out),
             _ => wrong_type(&entry.node, "config", "a table of Kafka properties", out),
         }
+    }
+
+    /// One side of a processor: `consumer.isolation.level = ..`, `consumer.properties = FILE`.
+    pub(crate) fn side(
+        section: &mut Section<'_>,
+        key: &'static str,
+        base_dir: Option<&Path>,
+        out: &mut Diagnostics,
+    ) -> Self {
+        let mut properties = Properties::default();
+        let Some(entry) = section.get(key) else { return properties };
+        let Value::Table(table) = &entry.node.value else {
+            wrong_type(&entry.node, key, "a table of Kafka properties", out);
+            return properties;
+        };
+        match table.get(FILE).map(|entry| &entry.node) {
+            Some(Node { value: Value::String(path), place }) => {
+                properties.paste(path, *place, base_dir, out);
+            }
+            Some(node) => wrong_type(node, FILE, "a string", out),
+            None => {}
+        }
+        let mut entries = table.entries.clone();
+        entries.retain(|entry| entry.key != FILE);
+        let value = Value::Table(crate::node::Table { entries });
+        let node = Node { value, place: entry.node.place };
+        properties.flatten("", entry.key_place, &node, out);
+        properties
     }
 
     fn flatten(&mut self, name: &str, key_place: Place, node: &Node, out: &mut Diagnostics) {
@@ -154,6 +194,13 @@ impl Properties {
         self.values.remove(name).map(|property| (property.value, property.place))
     }
 
+    /// As if it had been written at `place`.
+    pub(crate) fn set(&mut self, name: &str, value: &str, place: Place) {
+        let value = value.to_owned();
+        let property = Property { value, key_place: place, place, pasted: false };
+        self.values.insert(name.to_owned(), property);
+    }
+
     pub(crate) fn set_default(&mut self, name: &str, value: &str) {
         self.values.entry(name.to_owned()).or_insert_with(|| Property {
             value: value.to_owned(),
@@ -173,7 +220,7 @@ impl Properties {
         let pasted = self.values.iter().filter(|(_, property)| property.pasted);
         let values: Vec<_> = pasted.map(|(name, p)| (name.clone(), p.value.clone())).collect();
         let name = name.to_owned();
-        (!values.is_empty()).then_some(Inlined { section, name, values })
+        (!values.is_empty()).then_some(Inlined { section, name, side: None, values })
     }
 
     /// Name and value; `None` for a default that nobody wrote.

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::anomaly;
 use crate::fault::FaultKind;
-use crate::parse::{API_ANY, COMMITS, RESTARTS};
+use crate::parse::{API_ANY, COMMITS, MISTAKES, PROCESSOR_COMMITS, PRODUCER_MISTAKES, RESTARTS};
 
 const DURATION: &str = r"^[0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|min|h)$";
 
@@ -27,6 +27,7 @@ pub fn schema() -> Value {
             "topics": map("Topics by name.", topic()),
             "producers": map("Producer applications by name.", producer()),
             "consumers": map("Consumer applications by name.", consumer()),
+            "processors": map("Processors by name: consume, transform, produce.", processor()),
             "network": network(),
             "faults": table("Faults that are drawn anew for each seed.", json!({
                 "swarm": swarm(),
@@ -174,6 +175,7 @@ fn producer() -> Value {
                 "What it does when its process starts again; continue by default.",
                 RESTARTS.iter().map(|(name, _)| *name),
             ),
+            "transactions": transactions(),
             "properties": text("A producer.properties to take over; keys below override it."),
             "config": config(producer_properties()),
         }),
@@ -199,6 +201,98 @@ fn consumer() -> Value {
         }),
     );
     required(schema, &["from"])
+}
+
+fn chance(description: &str) -> Value {
+    json!({
+        "description": description,
+        "oneOf": [
+            {"type": "number", "minimum": 0, "maximum": 1},
+            {"type": "string", "pattern": "^[0-9]+ in [0-9]+$"},
+        ],
+    })
+}
+
+fn mistakes<'a>(words: impl Iterator<Item = &'a str>) -> Value {
+    let one = json!({"type": "string", "enum": words.collect::<Vec<_>>()});
+    json!({
+        "description": "What the application does wrong with its transactions.",
+        "oneOf": [one.clone(), {"type": "array", "items": one, "uniqueItems": true}],
+    })
+}
+
+fn transactions() -> Value {
+    table(
+        "The producer sends its records in transactions.",
+        json!({
+            "id": text("transactional.id; NAME-{instance} by default."),
+            "size": integer("Records in a transaction; 10 by default.", 1, 1_000_000),
+            "abort": chance("Chance of the application to abort one; 0 by default."),
+            "hold": duration("From the last send() to the end of the transaction; 0s by default."),
+            "transfer-to": text("A second record, with the opposite amount, to this topic."),
+            "mistakes": mistakes(PRODUCER_MISTAKES.iter().map(|(name, _)| *name)),
+        }),
+    )
+}
+
+fn transform() -> Value {
+    let time = || duration("How long one record takes; 100us by default.");
+    let outputs = integer("Outputs to each topic; 1 by default.", 1, 1_000);
+    let filter = table(
+        "One output for some inputs.",
+        json!({"keep": chance("Which part of the inputs."), "time": time()}),
+    );
+    let aggregate = table(
+        "Per key, an aggregate of all inputs so far.",
+        json!({"changelog": text("The topic that keeps the store."), "time": time()}),
+    );
+    let mut forms = table(
+        "With settings.",
+        json!({
+            "map": table("One output.", json!({"time": time()})),
+            "fan-out": table("Outputs to each topic.", json!({"outputs": outputs, "time": time()})),
+            "filter": required(filter, &["keep"]),
+            "aggregate": required(aggregate, &["changelog"]),
+        }),
+    );
+    forms["minProperties"] = json!(1);
+    forms["maxProperties"] = json!(1);
+    let words = words("Without settings.", ["map", "fan-out"].into_iter());
+    json!({"description": "What it makes of a record; map by default.", "oneOf": [words, forms]})
+}
+
+fn processor() -> Value {
+    let side = |properties: &mut dyn Iterator<Item = &'static Property>, file: &str| {
+        let mut side = config(properties);
+        side["properties"]["properties"] = text(file);
+        side
+    };
+    let consumer = side(
+        &mut consumer_properties(),
+        "A consumer.properties to take over; keys beside it override it.",
+    );
+    let producer = side(
+        &mut producer_properties(),
+        "A producer.properties to take over; keys beside it override it.",
+    );
+    let schema = table(
+        "A processor: consume, transform, produce.",
+        json!({
+            "from": texts("The topics that it reads."),
+            "to": texts("The topics that it writes."),
+            "instances": integer("How many run at the same time; 1 by default.", 1, 1_000),
+            "group": text("group.id; the name of the processor by default."),
+            "transform": transform(),
+            "commit": words("How it commits.", PROCESSOR_COMMITS.iter().map(|(name, _)| *name)),
+            "commit-interval": duration("How often at most; after each poll by default."),
+            "batch": integer("Records between two commits at most; 500 by default.", 1, 1_000_000),
+            "mistakes": mistakes(MISTAKES.iter().map(|(name, _)| *name)),
+            "static-membership": boolean("Whether each instance has a group.instance.id."),
+            "consumer": consumer,
+            "producer": producer,
+        }),
+    );
+    required(schema, &["from", "to", "commit"])
 }
 
 fn latency() -> Value {
@@ -229,13 +323,7 @@ fn network() -> Value {
         "The network.",
         json!({
             "latency": latency(),
-            "loss": {
-                "description": "Chance of each message to be lost together with its connection.",
-                "oneOf": [
-                    {"type": "number", "minimum": 0, "maximum": 1},
-                    {"type": "string", "pattern": "^[0-9]+ in [0-9]+$"},
-                ],
-            },
+            "loss": chance("Chance of each message to be lost together with its connection."),
             "links": {"type": "array", "items": required(link, &["between", "latency"])},
         }),
     )
@@ -319,7 +407,10 @@ fn fault() -> Value {
             named("to", "To whom; another in-sync replica by default."),
         ]),
         "unclean-election": timed(vec![named("partition", "Which: orders-0.")]),
-        "coordinator-move": timed(vec![named("group", "Whose coordinator.")]),
+        "coordinator-move": timed(vec![
+            named("group", "Whose coordinator."),
+            named("transaction", "Or whose transaction coordinator: an id, or who has it."),
+        ]),
         "rebalance": whom(vec![]),
         "controller-failover": timed(vec![lasts()]),
         "clock-jump": whom(vec![("by", signed)]),

@@ -193,7 +193,7 @@ impl<'t> Section<'t> {
 pub(crate) fn not_modelled(what: &str) -> Diagnostic {
     let message = format!("{what} not modelled yet");
     Diagnostic::error(id::NOT_MODELLED, message)
-        .help("this version runs topics, producers, consumers, their network and their faults")
+        .help("this version runs topics, producers, consumers, processors, their network and their faults")
 }
 
 pub(crate) fn wrong_type(node: &Node, what: &str, wanted: &str, out: &mut Diagnostics) {

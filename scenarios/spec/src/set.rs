@@ -93,16 +93,25 @@ pub(crate) fn self_contained(text: &str, sets: &[(String, String)], inlined: &[I
             value.parse().unwrap_or_else(|_| toml_edit::Value::from(value.as_str()));
         edit(document.as_item_mut(), &keys, value);
     }
-    for Inlined { section, name, values } in inlined {
+    for Inlined { section, name, side, values } in inlined {
         let mut table = document.as_item_mut().get_mut(section);
         if !name.is_empty() {
             table = table.and_then(|item| item.get_mut(name));
         }
         let Some(table) = table.and_then(Item::as_table_like_mut) else { continue };
-        table.remove("properties");
+        match side {
+            Some(side) => {
+                let side = table.get_mut(side).and_then(Item::as_table_like_mut);
+                side.and_then(|side| side.remove("properties"));
+            }
+            None => drop(table.remove("properties")),
+        }
         for (property, value) in values {
-            let keys: Vec<String> =
-                ["config"].into_iter().chain(property.split('.')).map(str::to_owned).collect();
+            let keys: Vec<String> = [side.unwrap_or("config")]
+                .into_iter()
+                .chain(property.split('.'))
+                .map(str::to_owned)
+                .collect();
             edit_table(table, &keys, value.as_str().into());
         }
     }

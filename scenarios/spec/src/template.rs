@@ -13,6 +13,11 @@ const TEXTS: &[(&str, &str, &str)] = &[
         include_str!("template/exactly-once-log.toml"),
     ),
     (
+        "exactly-once",
+        "consume, transform, produce in a transaction: every input has its output once",
+        include_str!("template/exactly-once.toml"),
+    ),
+    (
         "at-most-once",
         "no acknowledgement, commit before processing: nothing twice, some is lost",
         include_str!("template/at-most-once.toml"),

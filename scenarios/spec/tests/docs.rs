@@ -31,9 +31,11 @@ fn the_reference_is_complete() {
     words.extend(keys(&["properties", "faults", "properties", "swarm"]));
     words.extend(keys(&["properties", "limits"]));
     words.extend(keys(&["properties", "network"]));
-    for side in ["producers", "consumers", "topics"] {
+    for side in ["producers", "consumers", "processors", "topics"] {
         words.extend(keys(&["properties", side, "additionalProperties"]));
     }
+    let producer = ["properties", "producers", "additionalProperties"];
+    words.extend(keys(&[&producer[..], &["properties", "transactions"]].concat()));
     words.extend(oncesim_spec::FaultKind::ALL.iter().map(|kind| kind.name().to_owned()));
     let missing: Vec<_> = words.iter().filter(|word| !text.contains(word.as_str())).collect();
     assert!(missing.is_empty(), "docs/scenarios.md does not speak of {missing:?}");

@@ -20,6 +20,7 @@ orders = { partitions = 3 }
 
 [producers.shop]
 to = "orders"
+transactions = { size = 5 }
 
 [consumers.mailer]
 instances = 2
@@ -38,6 +39,7 @@ fn one() -> impl Strategy<Value = String> {
         "b3",
         "shop",
         "mailer-0",
+        "transaction coordinator of shop-0",
         "mailer-1",
         "controller",
         "leader of orders-2",
@@ -125,6 +127,7 @@ fn cluster_fault() -> impl Strategy<Value = FaultAction> {
             .prop_map(|(partition, to)| FaultAction::LeaderChange { partition, to }),
         partition().prop_map(|partition| FaultAction::UncleanElection { partition }),
         Just(FaultAction::CoordinatorMove { of: Coordinated::Group("mailer".into()) }),
+        Just(FaultAction::CoordinatorMove { of: Coordinated::Transaction("shop-0".into()) }),
         Just(FaultAction::Rebalance { actor: "mailer-1".into() }),
         duration().prop_map(|duration| FaultAction::ControllerFailover { duration }),
     ]

@@ -1,10 +1,13 @@
-//! Producers and consumers.
+//! Producers and consumers, and what they share with processors.
 
 use std::path::Path;
 
-use oncesim_kafka::config::OffsetResetStrategy;
-use oncesim_semantics::{Claim, Guarantee};
-use oncesim_types::Duration;
+use oncesim_kafka::config::BrokerConfig;
+use oncesim_semantics::Claim;
+use oncesim_types::{Duration, TopicId};
+
+use super::processor;
+use super::transaction::{self, IdText};
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Place};
 use crate::id;
@@ -13,7 +16,7 @@ use crate::names::{Names, RESERVED};
 use crate::node::Entry;
 use crate::property::{Inlined, Properties};
 use crate::scenario::{
-    CommitStrategy, ConsumerGroupSpec, ProducerSpec, RestartStrategy, TopicSpec,
+    CommitStrategy, ConsumerGroupSpec, ProcessorSpec, ProducerSpec, RestartStrategy,
 };
 use crate::section::Section;
 
@@ -46,18 +49,74 @@ pub(super) struct Draft<'t> {
     section: Section<'t>,
     properties: Properties,
     group: String,
+    group_place: Place,
+    transactions: Option<transaction::Draft>,
 }
 
-/// First pass: names, instances, groups and properties.
+/// All applications whose references are not resolved yet.
+pub(super) struct Drafts<'t> {
+    producers: Vec<Draft<'t>>,
+    consumers: Vec<Draft<'t>>,
+    processors: Vec<processor::Draft<'t>>,
+    /// Where each stands.
+    places: Vec<(String, Place)>,
+}
+
+/// All applications.
+#[derive(Default)]
+pub(super) struct Applications {
+    pub(super) producers: Vec<ProducerSpec>,
+    pub(super) consumers: Vec<ConsumerGroupSpec>,
+    pub(super) processors: Vec<ProcessorSpec>,
+}
+
+/// First pass: names, instances, groups, transactional ids and properties.
 pub(super) fn drafts<'t>(
     top: &mut Section<'t>,
     names: &mut Names,
     reading: &mut Reading<'_>,
     out: &mut Diagnostics,
-) -> (Vec<Draft<'t>>, Vec<Draft<'t>>) {
+) -> Drafts<'t> {
     let mut taken: Vec<(String, Place)> = Vec::new();
-    let producers = side(top, "producers", names, &mut taken, reading, out);
-    let consumers = side(top, "consumers", names, &mut taken, reading, out);
+    let mut producers = Vec::new();
+    for (entry, mut section, instances) in side(top, "producers", names, &mut taken, out) {
+        let mut properties = read_properties(&mut section, "producers", entry, reading, out);
+        let transactions = transaction::read(&mut section, &mut properties, &entry.key, names, out);
+        let (name, group) = (entry.key.clone(), String::new());
+        let group_place = entry.key_place;
+        producers.push(Draft {
+            name,
+            instances,
+            section,
+            properties,
+            group,
+            group_place,
+            transactions,
+        });
+    }
+    let mut consumers = Vec::new();
+    for (entry, mut section, instances) in side(top, "consumers", names, &mut taken, out) {
+        let mut properties = read_properties(&mut section, "consumers", entry, reading, out);
+        let group_place = section.get("group").map_or(entry.key_place, |entry| entry.node.place);
+        let group = group(&mut section, &mut properties, &entry.key, out);
+        let (name, transactions) = (entry.key.clone(), None);
+        consumers.push(Draft {
+            name,
+            instances,
+            section,
+            properties,
+            group,
+            group_place,
+            transactions,
+        });
+    }
+    let mut processors = Vec::new();
+    for (entry, section, instances) in side(top, "processors", names, &mut taken, out) {
+        processors.push(processor::draft(entry, section, instances, reading, out));
+    }
+    producers.sort_by(|a, b| a.name.cmp(&b.name));
+    consumers.sort_by(|a, b| a.name.cmp(&b.name));
+    processors.sort_by(|a, b| a.name.cmp(&b.name));
     if !top.has("producers") {
         out.push(
             Diagnostic::error(id::MISSING_KEY, "nobody produces: the scenario has no producers")
@@ -65,47 +124,125 @@ pub(super) fn drafts<'t>(
                 .help("add `[producers.shop]` with `to = \"orders\"`"),
         );
     }
-    names.producers = producers.iter().map(|d| (d.name.clone(), d.instances)).collect();
-    names.consumers = consumers.iter().map(|d| (d.name.clone(), d.instances)).collect();
-    names.groups = consumers.iter().map(|d| d.group.clone()).collect();
-    names.groups.sort();
-    names.groups.dedup();
-    (producers, consumers)
+    let drafts = Drafts { producers, consumers, processors, places: taken };
+    groups_differ(&drafts, out);
+    drafts.number(names);
+    drafts
 }
 
+impl Drafts<'_> {
+    /// Transactional ids that are legal in Kafka, and rarely meant.
+    pub(super) fn doubts(&self, out: &mut Diagnostics) {
+        for draft in &self.producers {
+            if let Some(transactions) = &draft.transactions {
+                transactions.id.doubts(draft.instances, out);
+            }
+        }
+        for draft in &self.processors {
+            if let Some(id) = &draft.id {
+                id.doubts(draft.instances, out);
+            }
+        }
+    }
+
+    /// Gives groups and transactional ids their numbers.
+    fn number(&self, names: &mut Names) {
+        let count = |drafts: &[Draft<'_>]| -> Vec<(String, u16)> {
+            drafts.iter().map(|draft| (draft.name.clone(), draft.instances)).collect()
+        };
+        names.producers = count(&self.producers);
+        names.consumers = count(&self.consumers);
+        names.processors = self.processors.iter().map(|d| (d.name.clone(), d.instances)).collect();
+        let consumers = self.consumers.iter().map(|draft| (&draft.name, &draft.group));
+        let processors = self.processors.iter().map(|draft| (&draft.name, &draft.group));
+        let members = consumers.chain(processors);
+        names.members = members.map(|(name, group)| (name.clone(), group.clone())).collect();
+        names.groups = names.members.iter().map(|(_, group)| group.clone()).collect();
+        names.groups.sort();
+        names.groups.dedup();
+        let producers = self.producers.iter().filter_map(|draft| {
+            Some((&draft.name, draft.instances, &draft.transactions.as_ref()?.id))
+        });
+        let processors = self
+            .processors
+            .iter()
+            .filter_map(|draft| Some((&draft.name, draft.instances, draft.id.as_ref()?)));
+        for (name, instances, id) in producers.chain(processors) {
+            number_ids(name, instances, id, names);
+        }
+    }
+}
+
+fn number_ids(name: &str, instances: u16, text: &IdText, names: &mut Names) {
+    for instance in 0..instances {
+        let id = text.of(instance);
+        let actor = if instances == 1 { name.to_owned() } else { format!("{name}-{instance}") };
+        names.transactional.push((actor, id.clone()));
+        if !names.transactional_ids.contains(&id) {
+            names.transactional_ids.push(id);
+        }
+    }
+}
+
+/// The members of a processor's group all do the same, or nobody could tell what becomes of a
+/// record.
+fn groups_differ(drafts: &Drafts<'_>, out: &mut Diagnostics) {
+    let consumers = drafts.consumers.iter().map(|d| (&d.name, &d.group, d.group_place));
+    let mut known: Vec<_> = consumers.collect();
+    for draft in &drafts.processors {
+        if let Some((name, group, place)) = known.iter().find(|(_, g, _)| **g == draft.group) {
+            out.push(
+                Diagnostic::error(
+                    id::CONFLICT,
+                    format!("`{}` and `{name}` share the group `{group}`", draft.name),
+                )
+                .at(draft.group_place)
+                .also(*place, "the other")
+                .help("a processor has a group of its own"),
+            );
+        }
+        known.push((&draft.name, &draft.group, draft.group_place));
+    }
+}
+
+fn read_properties<'t>(
+    section: &mut Section<'t>,
+    side: &'static str,
+    entry: &Entry,
+    reading: &mut Reading<'_>,
+    out: &mut Diagnostics,
+) -> Properties {
+    let properties = Properties::read(section, reading.base_dir, out);
+    reading.inlined.extend(properties.inlined(side, &entry.key));
+    properties
+}
+
+/// The tables of one kind of application, with their instances.
 fn side<'t>(
     top: &mut Section<'t>,
     key: &'static str,
     names: &Names,
     taken: &mut Vec<(String, Place)>,
-    reading: &mut Reading<'_>,
     out: &mut Diagnostics,
-) -> Vec<Draft<'t>> {
+) -> Vec<(&'t Entry, Section<'t>, u16)> {
     let Some(entry) = top.get(key) else { return Vec::new() };
     let Some(section) = Section::of(entry, &format!("[{key}]"), out) else { return Vec::new() };
-    let mut drafts = Vec::new();
+    let mut found = Vec::new();
     for entry in section.entries() {
         let Some(mut section) = Section::of(entry, &format!("[{key}.{}]", entry.key), out) else {
             continue;
         };
         let instances = section.integer("instances", (1, 1_000), out).unwrap_or(1);
         let instances = u16::try_from(instances).expect("checked above");
-        name(entry, instances, names, taken, out);
-        let mut properties = Properties::read(&mut section, reading.base_dir, out);
-        reading.inlined.extend(properties.inlined(key, &entry.key));
-        let group = match key {
-            "consumers" => group(&mut section, &mut properties, &entry.key, out),
-            _ => String::new(),
-        };
-        drafts.push(Draft { name: entry.key.clone(), instances, section, properties, group });
+        name(entry, (key, instances), names, taken, out);
+        found.push((entry, section, instances));
     }
-    drafts.sort_by(|a, b| a.name.cmp(&b.name));
-    drafts
+    found
 }
 
 fn name(
     entry: &Entry,
-    instances: u16,
+    (key, instances): (&str, u16),
     names: &Names,
     taken: &mut Vec<(String, Place)>,
     out: &mut Diagnostics,
@@ -127,6 +264,10 @@ fn name(
     if instances > 1 {
         own.extend((0..instances).map(|n| format!("{name}-{n}")));
     }
+    if key == "processors" {
+        let producers: Vec<_> = own.iter().map(|one| format!("{one}-producer")).collect();
+        own.extend(producers);
+    }
     for one in own {
         match taken.iter().find(|(other, _)| *other == one) {
             Some((_, place)) => out.push(
@@ -140,7 +281,7 @@ fn name(
 }
 
 /// The group: `group`, else `config.group.id`, else the consumer's name.
-fn group(
+pub(super) fn group(
     section: &mut Section<'_>,
     properties: &mut Properties,
     name: &str,
@@ -170,19 +311,35 @@ fn group(
 
 /// Second pass: everything that refers to something else.
 pub(super) fn build(
-    (producers, consumers): (Vec<Draft<'_>>, Vec<Draft<'_>>),
+    drafts: Drafts<'_>,
+    brokers: &BrokerConfig,
     names: &Names,
     out: &mut Diagnostics,
-) -> (Vec<ProducerSpec>, Vec<ConsumerGroupSpec>) {
-    let producers = producers.into_iter().filter_map(|draft| producer(draft, names, out)).collect();
-    let consumers = consumers.into_iter().filter_map(|draft| consumer(draft, names, out)).collect();
-    (producers, consumers)
+) -> Applications {
+    let Drafts { producers, consumers, processors, places } = drafts;
+    let mut applications = Applications::default();
+    for draft in producers {
+        applications.producers.extend(producer(draft, brokers, names, out));
+    }
+    for draft in consumers {
+        applications.consumers.extend(consumer(draft, names, out));
+    }
+    for draft in processors {
+        applications.processors.extend(processor::build(draft, brokers, names, out));
+    }
+    processor::flow(&applications, &places, names, out);
+    applications
 }
 
-fn producer(draft: Draft<'_>, names: &Names, out: &mut Diagnostics) -> Option<ProducerSpec> {
-    let Draft { name, instances, mut section, mut properties, .. } = draft;
-    section.not_modelled("transactional", "transactions are", out);
+fn producer(
+    draft: Draft<'_>,
+    brokers: &BrokerConfig,
+    names: &Names,
+    out: &mut Diagnostics,
+) -> Option<ProducerSpec> {
+    let Draft { name, instances, mut section, properties, transactions, .. } = draft;
     let to = section.required_text("to", "\"orders\"", out);
+    let to_place = to.map_or(section.place, |(_, place)| place);
     let to = to.and_then(|(topic, place)| names.topic(topic, place, out));
     let most = i64::from(u32::MAX);
     let records = section.integer("records", (0, most), out).unwrap_or(100);
@@ -192,10 +349,16 @@ fn producer(draft: Draft<'_>, names: &Names, out: &mut Diagnostics) -> Option<Pr
     let resend = section.boolean("resend-on-error", out).unwrap_or(false);
     let synchronous = section.boolean("synchronous", out).unwrap_or(false);
     let restart = section.word("on-restart", RESTARTS, out).unwrap_or(RestartStrategy::Continue);
+    let place = section.place;
     section.finish(out);
-    if let Some(place) = properties.key_place("transactional.id") {
-        properties.take("transactional.id");
-        out.push(crate::section::not_modelled("transactions (`transactional.id`) are").at(place));
+    let mut config = kafka::producer(&properties, out);
+    config.transaction_version = brokers.transaction_version;
+    let transactions = transactions.map(|draft| draft.build(instances, names));
+    if let Some(transactions) = &transactions {
+        transaction::timeout_allowed(&config, brokers, &properties, place, out);
+        if let Some(to) = to {
+            transaction::transfer_differs(transactions, to, to_place, names, out);
+        }
     }
     Some(ProducerSpec {
         name,
@@ -208,31 +371,18 @@ fn producer(draft: Draft<'_>, names: &Names, out: &mut Diagnostics) -> Option<Pr
         resend_on_error: resend,
         synchronous,
         restart,
-        transactions: None,
-        config: kafka::producer(&properties, out),
+        transactions,
+        config,
     })
 }
 
 fn consumer(draft: Draft<'_>, names: &Names, out: &mut Diagnostics) -> Option<ConsumerGroupSpec> {
-    let Draft { name, instances, mut section, mut properties, group } = draft;
+    let Draft { name, instances, mut section, mut properties, group, .. } = draft;
     section.not_modelled("sink", "sinks (external systems) are", out);
-    if !section.has("from") {
-        section.get("from");
-        section.missing("from", "[\"orders\"]", out);
-    }
-    let mut from = Vec::new();
-    for (topic, place) in section.texts("from", out).unwrap_or_default() {
-        match names.topic(topic, place, out) {
-            Some(id) if from.contains(&id) => out.push(
-                Diagnostic::error(id::DUPLICATE, format!("`{topic}` is subscribed to twice"))
-                    .at(place),
-            ),
-            Some(id) => from.push(id),
-            None => {}
-        }
-    }
+    let from = topics(&mut section, "from", "[\"orders\"]", names, out);
     let commit = section.word("commit", COMMITS, out).unwrap_or(CommitStrategy::AfterProcessing);
-    commit_agrees(commit, &mut properties, out);
+    let auto = matches!(commit, CommitStrategy::Auto | CommitStrategy::AutoAsyncProcessing);
+    commit_agrees(auto, &mut properties, out);
     let processing_time =
         section.duration("processing-time", out).unwrap_or(Duration::from_micros(100));
     let instance_id = properties.take("group.instance.id").is_some();
@@ -257,8 +407,7 @@ fn consumer(draft: Draft<'_>, names: &Names, out: &mut Diagnostics) -> Option<Co
 
 /// An application that commits for itself turns auto commit off, as every manual tells it to; one
 /// that relies on auto commit has it on.
-fn commit_agrees(commit: CommitStrategy, properties: &mut Properties, out: &mut Diagnostics) {
-    let auto = matches!(commit, CommitStrategy::Auto | CommitStrategy::AutoAsyncProcessing);
+pub(super) fn commit_agrees(auto: bool, properties: &mut Properties, out: &mut Diagnostics) {
     let Some((value, place)) = properties.get("enable.auto.commit") else {
         properties.set_default("enable.auto.commit", if auto { "true" } else { "false" });
         return;
@@ -282,18 +431,44 @@ fn commit_agrees(commit: CommitStrategy, properties: &mut Properties, out: &mut 
     }
 }
 
+/// A list of topics, each once.
+pub(super) fn topics(
+    section: &mut Section<'_>,
+    key: &'static str,
+    example: &str,
+    names: &Names,
+    out: &mut Diagnostics,
+) -> Vec<TopicId> {
+    if !section.has(key) {
+        section.get(key);
+        section.missing(key, example, out);
+    }
+    let mut topics = Vec::new();
+    for (topic, place) in section.texts(key, out).unwrap_or_default() {
+        match names.topic(topic, place, out) {
+            Some(id) if topics.contains(&id) => {
+                let message = match key {
+                    "from" => format!("`{topic}` is subscribed to twice"),
+                    _ => format!("`{topic}` is named twice"),
+                };
+                out.push(Diagnostic::error(id::DUPLICATE, message).at(place));
+            }
+            Some(id) => topics.push(id),
+            None => {}
+        }
+    }
+    topics
+}
+
 /// What is legal and probably not meant.
 pub(super) fn doubts(
-    producers: &[ProducerSpec],
-    consumers: &[ConsumerGroupSpec],
-    topics: &[TopicSpec],
+    applications: &Applications,
     claim: Option<&Claim>,
     names: &Names,
     out: &mut Diagnostics,
 ) {
-    let _ = (producers, topics);
     let processing = claim.and_then(|claim| claim.processing);
-    if processing.is_some() && consumers.is_empty() {
+    if processing.is_some() && names.consumers.is_empty() && names.processors.is_empty() {
         out.push(
             Diagnostic::warning(
                 id::DOUBTFUL_CLAIM,
@@ -302,23 +477,5 @@ pub(super) fn doubts(
             .help("add `[consumers.mailer]` with `from = [\"orders\"]`, or claim `log` only"),
         );
     }
-    let never_lost = !matches!(processing, None | Some(Guarantee::AtMostOnce));
-    for consumer in consumers {
-        if never_lost && consumer.config.auto_offset_reset == OffsetResetStrategy::Latest {
-            let name = &consumer.name;
-            let group = &names.groups[usize::from(consumer.group.0)];
-            out.push(
-                Diagnostic::warning(
-                    id::DOUBTFUL_CLAIM,
-                    format!(
-                        "the group `{group}` starts at the log end (auto.offset.reset=latest) and \
-                         misses what is sent before it has joined"
-                    ),
-                )
-                .help(format!(
-                    "add `config.auto.offset.reset = \"earliest\"` to `[consumers.{name}]`"
-                )),
-            );
-        }
-    }
+    processor::doubts(applications, claim, names, out);
 }

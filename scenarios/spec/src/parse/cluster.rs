@@ -224,6 +224,47 @@ pub(super) fn offsets_topic(
     topics.push(TopicSpec { name: "__consumer_offsets".to_owned(), config });
 }
 
+/// `__transaction_state` exists as soon as somebody has transactions. Only the partitions that
+/// transactional ids of the scenario map to are there.
+pub(super) fn transaction_topic(
+    topics: &mut Vec<TopicSpec>,
+    cluster: &Cluster,
+    names: &Names,
+    out: &mut Diagnostics,
+) {
+    if names.transactional_ids.is_empty() {
+        return;
+    }
+    const FACTOR: &str = "transaction.state.log.replication.factor";
+    const MIN_ISR: &str = "transaction.state.log.min.isr";
+    let config = &cluster.config;
+    let mut factor = config.transaction_state_log_replication_factor;
+    if let Some((_, place)) = cluster.properties.get(FACTOR) {
+        replicas_exist("__transaction_state", factor, place, cluster, names, out);
+    } else {
+        factor = factor.min(u8::try_from(names.brokers).unwrap_or(u8::MAX));
+    }
+    let given = cluster.properties.get(MIN_ISR);
+    let mut min_isr = config.transaction_state_log_min_isr;
+    if given.is_none() {
+        min_isr = min_isr.min(factor);
+    }
+    let ids = u16::try_from(names.transactional_ids.len()).unwrap_or(u16::MAX);
+    let config = TopicConfig {
+        topic: TopicId(u16::try_from(topics.len()).unwrap_or(u16::MAX)),
+        partitions: ids.min(config.transaction_state_log_partitions),
+        replication_factor: factor,
+        min_insync_replicas: min_isr,
+        unclean_leader_election: false,
+        flush_messages: config.log_flush_interval_messages,
+        internal: Some(oncesim_kafka::config::InternalTopic::TransactionState),
+    };
+    if let Some((_, place)) = given {
+        min_isr_reachable("__transaction_state", &config, place, out);
+    }
+    topics.push(TopicSpec { name: "__transaction_state".to_owned(), config });
+}
+
 /// `[network]`.
 pub(super) fn network(top: &mut Section<'_>, names: &Names, out: &mut Diagnostics) -> NetworkSpec {
     let mut network = NetworkSpec::default();

@@ -218,11 +218,7 @@ impl Reader<'_, '_> {
             "unclean-election" => {
                 FaultAction::UncleanElection { partition: self.partition_name()? }
             }
-            "coordinator-move" => {
-                let (group, place) = self.section.required_text("group", "\"mailer\"", self.out)?;
-                self.names.group(group, place, self.out)?;
-                FaultAction::CoordinatorMove { of: Coordinated::Group(group.to_owned()) }
-            }
+            "coordinator-move" => FaultAction::CoordinatorMove { of: self.coordinated()? },
             "rebalance" => FaultAction::Rebalance { actor: self.consumer()? },
             "controller-failover" => {
                 FaultAction::ControllerFailover { duration: self.required_duration("for")? }
@@ -252,13 +248,31 @@ impl Reader<'_, '_> {
         self.names.actor(text, place, Reach::One, self.out)
     }
 
+    /// `group` or `transaction`.
+    fn coordinated(&mut self) -> Option<Coordinated> {
+        let Some(transaction) = self.section.get("transaction") else {
+            let (group, place) = self.section.required_text("group", "\"mailer\"", self.out)?;
+            self.names.group(group, place, self.out)?;
+            return Some(Coordinated::Group(group.to_owned()));
+        };
+        if let Some(group) = self.section.get("group") {
+            let message = "a coordinator is that of a `group` or of a `transaction`";
+            let item = Diagnostic::error(id::CONFLICT, message).at(transaction.key_place);
+            self.out.push(item.also(group.key_place, "and here").help("write one fault for each"));
+        }
+        let (text, place) = self.section.text("transaction", self.out)?;
+        let id = self.names.transactional_id(text, place, self.out)?;
+        Some(Coordinated::Transaction(id))
+    }
+
     fn consumer(&mut self) -> Option<String> {
         let place = self.section.get("actor")?.node.place;
         let actor = self.actor("actor", "\"mailer-0\"")?;
         let is_consumer = |(name, instances): &(String, u16)| {
             *name == actor || (0..*instances).any(|n| format!("{name}-{n}") == actor)
         };
-        if !self.names.consumers.iter().any(is_consumer) {
+        let mut consumers = self.names.consumers.iter().chain(&self.names.processors);
+        if !consumers.any(is_consumer) {
             let message = format!("`{actor}` is not a consumer, and only consumers rebalance");
             self.out.push(Diagnostic::error(id::UNKNOWN_ACTOR, message).at(place));
             return None;
@@ -363,8 +377,6 @@ impl Reader<'_, '_> {
         let (sent, delivered) = (section.get("sent"), section.get("delivered"));
         let delay = section.duration("delay", self.out).unwrap_or(Duration::ZERO);
         let nth = nth(&mut section, self.out);
-        let ends = ends(&mut section, self.names, self.out);
-        section.finish(self.out);
         let which = match (sent, delivered) {
             (Some(which), None) | (None, Some(which)) => which,
             _ => {
@@ -377,6 +389,9 @@ impl Reader<'_, '_> {
             }
         };
         let pattern = after_message(which, self.out);
+        let api = pattern.as_ref().and_then(|pattern| pattern.api);
+        let ends = ends(&mut section, api, self.names, self.out);
+        section.finish(self.out);
         let (from, to) = ends?;
         let pattern = MessagePattern { from, to, ..pattern? };
         let nth = nth?;
@@ -390,7 +405,8 @@ impl Reader<'_, '_> {
     fn message(&mut self) -> Option<Trigger> {
         let pattern = message(&mut self.section, self.out);
         let nth = nth(&mut self.section, self.out);
-        let (from, to) = ends(&mut self.section, self.names, self.out)?;
+        let api = pattern.as_ref().and_then(|pattern| pattern.api);
+        let (from, to) = ends(&mut self.section, api, self.names, self.out)?;
         Some(Trigger::OnMessage { pattern: MessagePattern { from, to, ..pattern? }, nth: nth? })
     }
 }
@@ -480,12 +496,19 @@ fn nth(section: &mut Section<'_>, out: &mut Diagnostics) -> Option<u32> {
 type Ends = (Option<String>, Option<String>);
 
 /// `from` and `to`; `None` after an error.
-fn ends(section: &mut Section<'_>, names: &Names, out: &mut Diagnostics) -> Option<Ends> {
+fn ends(
+    section: &mut Section<'_>,
+    api: Option<ApiKey>,
+    names: &Names,
+    out: &mut Diagnostics,
+) -> Option<Ends> {
     let before = out.len();
-    let mut end = |key| {
-        let (text, place) = section.text(key, out)?;
-        names.actor(text, place, Reach::Many, out)
+    let (from, to) = (section.text("from", out), section.text("to", out));
+    let mut end = |this: Option<(&str, Place)>, other: Option<(&str, Place)>| {
+        let (text, place) = this?;
+        let known = (text == "coordinator").then(|| names.coordinator(api, other.map(|o| o.0)));
+        known.flatten().or_else(|| names.actor(text, place, Reach::Many, out))
     };
-    let ends = (end("from"), end("to"));
+    let ends = (end(from, to), end(to, from));
     (out.len() == before).then_some(ends)
 }

@@ -3,7 +3,9 @@
 mod application;
 mod cluster;
 mod fault;
+mod processor;
 mod top;
+mod transaction;
 
 use std::path::Path;
 
@@ -17,6 +19,8 @@ pub(crate) use application::{COMMITS, RESTARTS};
 pub(crate) use fault::API_ANY;
 #[cfg(test)]
 pub(crate) use fault::KINDS;
+pub(crate) use processor::COMMITS as PROCESSOR_COMMITS;
+pub(crate) use transaction::{MISTAKES, PRODUCER_MISTAKES};
 
 /// A scenario that can run, and what its author should know.
 #[derive(Debug, Clone)]

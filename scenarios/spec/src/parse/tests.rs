@@ -195,3 +195,5 @@ fn every_planted_bug_has_a_scenario() {
     planted.sort();
     assert_eq!(planted, Mutation::ALL);
 }
+
+mod transactions;

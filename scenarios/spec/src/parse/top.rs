@@ -45,18 +45,20 @@ pub(super) fn document(
     let mut topics = cluster::topics(&mut top, &cluster, &mut names, out);
     let drafts = application::drafts(&mut top, &mut names, &mut read, out);
     cluster::offsets_topic(&mut topics, &cluster, &names, out);
-    let (producers, consumers) = application::build(drafts, &names, out);
-    application::doubts(&producers, &consumers, &topics, claim.as_ref(), &names, out);
+    cluster::transaction_topic(&mut topics, &cluster, &names, out);
+    if claim.is_some() {
+        drafts.doubts(out);
+    }
+    let applications = application::build(drafts, &cluster.config, &names, out);
+    application::doubts(&applications, claim.as_ref(), &names, out);
     let network = cluster::network(&mut top, &names, out);
     let (swarm, walk) = fault::faults(&mut top, &names, out);
     let scripted = fault::scripted(&mut top, &names, out);
     let limits = limits(&mut top, out);
     let mutations = mutation(&mut top, out);
-    for (key, what) in [
-        ("processors", "processors (consume, transform, produce) are"),
-        ("sinks", "sinks (external systems) are"),
-        ("outbox", "the transactional outbox is"),
-    ] {
+    for (key, what) in
+        [("sinks", "sinks (external systems) are"), ("outbox", "the transactional outbox is")]
+    {
         if let Some(entry) = top.get(key) {
             out.push(not_modelled(what).at(entry.key_place));
         }
@@ -70,10 +72,10 @@ pub(super) fn document(
         brokers: names.brokers,
         broker_config: cluster.config,
         topics,
-        producers,
-        consumers,
-        processors: Vec::new(),
-        transactional_ids: Vec::new(),
+        producers: applications.producers,
+        consumers: applications.consumers,
+        processors: applications.processors,
+        transactional_ids: names.transactional_ids,
         groups: names.groups,
         network,
         swarm,

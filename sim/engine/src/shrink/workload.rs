@@ -1,4 +1,4 @@
-//! Workload: whole producers, consumers and topics, then how many of everything.
+//! Workload: whole applications and topics, then how many of everything.
 
 use std::sync::Arc;
 
@@ -66,10 +66,12 @@ impl Shrinker<'_> {
 /// The tables that may go.
 fn tables(scenario: &Scenario) -> Vec<Cut> {
     let consumers = scenario.consumers.iter().map(|spec| ("consumers", &spec.name));
+    let processors = scenario.processors.iter().map(|spec| ("processors", &spec.name));
     let producers = scenario.producers.iter().map(|spec| ("producers", &spec.name));
     let topics = scenario.topics.iter().filter(|topic| !topic.config.is_internal());
     let topics = topics.map(|topic| ("topics", &topic.name));
     consumers
+        .chain(processors)
         .chain(producers)
         .chain(topics)
         .map(|(section, name)| Cut::Table { section, name: name.clone() })
@@ -90,6 +92,9 @@ fn counts(scenario: &Scenario) -> Vec<Count> {
     }
     for spec in &scenario.consumers {
         add("consumers", &spec.name, "instances", spec.instances.into(), true);
+    }
+    for spec in &scenario.processors {
+        add("processors", &spec.name, "instances", spec.instances.into(), true);
     }
     for topic in scenario.topics.iter().filter(|topic| !topic.config.is_internal()) {
         add("topics", &topic.name, "partitions", topic.config.partitions.into(), true);

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// A set of planted bugs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Mutations(u64);
+pub struct Mutations(u128);
 
 impl Mutations {
     /// None: the faithful model.
@@ -14,13 +14,13 @@ impl Mutations {
     /// Just `mutation`.
     #[must_use]
     pub const fn only(mutation: Mutation) -> Self {
-        Mutations(1 << mutation as u64)
+        Mutations(1 << mutation as u128)
     }
 
     /// Whether `mutation` is planted.
     #[must_use]
     pub const fn has(self, mutation: Mutation) -> bool {
-        self.0 & (1 << mutation as u64) != 0
+        self.0 & (1 << mutation as u128) != 0
     }
 }
 
@@ -122,4 +122,34 @@ mutations! {
     /// Kip320FirstTry.
     LeaderCountStaleEpochFetch = "leader.count-stale-epoch-fetch",
         "Kip320FirstTry: fetches of followers in an older epoch count for the high watermark";
+    /// KAFKA-14402.
+    TxnNoVerification = "txn.no-verification",
+        "KAFKA-14402: a late batch opens a transaction that its coordinator does not know";
+    /// KAFKA-19999.
+    TxnTv2MarkerStrict = "txn.tv2-marker-strict",
+        "KAFKA-19999: a marker that is sent again is refused, and its transaction never completes";
+    /// KIP-1228.
+    TxnTv2MarkerLenient = "txn.tv2-marker-lenient",
+        "KIP-1228: a late copy of a marker ends the producer's next transaction";
+    /// KIP-98.
+    TxnNoCoordinatorEpoch = "txn.no-coordinator-epoch",
+        "KIP-98: markers of a coordinator that was replaced are accepted";
+    /// KAFKA-18575.
+    TxnTv2StaleGuard = "txn.tv2-stale-guard",
+        "KAFKA-18575: a batch joins the transaction before its own, whose marker is still to come";
+    /// KAFKA-17877.
+    MarkersEarlyReply = "markers.early-reply",
+        "KAFKA-17877: markers are acknowledged before all of them are in the log for good";
+    /// KAFKA-9807.
+    FetchLsoReadBeforeHw = "fetch.lso-read-before-hw",
+        "KAFKA-9807: the last stable offset is what the high watermark has become meanwhile";
+    /// tansu 321a304.
+    FetchCommittedUpToHw = "fetch.rc-uses-hw",
+        "tansu 321a304: read_committed is bounded by the high watermark";
+    /// KAFKA-5376.
+    FetchNoAbortedListOnDelayed = "fetch.no-aborted-list-on-delayed",
+        "KAFKA-5376: a fetch that has waited is answered without the aborted transactions";
+    /// KAFKA-19690.
+    PsmGuardBeforeEpoch = "psm.guard-before-epoch",
+        "KAFKA-19690: a fenced producer is told INVALID_TXN_STATE, which is fatal";
 }

@@ -85,7 +85,7 @@ impl Broker {
     /// Takes over what is on the disk.
     pub(super) fn load(&mut self, disk: BrokerDisk) {
         for (partition, mut log, checkpoint) in disk.logs {
-            log.rebuild_producers();
+            log.restart();
             if let Some(index) = self.index_of(partition) {
                 let replica = Replica::new(partition, log, checkpoint);
                 self.slot_mut(index).replica = Some(Box::new(replica));

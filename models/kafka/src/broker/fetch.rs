@@ -1,7 +1,9 @@
 //! `Fetch`: reads for consumers and followers, and what a leader learns from its followers.
 //!
 //! Mirrors `ReplicaManager.fetchMessages`, `Partition.fetchRecords`,
-//! `Partition.updateFollowerFetchState`, `DelayedFetch` (KIP-74, KIP-227, KIP-320, KIP-903).
+//! `Partition.updateFollowerFetchState`, `DelayedFetch`, `UnifiedLog.read` (KIP-74, KIP-98, KIP-227,
+//! KIP-320, KIP-903). The last stable offset only moves with the high watermark: what waits for the
+//! one is woken by the other.
 //!
 //! Simplifications:
 //! - Incremental in its work too: only partitions that may have news are looked at.
@@ -22,7 +24,9 @@ use crate::broker::session::{Parked, Position, Sessions, Watcher};
 use crate::broker::{Armed, Broker, PARK_LIMIT, Slot, TIMER_PROPAGATE, hit};
 use crate::config::BrokerConfig;
 use crate::machine::{Effects, ReplyTo, TimerKey};
-use crate::message::{FetchPartition, FetchRequest, FetchResponse, FetchedPartition, Response};
+use crate::message::{
+    FetchPartition, FetchRequest, FetchResponse, FetchedPartition, IsolationLevel, Response,
+};
 use crate::mutation::{Mutation, Mutations};
 use crate::note::Note;
 use crate::replica::Replica;
@@ -70,9 +74,13 @@ impl Broker {
         if std::mem::take(&mut self.session(key).recount) {
             self.recount(now, key, &request.partitions, effects);
         }
-        let max_bytes = request.max_bytes;
-        self.session(key).parked =
-            Some(Parked { correlation: to.correlation, since: now, max_bytes });
+        self.session(key).parked = Some(Parked {
+            correlation: to.correlation,
+            since: now,
+            max_bytes: request.max_bytes,
+            isolation: request.isolation,
+            delayed: false,
+        });
         self.sessions.wake(key);
     }
 
@@ -319,13 +327,17 @@ impl Broker {
         let mut partitions = std::mem::take(&mut session.unknown);
         let mut budget = Budget { left: u64::from(parked.max_bytes), spent: false };
         let (mut quiet, mut full) = (false, false);
+        let reader = match session.replica {
+            Some((broker, epoch)) => Reader::Follower(broker, epoch),
+            None => Reader::Consumer { isolation: parked.isolation, delayed: parked.delayed },
+        };
         let mut dirty = std::mem::take(&mut session.dirty);
         dirty.retain(|at| {
             let position = &mut session.positions[*at as usize];
             position.served = false;
             let slot = &slots[position.index as usize];
             let look = if position.live {
-                look(slot, position, session.replica, &mut budget, *mutations, effects)
+                look(slot, position, reader, &mut budget, *mutations, effects)
             } else {
                 Look::Nothing
             };
@@ -362,6 +374,7 @@ impl Broker {
         }
         session.dirty = dirty;
         if partitions.is_empty() && !force {
+            session.parked = Some(Parked { delayed: true, ..parked });
             return;
         }
         session.parked = None;
@@ -429,10 +442,21 @@ enum Look {
     Nothing,
 }
 
+/// Who fetches.
+#[derive(Clone, Copy)]
+enum Reader {
+    Follower(ActorId, BrokerEpoch),
+    Consumer {
+        isolation: IsolationLevel,
+        /// Whether the fetch has waited.
+        delayed: bool,
+    },
+}
+
 fn look(
     slot: &Slot,
     position: &Position,
-    follower: Option<(ActorId, BrokerEpoch)>,
+    reader: Reader,
     budget: &mut Budget,
     mutations: Mutations,
     effects: &mut Effects,
@@ -442,10 +466,13 @@ fn look(
         let error = ErrorCode::NotLeaderOrFollower;
         return Look::News(failed(fetch.partition, fetch.fetch_offset, error));
     };
-    let checked = match follower {
-        Some(follower) => check_follower(replica, follower, fetch, mutations),
-        None => check_reader(replica, fetch, mutations).and(Ok(None)),
+    let checked = match reader {
+        Reader::Follower(broker, epoch) => {
+            check_follower(replica, (broker, epoch), fetch, mutations)
+        }
+        Reader::Consumer { .. } => check_reader(replica, fetch, mutations).and(Ok(None)),
     };
+    let is_follower = matches!(reader, Reader::Follower(..));
     match checked {
         Err(error) => {
             if error == ErrorCode::FencedLeaderEpoch || error == ErrorCode::UnknownLeaderEpoch {
@@ -453,7 +480,7 @@ fn look(
             }
             let mut answer = found(replica, fetch.fetch_offset);
             answer.error = error;
-            if follower.is_some() && error == ErrorCode::OffsetOutOfRange {
+            if is_follower && error == ErrorCode::OffsetOutOfRange {
                 answer.last_stable_offset = replica.log.log_end();
             }
             return Look::News(answer);
@@ -465,30 +492,27 @@ fn look(
         }
         Ok(None) => {}
     }
-    let mut bound = replica.high_watermark;
-    if follower.is_some() || mutations.has(Mutation::FetchReadAboveHw) {
-        bound = replica.log.log_end();
-    }
+    let bound = match reader {
+        Reader::Follower(..) => replica.log.log_end(),
+        Reader::Consumer { isolation, .. } => bound_for(replica, isolation, mutations),
+    };
     if fetch.fetch_offset < bound {
         let read = replica.log.read(fetch.fetch_offset, bound, budget.left, !budget.spent);
         if let Some(last) = read.batches.last() {
             budget.left = budget.left.saturating_sub(read.bytes);
             budget.spent = true;
-            if follower.is_none() {
-                let to = last.next_offset();
-                if to > replica.high_watermark {
-                    hit(effects);
-                }
-                effects.note(Note::Served {
-                    partition: slot.partition,
-                    from: fetch.fetch_offset,
-                    to,
-                    high_watermark: replica.high_watermark,
-                    last_stable_offset: replica.high_watermark,
-                    read_committed: false,
-                });
-            }
             let mut answer = found(replica, fetch.fetch_offset);
+            if let Reader::Consumer { isolation, delayed } = reader {
+                let to = last.next_offset();
+                served(replica, &mut answer, to, isolation, effects);
+                if delayed
+                    && mutations.has(Mutation::FetchNoAbortedListOnDelayed)
+                    && !answer.aborted.is_empty()
+                {
+                    hit(effects);
+                    answer.aborted.clear();
+                }
+            }
             answer.batches = read.batches;
             return Look::News(answer);
         }
@@ -496,10 +520,55 @@ fn look(
             return Look::NoRoom;
         }
     }
-    if follower.is_some() && position.sent_high_watermark != replica.high_watermark {
+    if is_follower && position.sent_high_watermark != replica.high_watermark {
         return Look::HighWatermark;
     }
     Look::Nothing
+}
+
+/// Up to where a consumer may read. High watermark and last stable offset are of one moment
+/// (KAFKA-9807).
+fn bound_for(replica: &Replica, isolation: IsolationLevel, mutations: Mutations) -> Offset {
+    if mutations.has(Mutation::FetchReadAboveHw) {
+        return replica.log.log_end();
+    }
+    if isolation == IsolationLevel::ReadUncommitted || mutations.has(Mutation::FetchCommittedUpToHw)
+    {
+        return replica.high_watermark;
+    }
+    let stable = replica.last_stable_offset();
+    match replica.stale_high_watermark {
+        // The planted bug: no transaction was open below the high watermark a moment ago.
+        Some(stale) if replica.log.last_stable_offset(stale) == stale => replica.high_watermark,
+        _ => stable,
+    }
+}
+
+/// Completes the answer to a consumer that gets everything below `to`.
+fn served(
+    replica: &Replica,
+    answer: &mut FetchedPartition,
+    to: Offset,
+    isolation: IsolationLevel,
+    effects: &mut Effects,
+) {
+    let (from, high_watermark) = (answer.fetch_offset, replica.high_watermark);
+    let last_stable_offset = answer.last_stable_offset;
+    let read_committed = isolation == IsolationLevel::ReadCommitted;
+    if read_committed {
+        answer.aborted = replica.log.aborted_transactions(from, to);
+    }
+    if to > high_watermark || read_committed && to > last_stable_offset {
+        hit(effects);
+    }
+    effects.note(Note::Served {
+        partition: replica.partition,
+        from,
+        to,
+        high_watermark,
+        last_stable_offset,
+        read_committed,
+    });
 }
 
 fn failed(partition: TopicPartition, fetch_offset: Offset, error: ErrorCode) -> FetchedPartition {
@@ -519,7 +588,7 @@ fn failed(partition: TopicPartition, fetch_offset: Offset, error: ErrorCode) -> 
 fn found(replica: &Replica, fetch_offset: Offset) -> FetchedPartition {
     FetchedPartition {
         high_watermark: replica.high_watermark,
-        last_stable_offset: replica.high_watermark,
+        last_stable_offset: replica.last_stable_offset(),
         log_start_offset: replica.log.log_start(),
         ..failed(replica.partition, fetch_offset, ErrorCode::None)
     }

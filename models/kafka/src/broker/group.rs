@@ -8,13 +8,16 @@
 
 use std::rc::Rc;
 
-use oncesim_types::{ErrorCode, GroupId, Instant, Offset, ProducerEpoch, ProducerId, Sequence};
+use oncesim_types::{
+    ErrorCode, GroupId, Instant, Offset, ProducerEpoch, ProducerId, Sequence, TransactionResult,
+};
 
-use crate::broker::Broker;
+use crate::broker::{Broker, close};
 use crate::group::{GroupCoordination, GroupEffect, coordinator_partition};
+use crate::log::VerificationGuard;
 use crate::log::batch::{CoordinatorRecord, RecordBatch, Records};
 use crate::machine::{Effect, Effects, ReplyTo, TimerKey};
-use crate::message::Request;
+use crate::message::{Request, TxnOffsetCommitRequest};
 use crate::note::Note;
 
 /// The group that a request is about.
@@ -39,7 +42,7 @@ impl Broker {
             .then(|| first + u32::from(coordinator_partition(group, topic.partitions)))
     }
 
-    fn is_offsets_partition(&self, index: u32) -> bool {
+    pub(super) fn is_offsets_partition(&self, index: u32) -> bool {
         self.topics[usize::from(self.slot(index).topic)].is_offsets_topic()
     }
 
@@ -92,6 +95,33 @@ impl Broker {
             let out = &mut self.group_effects;
             self.coordinator.high_watermark(now, partition, high_watermark, out);
         }
+    }
+
+    /// A transaction's marker is in the log of a partition of groups, and will be answered when it
+    /// is committed.
+    pub(super) fn group_marker_appended(
+        &mut self,
+        _now: Instant,
+        _index: u32,
+        _producer_id: ProducerId,
+        _producer_epoch: ProducerEpoch,
+        _result: TransactionResult,
+        _offset: Offset,
+    ) {
+    }
+
+    /// The partition of a transactional commit of offsets is in the transaction: append it with
+    /// [`Broker::append_from`] as [`Appender::Coordinator`](super::produce::Appender) with this
+    /// guard. Or not: this is the coordinator's error.
+    pub(super) fn group_offsets_verified(
+        &mut self,
+        _now: Instant,
+        to: ReplyTo,
+        _request: TxnOffsetCommitRequest,
+        _verdict: Result<Option<VerificationGuard>, ErrorCode>,
+        effects: &mut Effects,
+    ) {
+        close(to, effects);
     }
 
     /// Does what the coordinator wants, and what follows from it, until it wants nothing more.

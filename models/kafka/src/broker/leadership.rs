@@ -92,6 +92,8 @@ impl Broker {
             log_end: replica.log.log_end(),
         });
         replica.role = Role::Leader(Box::new(leader));
+        replica.noted_stable = Offset::UNKNOWN;
+        self.note_last_stable_offset(index, effects);
         self.group_led(now, index);
         self.advance_high_watermark(now, index, effects);
         self.wake_watchers(index);
@@ -186,7 +188,9 @@ impl Broker {
         replica.held = None;
         replica.flushed = replica.flushed.min(log_end);
         effects.note(Note::Truncate { partition: replica.partition, to: log_end });
-        if replica.high_watermark > log_end {
+        let high_watermark = replica.high_watermark;
+        replica.log.high_watermark_moved(high_watermark);
+        if high_watermark > log_end {
             self.set_high_watermark(index, log_end, effects);
         }
         true
@@ -220,6 +224,11 @@ impl Broker {
             }
             hit(effects);
         }
+        if self.mutations.has(Mutation::FetchLsoReadBeforeHw) {
+            let replica = self.replica_mut(index).expect("leads");
+            replica.stale_high_watermark.get_or_insert(replica.high_watermark);
+            self.raced.push(index);
+        }
         self.set_high_watermark(index, candidate, effects);
         self.answer_committed(index, effects);
         self.group_committed(now, index, candidate);
@@ -231,6 +240,7 @@ impl Broker {
         let slot = &mut self.slots[index as usize];
         let replica = slot.replica.as_deref_mut().expect("only replicas have a high watermark");
         replica.high_watermark = to;
+        replica.log.high_watermark_moved(to);
         let size = |n: usize| u8::try_from(n).unwrap_or(u8::MAX);
         let (isr, min_isr) =
             replica.leader().map_or((0, 0), |leader| (size(leader.isr.len()), leader.min_isr));
@@ -249,6 +259,21 @@ impl Broker {
                 let interval = self.config.high_watermark_checkpoint_interval;
                 effects.set_timer(TimerKey(TIMER_CHECKPOINT), interval);
             }
+        }
+        self.note_last_stable_offset(index, effects);
+    }
+
+    /// Says where readers of committed data stop now, if this broker leads and that has changed.
+    fn note_last_stable_offset(&mut self, index: u32, effects: &mut Effects) {
+        let Some(replica) = self.replica_mut(index) else { return };
+        if !replica.log.producers().has_transactions() || replica.leader().is_none() {
+            return;
+        }
+        let last_stable_offset = replica.last_stable_offset();
+        if replica.noted_stable != last_stable_offset {
+            replica.noted_stable = last_stable_offset;
+            let partition = replica.partition;
+            effects.note(Note::LastStableOffset { partition, last_stable_offset });
         }
     }
 

@@ -5,14 +5,21 @@
 use oncesim_types::{ErrorCode, LeaderEpoch, Offset, TopicPartition};
 
 use crate::broker::Broker;
-use crate::message::{ListOffsetsPartitionResponse, ListOffsetsRequest, OffsetSpec};
+use crate::message::{
+    IsolationLevel, ListOffsetsPartitionResponse, ListOffsetsRequest, OffsetSpec,
+};
 
 impl Broker {
     pub(super) fn on_list_offsets(
         &self,
         request: &ListOffsetsRequest,
     ) -> Vec<ListOffsetsPartitionResponse> {
-        let answer = |&(partition, known, spec)| match self.list_offset(partition, known, spec) {
+        let answer = |&(partition, known, spec)| match self.list_offset(
+            partition,
+            known,
+            spec,
+            request.isolation,
+        ) {
             Ok((offset, leader_epoch)) => ListOffsetsPartitionResponse {
                 partition,
                 error: ErrorCode::None,
@@ -34,6 +41,7 @@ impl Broker {
         partition: TopicPartition,
         known: LeaderEpoch,
         spec: OffsetSpec,
+        isolation: IsolationLevel,
     ) -> Result<(Offset, LeaderEpoch), ErrorCode> {
         let replica = self.led(partition, known)?;
         match spec {
@@ -48,7 +56,11 @@ impl Broker {
                 if replica.high_watermark < leader.epoch_start {
                     return Err(ErrorCode::OffsetNotAvailable);
                 }
-                Ok((replica.high_watermark, replica.leader_epoch))
+                let end = match isolation {
+                    IsolationLevel::ReadUncommitted => replica.high_watermark,
+                    IsolationLevel::ReadCommitted => replica.last_stable_offset(),
+                };
+                Ok((end, replica.leader_epoch))
             }
         }
     }

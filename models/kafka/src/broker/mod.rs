@@ -22,12 +22,15 @@ mod lifecycle;
 mod list_offsets;
 mod metadata;
 mod offset_for_leader_epoch;
+mod planted;
 mod produce;
 mod replica_fetcher;
 mod session;
 mod settled;
 #[cfg(test)]
 mod tests;
+mod verification;
+mod write_txn_markers;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -43,6 +46,7 @@ use crate::broker::lifecycle::{ControllerLink, Phase};
 use crate::broker::produce::Produces;
 use crate::broker::replica_fetcher::Fetcher;
 use crate::broker::session::{Sessions, Watcher};
+use crate::broker::verification::Verifications;
 use crate::config::{BrokerConfig, TopicConfig};
 use crate::group::{GROUP_TIMER, GroupCoordinator, GroupEffect};
 use crate::log::batch::LogBatch;
@@ -69,6 +73,7 @@ const TIMER_ALTER_RETRY: u64 = 8 << 32;
 const TIMER_FETCH_BACKOFF: u64 = 9 << 32;
 /// The partition's index is in the low half.
 const TIMER_PARTITION_BACKOFF: u64 = 10 << 32;
+const TIMER_VERIFICATION: u64 = 16 << 32;
 const TIMER_KIND: u64 = !0 << 32;
 
 /// What a broker keeps for one partition of the cluster, whether or not it has a replica of it.
@@ -120,6 +125,7 @@ pub struct Broker {
     /// Leaders to which a fetch may have to be sent.
     eager_fetchers: Vec<ActorId>,
     produces: Produces,
+    verifications: Verifications,
     coordinator: GroupCoordinator,
     group_effects: Vec<GroupEffect>,
     /// The first free producer id and the end of its block.
@@ -133,6 +139,8 @@ pub struct Broker {
     unsaved: Vec<u32>,
     /// Partitions with `unflushed`.
     unflushed: Vec<u32>,
+    /// For a planted bug: partitions whose high watermark moved in this step.
+    raced: Vec<u32>,
     lost_flush: bool,
     disk_full: bool,
     halted: bool,
@@ -203,6 +211,7 @@ impl Broker {
             fetchers: Vec::new(),
             eager_fetchers: Vec::new(),
             produces: Produces::default(),
+            verifications: Verifications::default(),
             group_effects: Vec::new(),
             producer_ids: (ProducerId(0), ProducerId(0)),
             waiting_for_producer_id: VecDeque::new(),
@@ -212,6 +221,7 @@ impl Broker {
             timers: Armed::default(),
             unsaved: Vec::new(),
             unflushed: Vec::new(),
+            raced: Vec::new(),
             lost_flush: false,
             disk_full: false,
             halted: false,
@@ -345,12 +355,14 @@ impl Broker {
             Request::ElectLeaders(_) => {
                 effects.reply(to, Response::ElectLeaders(ErrorCode::NotController));
             }
+            Request::WriteTxnMarkers(request) => {
+                self.on_write_txn_markers(now, to, &request, effects);
+            }
+            Request::TxnOffsetCommit(request) => self.verify_offsets(now, to, request, effects),
             // Not served yet: transactions are refused where scenarios are read.
-            Request::AddPartitionsToTxn(_)
-            | Request::AddOffsetsToTxn(_)
-            | Request::EndTxn(_)
-            | Request::WriteTxnMarkers(_)
-            | Request::TxnOffsetCommit(_) => close(to, effects),
+            Request::AddPartitionsToTxn(_) | Request::AddOffsetsToTxn(_) | Request::EndTxn(_) => {
+                close(to, effects)
+            }
             // Requests for a controller only: Kafka closes such a connection.
             Request::AlterPartition(_)
             | Request::BrokerRegistration(_)
@@ -387,6 +399,9 @@ impl Broker {
             Response::AllocateProducerIds(response) => {
                 self.on_producer_ids_allocated(correlation, response, effects);
             }
+            Response::AddPartitionsToTxn(answers) => {
+                self.on_partitions_verified(now, correlation, &answers, effects);
+            }
             // A broker asks nobody else anything.
             _ => {}
         }
@@ -409,6 +424,7 @@ impl Broker {
             TIMER_ALTER_RETRY => self.on_alter_retry(effects),
             TIMER_FETCH_BACKOFF => self.on_fetch_backoff(low),
             TIMER_PARTITION_BACKOFF => self.on_partition_backoff(low),
+            TIMER_VERIFICATION => self.on_verification_timer(now, effects),
             _ => {}
         }
     }
@@ -417,6 +433,11 @@ impl Broker {
     fn finish(&mut self, now: Instant, effects: &mut Effects) {
         self.perform_group_effects(now, effects);
         self.serve_awake(effects);
+        for index in std::mem::take(&mut self.raced) {
+            if let Some(replica) = self.replica_mut(index) {
+                replica.stale_high_watermark = None;
+            }
+        }
         self.send_fetches(now, effects);
     }
 }
@@ -450,7 +471,10 @@ impl Machine for Broker {
             Input::Disconnected { peer } if peer == self.controller => {
                 self.on_controller_lost(effects);
             }
-            Input::Disconnected { peer } => self.on_leader_lost(peer, effects),
+            Input::Disconnected { peer } => {
+                self.on_leader_lost(peer, effects);
+                self.on_verifier_lost(now, peer, effects);
+            }
             Input::ConnectionClosed { connection, .. } => self.close_session(now, connection),
             Input::Timer(key) => self.on_timer(now, key, effects),
             Input::Durable(write) => self.on_durable(now, write, effects),

@@ -1,27 +1,34 @@
 //! `Produce`: appends one batch per partition, and answers as `acks` says.
 //!
-//! Mirrors `ReplicaManager.appendRecords`, `Partition.appendRecordsToLeader`, `DelayedProduce`.
+//! Mirrors `ReplicaManager.handleProduceAppend`, `ReplicaManager.appendRecords`,
+//! `Partition.appendRecordsToLeader`, `DelayedProduce`.
 //!
-//! Simplifications: no message conversion, size limits or timestamps to validate.
+//! Simplifications: no message conversion, size limits or timestamps to validate. The transactional
+//! batches of one request have one producer, as every client's have.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use oncesim_types::{ErrorCode, Instant, Offset};
+use oncesim_types::{Duration, ErrorCode, Instant, Offset, ProducerId, TopicPartition};
 
+use crate::broker::planted::Planted;
+use crate::broker::verification::Checked;
 use crate::broker::{Broker, TIMER_PRODUCE, close, hit};
-use crate::log::Validation;
+use crate::config::TransactionVersion;
 use crate::log::batch::RecordBatch;
+use crate::log::{AppendOrigin, Validation, Verification, VerificationGuard};
 use crate::machine::{Effects, ReplyTo, TimerKey};
-use crate::message::{Acks, ProducePartitionResponse, ProduceRequest, Response};
-use crate::mutation::Mutation;
+use crate::message::{Acks, ProducePartitionResponse, ProduceRequest, Response, WrittenMarkers};
+use crate::mutation::{Mutation, Mutations};
 use crate::note::Note;
 use crate::replica::leader::{ProduceKey, Waiting};
 
-/// A produce request that is not answered yet.
+/// Appends that are not answered yet.
 #[derive(Debug)]
 struct DelayedProduce {
     to: ReplyTo,
+    /// Of markers: how many of the answers belong to each transaction.
+    markers: Option<Vec<(ProducerId, usize)>>,
     /// How many partitions are missing; their answers say REQUEST_TIMED_OUT meanwhile.
     remaining: u32,
     answers: Vec<ProducePartitionResponse>,
@@ -74,11 +81,58 @@ impl Produces {
     }
 }
 
+impl DelayedProduce {
+    fn response(self) -> Response {
+        match self.markers {
+            None => Response::Produce(hide_offsets(self.answers)),
+            Some(markers) => Response::WriteTxnMarkers(by_transaction(&markers, &self.answers)),
+        }
+    }
+}
+
+/// Who wants a batch appended by the leader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Appender {
+    /// A producer; the guard is of its transaction's verification.
+    Client(Option<VerificationGuard>),
+    /// A coordinator on this broker, for itself or within a producer's transaction.
+    Coordinator(Option<VerificationGuard>),
+    /// A transaction coordinator that ends a transaction of this generation.
+    Marker(TransactionVersion),
+}
+
 /// A batch that is in the leader's log.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Appended {
     pub(super) base_offset: Offset,
     pub(super) last_offset: Offset,
+}
+
+/// The appends of one request, so far.
+#[derive(Debug)]
+pub(super) struct Round {
+    to: ReplyTo,
+    acks: Acks,
+    timeout: Duration,
+    of_markers: bool,
+    markers: Option<Vec<(ProducerId, usize)>>,
+    key: Option<ProduceKey>,
+    answers: Vec<ProducePartitionResponse>,
+}
+
+impl Round {
+    /// Nothing appended yet. `markers` says how many partitions each transaction has.
+    pub(super) fn new(
+        to: ReplyTo,
+        acks: Acks,
+        timeout: Duration,
+        markers: Option<Vec<(ProducerId, usize)>>,
+        partitions: usize,
+    ) -> Round {
+        let of_markers = markers.is_some();
+        let answers = Vec::with_capacity(partitions);
+        Round { to, acks, timeout, of_markers, markers, key: None, answers }
+    }
 }
 
 impl Broker {
@@ -89,41 +143,96 @@ impl Broker {
         request: ProduceRequest,
         effects: &mut Effects,
     ) {
+        if let Some(transaction) = request.transaction
+            && self.asks_coordinator(transaction.version)
+        {
+            self.verify_produce(now, to, transaction, request, effects);
+        } else {
+            self.append_produce(now, to, request, &[], effects);
+        }
+    }
+
+    /// Appends what a producer sent, after the partitions in `checked` were verified.
+    pub(super) fn append_produce(
+        &mut self,
+        now: Instant,
+        to: ReplyTo,
+        request: ProduceRequest,
+        checked: &[Checked],
+        effects: &mut Effects,
+    ) {
         let ProduceRequest { acks, timeout, batches, .. } = request;
-        let mut answers = Vec::with_capacity(batches.len());
-        let mut key = None;
-        let mut failed = false;
-        for (at, (partition, batch)) in (0..).zip(batches) {
-            let mut answer = ProducePartitionResponse {
-                partition,
-                error: ErrorCode::None,
-                base_offset: Offset::UNKNOWN,
+        let mut round = Round::new(to, acks, timeout, None, batches.len());
+        for (partition, batch) in batches {
+            let check = checked.iter().find(|check| check.partition == partition);
+            let appended = match check.map_or(Ok(None), Checked::verdict) {
+                Ok(guard) => self.append_for_client(
+                    now,
+                    partition,
+                    batch,
+                    Appender::Client(guard),
+                    acks == Acks::All,
+                    effects,
+                ),
+                Err(error) => Err(error),
             };
-            match self.append_for_client(now, partition, batch, acks == Acks::All, effects) {
-                Err(error) => answer.error = error,
-                Ok((index, appended)) => {
-                    answer.base_offset = appended.base_offset;
-                    let required = appended.last_offset.next();
-                    if self.must_wait(index, required, acks, effects) {
-                        answer.error = ErrorCode::RequestTimedOut;
-                        let key = *key.get_or_insert_with(|| {
-                            let answers = Vec::new();
-                            let produce = DelayedProduce { to, remaining: 0, answers };
-                            self.produces.add(produce, now + timeout)
-                        });
-                        self.wait(index, acks, Waiting { required, produce: key, at });
-                    } else if acks == Acks::All {
-                        answer.error = self.acknowledge(index, required, effects);
-                    }
+            self.appended(now, &mut round, partition, appended, effects);
+        }
+        self.answer_appends(now, round, effects);
+    }
+
+    /// Takes note of one append of a request: it is acknowledged, waits, or has failed.
+    pub(super) fn appended(
+        &mut self,
+        now: Instant,
+        round: &mut Round,
+        partition: TopicPartition,
+        appended: Result<(u32, Appended), ErrorCode>,
+        effects: &mut Effects,
+    ) {
+        let mut answer = ProducePartitionResponse {
+            partition,
+            error: ErrorCode::None,
+            base_offset: Offset::UNKNOWN,
+        };
+        match appended {
+            Err(error) => answer.error = error,
+            Ok((index, appended)) => {
+                answer.base_offset = appended.base_offset;
+                let required = appended.last_offset.next();
+                if self.must_wait(index, required, round, effects) {
+                    answer.error = ErrorCode::RequestTimedOut;
+                    let (to, deadline) = (round.to, now + round.timeout);
+                    let markers = &mut round.markers;
+                    let key = *round.key.get_or_insert_with(|| {
+                        let markers = markers.take();
+                        let answers = Vec::new();
+                        let produce = DelayedProduce { to, markers, remaining: 0, answers };
+                        self.produces.add(produce, deadline)
+                    });
+                    let at = u32::try_from(round.answers.len()).expect("a request is small");
+                    self.wait(index, round.acks, Waiting { required, produce: key, at });
+                } else if round.acks == Acks::All {
+                    answer.error = self.acknowledge(index, required, effects);
                 }
             }
-            failed |= answer.error != ErrorCode::None;
-            answers.push(answer);
         }
+        round.answers.push(answer);
+    }
+
+    /// Answers a request whose batches are appended, or lets it wait for that.
+    pub(super) fn answer_appends(&mut self, now: Instant, round: Round, effects: &mut Effects) {
+        let Round { to, acks, markers, key, answers, .. } = round;
         match (key, acks) {
-            (_, Acks::None) if failed => close(to, effects),
-            (_, Acks::None) => {}
-            (None, _) => effects.reply(to, Response::Produce(hide_offsets(answers))),
+            (_, Acks::None) => {
+                if answers.iter().any(|answer| answer.error != ErrorCode::None) {
+                    close(to, effects);
+                }
+            }
+            (None, _) => {
+                let produce = DelayedProduce { to, markers, remaining: 0, answers };
+                effects.reply(to, produce.response());
+            }
             (Some(key), _) => {
                 self.produces.get_mut(key).expect("added above").answers = answers;
                 self.arm_produce_timer(now, effects);
@@ -134,8 +243,9 @@ impl Broker {
     fn append_for_client(
         &mut self,
         now: Instant,
-        partition: oncesim_types::TopicPartition,
+        partition: TopicPartition,
         batch: Rc<RecordBatch>,
+        appender: Appender,
         acks_all: bool,
         effects: &mut Effects,
     ) -> Result<(u32, Appended), ErrorCode> {
@@ -143,12 +253,13 @@ impl Broker {
         if batch.is_empty() {
             return Err(ErrorCode::InvalidRequest);
         }
-        let appended = self.append_as_leader(now, index, batch, acks_all, effects)?;
+        let appended = self.append_from(now, index, batch, appender, acks_all, effects)?;
         self.advance_high_watermark(now, index, effects);
         Ok((index, appended))
     }
 
-    /// Appends a batch to a partition that this broker leads. The high watermark is left alone.
+    /// Appends a coordinator's batch to a partition that this broker leads. The high watermark is
+    /// left alone.
     pub(super) fn append_as_leader(
         &mut self,
         now: Instant,
@@ -157,12 +268,25 @@ impl Broker {
         acks_all: bool,
         effects: &mut Effects,
     ) -> Result<Appended, ErrorCode> {
+        self.append_from(now, index, batch, Appender::Coordinator(None), acks_all, effects)
+    }
+
+    /// Appends a batch to a partition that this broker leads. The high watermark is left alone.
+    pub(super) fn append_from(
+        &mut self,
+        now: Instant,
+        index: u32,
+        batch: Rc<RecordBatch>,
+        appender: Appender,
+        acks_all: bool,
+        effects: &mut Effects,
+    ) -> Result<Appended, ErrorCode> {
         let leader = self.replica(index).and_then(|replica| replica.leader());
         let leader = leader.ok_or(ErrorCode::NotLeaderOrFollower)?;
         if acks_all && leader.is_under_min_isr() {
             return Err(ErrorCode::NotEnoughReplicas);
         }
-        if let Some(known) = self.validate(now, index, &batch, effects)? {
+        if let Some(known) = self.validate(now, index, &batch, appender, effects)? {
             return Ok(known);
         }
         if self.disk_full {
@@ -183,31 +307,45 @@ impl Broker {
         Ok(appended)
     }
 
-    /// Producer state (kafka-side order: duplicate, epoch, sequence). `Some` for a duplicate.
+    /// Judges a batch by what its producer has written before. `Some` for a duplicate.
     fn validate(
         &mut self,
         now: Instant,
         index: u32,
         batch: &RecordBatch,
+        appender: Appender,
         effects: &mut Effects,
     ) -> Result<Option<Appended>, ErrorCode> {
         if !batch.has_producer_id() {
             return Ok(None);
         }
         self.expire_producers(now, index);
+        let (origin, guard) = match appender {
+            Appender::Client(guard) => (AppendOrigin::Client, guard),
+            Appender::Coordinator(guard) => (AppendOrigin::Coordinator, guard),
+            Appender::Marker(version) => {
+                return self.validate_marker(index, batch, version, effects).map(|()| None);
+            }
+        };
         let mutations = self.mutations;
         let replica = self.replica(index).expect("checked by the caller");
-        let producers = replica.log.producers();
-        let mut verdict = producers.validate(batch);
-        if mutations.has(Mutation::PsmNoDupCache) && matches!(verdict, Validation::Duplicate(_)) {
-            hit(effects);
-            verdict = Validation::Refused(ErrorCode::OutOfOrderSequenceNumber);
+        let mut verification = Verification {
+            required: self.config.transaction_partition_verification,
+            guard,
+            state: None,
+        };
+        if batch.transactional {
+            verification.state = replica.log.verifications().entry(batch.producer_id);
         }
-        if mutations.has(Mutation::PsmAcceptNonzeroFirstSequence)
-            && verdict == Validation::Refused(ErrorCode::OutOfOrderSequenceNumber)
-        {
-            hit(effects);
-            verdict = Validation::New;
+        let producers = replica.log.producers();
+        let mut verdict = producers.validate(batch, origin, &verification);
+        if mutations != Mutations::NONE {
+            let planted = Planted { mutations, producers, batch, origin, verification };
+            let other = planted.verdict(verdict);
+            if other != verdict {
+                hit(effects);
+                verdict = other;
+            }
         }
         let rejected = |error| Note::ProducerStateRejected {
             partition: replica.partition,
@@ -244,13 +382,23 @@ impl Broker {
     }
 
     /// Whether an appended batch cannot be acknowledged yet.
-    fn must_wait(&self, index: u32, required: Offset, acks: Acks, effects: &mut Effects) -> bool {
+    fn must_wait(
+        &self,
+        index: u32,
+        required: Offset,
+        round: &Round,
+        effects: &mut Effects,
+    ) -> bool {
         let replica = self.replica(index).expect("just appended");
         let unflushed = replica.visible_end() < required;
-        match acks {
+        match round.acks {
             Acks::None => false,
             Acks::Leader => unflushed,
             Acks::All if replica.high_watermark >= required => unflushed,
+            Acks::All if round.of_markers && self.mutations.has(Mutation::MarkersEarlyReply) => {
+                hit(effects);
+                false
+            }
             Acks::All if self.mutations.has(Mutation::AckBeforeHighWatermark) => {
                 hit(effects);
                 false
@@ -332,7 +480,7 @@ impl Broker {
 
     fn finish_produce(&mut self, key: ProduceKey, effects: &mut Effects) {
         if let Some(produce) = self.produces.take(key) {
-            effects.reply(produce.to, Response::Produce(hide_offsets(produce.answers)));
+            effects.reply(produce.to, produce.response());
         }
     }
 
@@ -369,4 +517,16 @@ fn hide_offsets(mut answers: Vec<ProducePartitionResponse>) -> Vec<ProducePartit
         }
     }
     answers
+}
+
+/// Groups the answers for markers by transaction.
+fn by_transaction(
+    markers: &[(ProducerId, usize)],
+    answers: &[ProducePartitionResponse],
+) -> WrittenMarkers {
+    let mut answers = answers.iter().map(|answer| (answer.partition, answer.error));
+    markers
+        .iter()
+        .map(|(producer_id, count)| (*producer_id, answers.by_ref().take(*count).collect()))
+        .collect()
 }

@@ -6,7 +6,7 @@
 
 use oncesim_types::{ActorId, BrokerEpoch, ConnectionId, CorrelationId, Instant, Offset};
 
-use crate::message::{FetchPartition, FetchedPartition};
+use crate::message::{FetchPartition, FetchedPartition, IsolationLevel};
 
 /// A session that wants a partition, and where the partition is in it.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +37,9 @@ pub(super) struct Parked {
     pub(super) correlation: CorrelationId,
     pub(super) since: Instant,
     pub(super) max_bytes: u32,
+    pub(super) isolation: IsolationLevel,
+    /// Whether it was looked at before, and found nothing.
+    pub(super) delayed: bool,
 }
 
 /// One connection's session.

@@ -35,6 +35,9 @@ impl Broker {
                 format_args!("{id}: {} produce requests wait", self.produces.waiting),
             ));
         }
+        if !self.verifications.is_empty() {
+            return Err(said(words, format_args!("{id} verifies transactions")));
+        }
         if !self.writes.is_empty() {
             return Err(said(
                 words,

@@ -10,10 +10,13 @@
 
 use std::rc::Rc;
 
-use oncesim_types::{LeaderEpoch, Offset};
+use oncesim_types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence};
 
 use crate::log::batch::{LogBatch, RecordBatch, Records};
-use crate::log::{LeaderEpochCache, ProducerStates};
+use crate::log::{
+    LeaderEpochCache, ProducerStates, TransactionIndex, VerificationGuard, VerificationStates,
+};
+use crate::message::AbortedTransaction;
 
 /// What a batch costs besides its records (the header of magic 2).
 const BATCH_OVERHEAD_BYTES: u64 = 61;
@@ -51,6 +54,8 @@ pub struct PartitionLog {
     durable: Offset,
     epochs: LeaderEpochCache,
     producers: ProducerStates,
+    verifications: VerificationStates,
+    aborted: TransactionIndex,
     snapshots: Vec<ProducerSnapshot>,
 }
 
@@ -105,6 +110,55 @@ impl PartitionLog {
         &mut self.producers
     }
 
+    /// The verifications under way.
+    #[must_use]
+    pub fn verifications(&self) -> &VerificationStates {
+        &self.verifications
+    }
+
+    /// The aborted transactions.
+    #[must_use]
+    pub fn transaction_index(&self) -> &TransactionIndex {
+        &self.aborted
+    }
+
+    /// The aborted transactions that a reader of `from..to` must know
+    /// (`collectAbortedTransactions`).
+    #[must_use]
+    pub fn aborted_transactions(&self, from: Offset, to: Offset) -> Vec<AbortedTransaction> {
+        self.aborted.overlapping(from, to)
+    }
+
+    /// Begins to verify a transaction of which nothing is in the log; `None` if something is
+    /// (`maybeStartTransactionVerification`).
+    pub fn begin_verification(
+        &mut self,
+        producer_id: ProducerId,
+        epoch: ProducerEpoch,
+        sequence: Sequence,
+        supports_epoch_bump: bool,
+    ) -> Option<VerificationGuard> {
+        if self.producers.has_ongoing_transaction(producer_id, epoch) {
+            return None;
+        }
+        Some(self.verifications.begin(producer_id, epoch, sequence, supports_epoch_bump))
+    }
+
+    /// The high watermark is `to` now.
+    pub fn high_watermark_moved(&mut self, to: Offset) {
+        self.producers.high_watermark_moved(to);
+    }
+
+    /// Up to where readers of committed data may read, with this high watermark: before the first
+    /// record of a transaction that is open or whose marker is not committed.
+    #[must_use]
+    pub fn last_stable_offset(&self, high_watermark: Offset) -> Offset {
+        match self.producers.first_unstable_offset() {
+            Some(first_unstable) => first_unstable.min(high_watermark),
+            None => high_watermark,
+        }
+    }
+
     /// A new leader's epoch begins at the log end, even if nothing is ever written in it.
     pub fn begin_epoch(&mut self, epoch: LeaderEpoch) {
         self.epochs.assign(epoch, self.log_end);
@@ -132,7 +186,10 @@ impl PartitionLog {
         let bytes = self.ends.last().map_or(0, |end| end.bytes) + size;
         self.ends.push(End { next: batch.next_offset(), bytes });
         self.epochs.assign(batch.leader_epoch, batch.base_offset);
-        self.producers.update(&batch);
+        if let Some(completed) = self.producers.update(&batch) {
+            self.aborted.add(completed);
+        }
+        self.verifications.appended(&batch.batch);
         self.log_end = batch.next_offset();
         self.batches.push(batch);
     }
@@ -212,14 +269,21 @@ impl PartitionLog {
             self.batches.last().map_or(self.log_start, LogBatch::next_offset).max(self.log_start);
         self.durable = self.durable.min(self.log_end);
         self.epochs.truncate(self.log_end);
+        self.aborted.truncate(self.log_end);
         self.rebuild_producers();
         true
     }
 
     /// Throws everything away and starts over at `start`.
     pub fn start_over(&mut self, start: Offset) {
-        *self = PartitionLog { log_start: start, log_end: start, ..PartitionLog::default() };
-        self.durable = start;
+        let verifications = std::mem::take(&mut self.verifications);
+        *self = PartitionLog {
+            log_start: start,
+            log_end: start,
+            durable: start,
+            verifications,
+            ..PartitionLog::default()
+        };
     }
 
     /// The producers as a restart finds them: the newest snapshot, and what the log says after it.
@@ -234,6 +298,12 @@ impl PartitionLog {
         for batch in &self.batches[self.index_at_or_after(from)..] {
             self.producers.update(batch);
         }
+    }
+
+    /// A new process begins with the log: only what was in memory is gone.
+    pub fn restart(&mut self) {
+        self.verifications.clear();
+        self.rebuild_producers();
     }
 
     /// A clean shutdown: everything is flushed, and a producer snapshot is taken.

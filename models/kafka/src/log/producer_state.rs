@@ -1,21 +1,29 @@
-//! What a partition remembers of its idempotent producers.
+//! What a partition remembers of its idempotent and transactional producers.
 //!
-//! Mirrors `ProducerStateManager`, `ProducerStateEntry` and `ProducerAppendInfo` (KIP-98, KIP-360).
-//! Only a leader validates; every replica updates, so that a new leader recognises the duplicates
-//! that the old one would have.
+//! Mirrors `ProducerStateManager`, `ProducerStateEntry` and `ProducerAppendInfo` (KIP-98, KIP-360,
+//! KIP-890, KIP-1228). Only a leader validates; every replica updates, so that a new leader
+//! recognises the duplicates that the old one would have, and knows which transactions are open.
 //!
 //! Simplifications:
 //! - Expiry is judged when an entry is read, for the last scan that Kafka would have made by then:
 //!   nobody can see an entry between two reads.
-//! - No transactions yet: they add a verification entry before the epoch check and markers to
-//!   `update`; the order of the checks leaves their places free.
+//! - Markers and records of coordinators carry no timestamp: they do not prolong an entry's life
+//!   (Kafka: by the time since its last batch).
 
-use oncesim_types::{Duration, ErrorCode, Instant, Offset, ProducerEpoch, ProducerId, Sequence};
+use oncesim_types::{
+    Duration, ErrorCode, Instant, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence,
+    TransactionResult,
+};
 
-use crate::log::batch::{LogBatch, RecordBatch, Records};
+use crate::config::TransactionVersion;
+use crate::log::batch::{EndTransactionMarker, LogBatch, RecordBatch, Records};
+use crate::log::transactions::{CompletedTransaction, Transactions};
+use crate::log::verification_state::Verification;
 
 /// How many batches per producer are remembered: `max.in.flight.requests.per.connection` at most.
 const BATCHES: usize = 5;
+/// After this epoch a producer gets another id: a marker may carry it, a transaction does not.
+const LAST_EPOCH: ProducerEpoch = ProducerEpoch(i16::MAX);
 
 /// Where one batch of a producer is in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +47,10 @@ pub struct ProducerEntry {
     pub epoch: ProducerEpoch,
     /// Timestamp of its last batch.
     pub last_timestamp: Instant,
+    /// The coordinator epoch of its last marker.
+    pub coordinator_epoch: LeaderEpoch,
+    /// Where its open transaction begins; `None` without one.
+    pub current_txn_first_offset: Option<Offset>,
     /// Its last batches, the oldest first; at most five.
     batches: Vec<BatchMetadata>,
 }
@@ -50,11 +62,15 @@ impl ProducerEntry {
         &self.batches
     }
 
-    fn add(&mut self, batch: &LogBatch) {
-        if self.epoch != batch.batch.producer_epoch {
-            self.epoch = batch.batch.producer_epoch;
+    fn set_epoch(&mut self, epoch: ProducerEpoch) {
+        if self.epoch != epoch {
+            self.epoch = epoch;
             self.batches.clear();
         }
+    }
+
+    fn add(&mut self, batch: &LogBatch) {
+        self.set_epoch(batch.batch.producer_epoch);
         if self.batches.len() == BATCHES {
             self.batches.remove(0);
         }
@@ -64,17 +80,18 @@ impl ProducerEntry {
             first_offset: batch.base_offset,
             last_offset: batch.last_offset(),
         });
-        self.last_timestamp = timestamp_of(&batch.batch);
+        let timestamps = batch.batch.data().iter().map(|record| record.timestamp);
+        self.last_timestamp = timestamps.max().unwrap_or(self.last_timestamp);
     }
 }
 
-fn timestamp_of(batch: &RecordBatch) -> Instant {
-    match &batch.records {
-        Records::Data(records) => {
-            records.iter().map(|record| record.timestamp).max().unwrap_or(Instant::ZERO)
-        }
-        Records::Coordinator(_) | Records::Control(_) => Instant::ZERO,
-    }
+/// Who wrote what a leader appends (`AppendOrigin`); a follower validates nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AppendOrigin {
+    /// A producer.
+    Client,
+    /// A coordinator on this broker: sequences do not count.
+    Coordinator,
 }
 
 /// What a leader does with a producer's batch.
@@ -84,7 +101,7 @@ pub enum Validation {
     New,
     /// It is in the log already.
     Duplicate(BatchMetadata),
-    /// INVALID_PRODUCER_EPOCH or OUT_OF_ORDER_SEQUENCE_NUMBER.
+    /// INVALID_PRODUCER_EPOCH, OUT_OF_ORDER_SEQUENCE_NUMBER or INVALID_TXN_STATE.
     Refused(ErrorCode),
 }
 
@@ -92,6 +109,8 @@ pub enum Validation {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ProducerStates {
     entries: Vec<ProducerEntry>,
+    /// `None` until the first transaction: other partitions pay nothing.
+    transactions: Option<Box<Transactions>>,
 }
 
 impl ProducerStates {
@@ -109,10 +128,39 @@ impl ProducerStates {
 
     /// Forgets everything.
     pub fn clear(&mut self) {
-        self.entries.clear();
+        *self = ProducerStates::default();
     }
 
-    fn entry(&self, producer_id: ProducerId) -> Option<&ProducerEntry> {
+    /// Whether a transaction was ever seen here.
+    #[must_use]
+    pub fn has_transactions(&self) -> bool {
+        self.transactions.is_some()
+    }
+
+    /// Where the first transaction begins that is open, or whose marker may be lost: readers of
+    /// committed data stop there.
+    #[must_use]
+    pub fn first_unstable_offset(&self) -> Option<Offset> {
+        self.transactions.as_ref()?.first_unstable_offset()
+    }
+
+    /// Markers below the high watermark are there to stay.
+    pub fn high_watermark_moved(&mut self, to: Offset) {
+        if let Some(transactions) = &mut self.transactions {
+            transactions.high_watermark_moved(to);
+        }
+    }
+
+    /// Whether a producer has a transaction of this epoch open here.
+    #[must_use]
+    pub fn has_ongoing_transaction(&self, producer_id: ProducerId, epoch: ProducerEpoch) -> bool {
+        self.entry(producer_id)
+            .is_some_and(|entry| entry.current_txn_first_offset.is_some() && entry.epoch == epoch)
+    }
+
+    /// What is known of one producer.
+    #[must_use]
+    pub fn entry(&self, producer_id: ProducerId) -> Option<&ProducerEntry> {
         // Most partitions have one producer, and a new producer has the largest id.
         if let Some(last) = self.entries.last()
             && last.producer_id == producer_id
@@ -160,29 +208,92 @@ impl ProducerStates {
         }
     }
 
-    /// Judges a batch of a client in Kafka's order: duplicate, epoch, sequence.
+    /// Whether a batch would begin a transaction that nobody has verified.
     #[must_use]
-    pub fn validate(&self, batch: &RecordBatch) -> Validation {
+    pub fn lacks_verification(&self, batch: &RecordBatch, verification: &Verification<'_>) -> bool {
+        batch.transactional
+            && !verification.is_given()
+            && !self.has_ongoing_transaction(batch.producer_id, batch.producer_epoch)
+    }
+
+    /// Judges a batch in Kafka's order: duplicate, verification, epoch, sequence, transaction.
+    #[must_use]
+    pub fn validate(
+        &self,
+        batch: &RecordBatch,
+        origin: AppendOrigin,
+        verification: &Verification<'_>,
+    ) -> Validation {
         if !batch.has_producer_id() {
             return Validation::New;
         }
-        if let Some(known) = self.duplicate_of(batch) {
+        let is_client = origin == AppendOrigin::Client;
+        if is_client && let Some(known) = self.duplicate_of(batch) {
             return Validation::Duplicate(known);
         }
+        // KAFKA-19690: an old epoch says so even if nothing was verified.
         if self.is_fenced(batch) {
             return Validation::Refused(ErrorCode::InvalidProducerEpoch);
         }
-        if !self.is_in_sequence(batch) {
+        if self.lacks_verification(batch, verification) {
+            return Validation::Refused(ErrorCode::InvalidTxnState);
+        }
+        if is_client && (self.overtakes(batch, verification) || !self.is_in_sequence(batch)) {
             return Validation::Refused(ErrorCode::OutOfOrderSequenceNumber);
+        }
+        if !batch.transactional
+            && self
+                .entry(batch.producer_id)
+                .is_some_and(|entry| entry.current_txn_first_offset.is_some())
+        {
+            return Validation::Refused(ErrorCode::InvalidTxnState);
         }
         Validation::New
     }
 
-    /// Remembers a batch that was appended, by whichever replica.
-    pub fn update(&mut self, batch: &LogBatch) {
+    /// Whether an earlier batch of the transaction is still being verified (KAFKA-14920), or must
+    /// be, because an epoch that is new with the transaction begins at 0 (KAFKA-18202).
+    fn overtakes(&self, batch: &RecordBatch, verification: &Verification<'_>) -> bool {
+        let Some(state) = verification.state else { return false };
+        let is_unknown = self.entry(batch.producer_id).is_none_or(|entry| entry.batches.is_empty());
+        (state.supports_epoch_bump && is_unknown && batch.base_sequence != Sequence::ZERO)
+            || batch.base_sequence > state.lowest_sequence
+    }
+
+    /// Judges a marker: `checkProducerEpoch` and `checkCoordinatorEpoch`.
+    ///
+    /// # Errors
+    /// INVALID_PRODUCER_EPOCH, or TRANSACTION_COORDINATOR_FENCED.
+    pub fn validate_marker(
+        &self,
+        producer_id: ProducerId,
+        epoch: ProducerEpoch,
+        coordinator_epoch: LeaderEpoch,
+        version: TransactionVersion,
+    ) -> Result<(), ErrorCode> {
+        let Some(entry) = self.entry(producer_id) else { return Ok(()) };
+        let is_old = if version.bumps_per_transaction() && epoch == entry.epoch {
+            // Of the transaction that is open now, or of the one before? KIP-1228: a marker has a
+            // larger epoch than its transaction. The same marker again does no harm (KAFKA-19999).
+            entry.current_txn_first_offset.is_some() && epoch != LAST_EPOCH
+        } else {
+            epoch < entry.epoch
+        };
+        if is_old {
+            return Err(ErrorCode::InvalidProducerEpoch);
+        }
+        if coordinator_epoch < entry.coordinator_epoch {
+            return Err(ErrorCode::TransactionCoordinatorFenced);
+        }
+        Ok(())
+    }
+
+    /// Remembers a batch that was appended, by whichever replica. A marker that ends a transaction
+    /// with records says which.
+    pub fn update(&mut self, batch: &LogBatch) -> Option<CompletedTransaction> {
         let producer_id = batch.batch.producer_id;
         if producer_id == ProducerId::NONE {
-            return;
+            return None;
         }
         let at = match self.entries.binary_search_by_key(&producer_id, |e| e.producer_id) {
             Ok(at) => at,
@@ -191,13 +302,48 @@ impl ProducerStates {
                     producer_id,
                     epoch: batch.batch.producer_epoch,
                     last_timestamp: Instant::ZERO,
+                    coordinator_epoch: LeaderEpoch::NONE,
+                    current_txn_first_offset: None,
                     batches: Vec::with_capacity(BATCHES),
                 };
                 self.entries.insert(at, entry);
                 at
             }
         };
-        self.entries[at].add(batch);
+        if let Records::Control(marker) = &batch.batch.records {
+            return self.end_transaction(at, batch, *marker);
+        }
+        let entry = &mut self.entries[at];
+        entry.add(batch);
+        if batch.batch.transactional && entry.current_txn_first_offset.is_none() {
+            entry.current_txn_first_offset = Some(batch.base_offset);
+            self.transactions.get_or_insert_default().begin(batch.base_offset);
+        }
+        None
+    }
+
+    fn end_transaction(
+        &mut self,
+        at: usize,
+        batch: &LogBatch,
+        marker: EndTransactionMarker,
+    ) -> Option<CompletedTransaction> {
+        let entry = &mut self.entries[at];
+        entry.set_epoch(batch.batch.producer_epoch);
+        entry.coordinator_epoch = marker.coordinator_epoch;
+        let first_offset = entry.current_txn_first_offset.take();
+        let producer_id = entry.producer_id;
+        let transactions = self.transactions.get_or_insert_default();
+        let (first_offset, last_offset) = (first_offset?, batch.base_offset);
+        let last_stable_offset = transactions.end(first_offset, last_offset);
+        let aborted = marker.result == TransactionResult::Abort;
+        Some(CompletedTransaction {
+            producer_id,
+            first_offset,
+            last_offset,
+            last_stable_offset,
+            aborted,
+        })
     }
 
     /// Forgets producers that the last scan before `now` found idle for longer than `expiration`
@@ -215,16 +361,23 @@ impl ProducerStates {
             return;
         }
         let scan = started + interval * scans;
-        self.entries.retain(|entry| scan.since(entry.last_timestamp) <= expiration);
+        self.entries.retain(|entry| {
+            entry.current_txn_first_offset.is_some()
+                || scan.since(entry.last_timestamp) <= expiration
+        });
     }
 
-    /// A snapshot as it is written to disk: only the last batch of each producer.
+    /// A snapshot as it is written to disk: only the last batch of each producer, and nothing of
+    /// transactions whose marker may be lost.
     #[must_use]
     pub fn snapshot(&self) -> ProducerStates {
         let mut snapshot = self.clone();
         for entry in &mut snapshot.entries {
             let first = entry.batches.len().saturating_sub(1);
             entry.batches.drain(..first);
+        }
+        if let Some(transactions) = &mut snapshot.transactions {
+            transactions.forget_unreplicated();
         }
         snapshot
     }
@@ -285,7 +438,11 @@ mod tests {
             (2, 0, 1, Ok(None)),
             (2, 7, 1, Err(OutOfOrderSequenceNumber)), // A new epoch starts at 0.
         ] {
-            let got = match states.validate(&batch(epoch, base, len)) {
+            let got = match states.validate(
+                &batch(epoch, base, len),
+                AppendOrigin::Client,
+                &Verification::default(),
+            ) {
                 Validation::New => Ok(None),
                 Validation::Duplicate(known) => Ok(Some(known.first_offset.0)),
                 Validation::Refused(error) => Err(error),
@@ -296,7 +453,14 @@ mod tests {
 
     #[test]
     fn without_state_every_sequence_is_accepted() {
-        assert_eq!(ProducerStates::default().validate(&batch(3, 17, 1)), Validation::New);
+        assert_eq!(
+            ProducerStates::default().validate(
+                &batch(3, 17, 1),
+                AppendOrigin::Client,
+                &Verification::default()
+            ),
+            Validation::New
+        );
     }
 
     #[test]
@@ -307,15 +471,27 @@ mod tests {
             leader_epoch: LeaderEpoch(0),
             batch: Rc::new(batch(0, i32::MAX - 1, 2)),
         });
-        assert_eq!(states.validate(&batch(0, 0, 1)), Validation::New);
+        assert_eq!(
+            states.validate(&batch(0, 0, 1), AppendOrigin::Client, &Verification::default()),
+            Validation::New
+        );
     }
 
     #[test]
     fn a_snapshot_keeps_the_last_batch_only() {
         let snapshot = after(7).snapshot();
-        assert!(matches!(snapshot.validate(&batch(1, 6, 1)), Validation::Duplicate(_)));
-        assert!(matches!(snapshot.validate(&batch(1, 5, 1)), Validation::Refused(_)));
-        assert_eq!(snapshot.validate(&batch(1, 7, 1)), Validation::New);
+        assert!(matches!(
+            snapshot.validate(&batch(1, 6, 1), AppendOrigin::Client, &Verification::default()),
+            Validation::Duplicate(_)
+        ));
+        assert!(matches!(
+            snapshot.validate(&batch(1, 5, 1), AppendOrigin::Client, &Verification::default()),
+            Validation::Refused(_)
+        ));
+        assert_eq!(
+            snapshot.validate(&batch(1, 7, 1), AppendOrigin::Client, &Verification::default()),
+            Validation::New
+        );
     }
 
     #[test]

@@ -53,6 +53,10 @@ pub struct Replica {
     /// What the broker believes to be on the platter: a lost flush makes it differ from
     /// [`PartitionLog::durable`].
     pub flushed: Offset,
+    /// The last stable offset that was noted in this epoch.
+    pub noted_stable: Offset,
+    /// For a planted bug: the high watermark before this step.
+    pub stale_high_watermark: Option<Offset>,
 }
 
 impl Replica {
@@ -69,6 +73,8 @@ impl Replica {
             role: Role::Unassigned,
             held: None,
             flushed: log.durable(),
+            noted_stable: Offset::UNKNOWN,
+            stale_high_watermark: None,
             log,
         }
     }
@@ -112,6 +118,12 @@ impl Replica {
     #[must_use]
     pub fn visible_end(&self) -> Offset {
         self.held.map_or(self.log.log_end(), |held| held.visible_end)
+    }
+
+    /// Up to where readers of committed data may read.
+    #[must_use]
+    pub fn last_stable_offset(&self) -> Offset {
+        self.log.last_stable_offset(self.high_watermark)
     }
 
     /// The epoch check of every request that names the leader epoch it knows (KIP-320).

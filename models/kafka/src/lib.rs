@@ -16,6 +16,7 @@ pub mod mutation;
 pub mod note;
 pub mod producer;
 pub mod replica;
+pub mod transaction;
 
 /// The text, if words are wanted: a check that only asks yes or no builds none.
 fn said(words: bool, text: std::fmt::Arguments<'_>) -> String {

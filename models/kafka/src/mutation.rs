@@ -152,4 +152,37 @@ mutations! {
     /// KAFKA-19690.
     PsmGuardBeforeEpoch = "psm.guard-before-epoch",
         "KAFKA-19690: a fenced producer is told INVALID_TXN_STATE, which is fatal";
+    /// Bug bank: a transaction log with acks=1.
+    CoordinatorReplyBeforeHighWatermark = "tc.reply-before-hw",
+        "the transaction coordinator acts on what its log's replicas do not have yet";
+    /// KIP-98.
+    CoordinatorNoResumePrepare = "tc.no-resume-prepare",
+        "a new transaction coordinator does not resume the transactions that were being ended";
+    /// KAFKA-18137.
+    CoordinatorKeepStateAfterResign = "tc.keep-state-after-resign",
+        "KAFKA-18137, stronger: a coordinator that was deposed serves from its stale copy";
+    /// KAFKA-9666.
+    CoordinatorBumpOnFailedFence = "tc.bump-on-failed-fence",
+        "KAFKA-9666: each attempt to fence that cannot be written takes another producer epoch";
+    /// Redpanda and Bufstream had such replies.
+    CoordinatorEndTxnReplyEarly = "tc.end-txn-reply-early",
+        "EndTxn is answered before the decision is durable";
+    /// KAFKA-18464.
+    TxnEpochCheckBeforePending = "txn.epoch-check-before-pending",
+        "KAFKA-18464: EndTxn checks the epoch while the transaction before is still being ended";
+    /// KAFKA-18660.
+    TxnOverflowWrongPid = "txn.overflow-wrong-pid",
+        "KAFKA-18660: when the epochs run out, EndTxn returns the old producer id with epoch 0";
+    /// KAFKA-19367.
+    TxnDoubleBump = "txn.double-bump",
+        "KAFKA-19367: fencing an open transaction bumps the epoch twice";
+    /// KAFKA-17754.
+    TxnNoEpochBump = "txn.no-epoch-bump",
+        "KAFKA-17754: the epoch stays the same from transaction to transaction";
+    /// KIP-98.
+    TxnInitNoAbort = "txn.init-no-abort",
+        "InitProducerId joins the open transaction instead of fencing who began it";
+    /// KIP-98.
+    TxnInitNoBump = "txn.init-no-bump",
+        "InitProducerId returns the session as it is: an older instance is not fenced";
 }

@@ -95,6 +95,7 @@ impl Broker {
         replica.noted_stable = Offset::UNKNOWN;
         self.note_last_stable_offset(index, effects);
         self.group_led(now, index);
+        self.transaction_led(now, index);
         self.advance_high_watermark(now, index, effects);
         self.wake_watchers(index);
     }
@@ -165,6 +166,7 @@ impl Broker {
         });
         if led {
             self.group_resigned(index);
+            self.transaction_resigned(now, index);
         }
         if self.mutations.has(Mutation::ReplTruncateToHighWatermark) {
             let high_watermark = self.replica(index).map_or(Offset::ZERO, |r| r.high_watermark);
@@ -232,6 +234,7 @@ impl Broker {
         self.set_high_watermark(index, candidate, effects);
         self.answer_committed(index, effects);
         self.group_committed(now, index, candidate);
+        self.transaction_committed(now, index, candidate);
         self.wake_for_high_watermark(index, effects);
     }
 

@@ -29,6 +29,7 @@ mod session;
 mod settled;
 #[cfg(test)]
 mod tests;
+mod transaction;
 mod verification;
 mod write_txn_markers;
 
@@ -38,7 +39,7 @@ use std::rc::Rc;
 pub use disk::{BrokerDisk, Crash};
 use oncesim_types::{
     ActorId, BrokerEpoch, CorrelationId, Duration, ErrorCode, Instant, LeaderEpoch, Offset,
-    ProducerId, TopicPartition,
+    TopicPartition,
 };
 
 use crate::broker::image::ClusterImage;
@@ -55,6 +56,7 @@ use crate::message::{PartitionRegistration, Request, Response};
 use crate::mutation::{Mutation, Mutations};
 use crate::note::Note;
 use crate::replica::Replica;
+use crate::transaction::{TRANSACTION_TIMER, TransactionCoordinator, TransactionEffect};
 
 /// How long a fetch waits at most. Fetching clients time out after 30 s.
 pub const PARK_LIMIT: Duration = Duration::from_secs(20);
@@ -128,9 +130,10 @@ pub struct Broker {
     verifications: Verifications,
     coordinator: GroupCoordinator,
     group_effects: Vec<GroupEffect>,
-    /// The first free producer id and the end of its block.
-    producer_ids: (ProducerId, ProducerId),
-    waiting_for_producer_id: VecDeque<ReplyTo>,
+    transactions: TransactionCoordinator,
+    transaction_effects: Vec<TransactionEffect>,
+    /// Requests that wait for a block of producer ids; `None` is a producer that is idempotent only.
+    waiting_for_producer_id: VecDeque<(ReplyTo, Option<Request>)>,
     next_correlation: u32,
     next_write: u64,
     writes: Vec<flush::Write>,
@@ -195,6 +198,7 @@ impl Broker {
             incarnation,
             controller,
             coordinator: GroupCoordinator::new(id, Rc::clone(&config), mutations),
+            transactions: TransactionCoordinator::new(Rc::clone(&config), mutations),
             config,
             topics,
             mutations,
@@ -213,7 +217,7 @@ impl Broker {
             produces: Produces::default(),
             verifications: Verifications::default(),
             group_effects: Vec::new(),
-            producer_ids: (ProducerId(0), ProducerId(0)),
+            transaction_effects: Vec::new(),
             waiting_for_producer_id: VecDeque::new(),
             next_correlation: 0,
             next_write: 0,
@@ -359,9 +363,8 @@ impl Broker {
                 self.on_write_txn_markers(now, to, &request, effects);
             }
             Request::TxnOffsetCommit(request) => self.verify_offsets(now, to, request, effects),
-            // Not served yet: transactions are refused where scenarios are read.
             Request::AddPartitionsToTxn(_) | Request::AddOffsetsToTxn(_) | Request::EndTxn(_) => {
-                close(to, effects)
+                self.on_transaction_request(now, to, body);
             }
             // Requests for a controller only: Kafka closes such a connection.
             Request::AlterPartition(_)
@@ -397,7 +400,10 @@ impl Broker {
                 self.on_isr_altered(now, correlation, &response, effects);
             }
             Response::AllocateProducerIds(response) => {
-                self.on_producer_ids_allocated(correlation, response, effects);
+                self.on_producer_ids_allocated(now, correlation, response, effects);
+            }
+            Response::WriteTxnMarkers(written) => {
+                self.on_markers_written(now, from, correlation, &written);
             }
             Response::AddPartitionsToTxn(answers) => {
                 self.on_partitions_verified(now, correlation, &answers, effects);
@@ -410,6 +416,10 @@ impl Broker {
     fn on_timer(&mut self, now: Instant, key: TimerKey, effects: &mut Effects) {
         if key.0 & GROUP_TIMER != 0 {
             self.on_group_timer(now, key);
+            return;
+        }
+        if key.0 & TRANSACTION_TIMER != 0 {
+            self.on_transaction_timer(now, key);
             return;
         }
         let low = u32::try_from(key.0 & !TIMER_KIND).expect("the low half has 32 bits");
@@ -432,6 +442,7 @@ impl Broker {
     /// What one input set going: coordinator, waiting fetches, own fetches.
     fn finish(&mut self, now: Instant, effects: &mut Effects) {
         self.perform_group_effects(now, effects);
+        self.perform_transaction_effects(now, effects);
         self.serve_awake(effects);
         for index in std::mem::take(&mut self.raced) {
             if let Some(replica) = self.replica_mut(index) {
@@ -474,6 +485,7 @@ impl Machine for Broker {
             Input::Disconnected { peer } => {
                 self.on_leader_lost(peer, effects);
                 self.on_verifier_lost(now, peer, effects);
+                self.markers_lost(peer);
             }
             Input::ConnectionClosed { connection, .. } => self.close_session(now, connection),
             Input::Timer(key) => self.on_timer(now, key, effects),

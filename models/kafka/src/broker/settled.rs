@@ -47,6 +47,9 @@ impl Broker {
         self.coordinator
             .settled()
             .map_err(|pending| said(words, format_args!("{id}: {pending}")))?;
+        self.transactions
+            .settled(words)
+            .map_err(|pending| said(words, format_args!("{id}: {pending}")))?;
         for (index, slot) in (0..).zip(&self.slots) {
             if let Some(replica) = slot.replica.as_deref() {
                 self.settled_replica(index, replica, words)?;

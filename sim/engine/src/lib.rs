@@ -20,6 +20,8 @@ pub mod bench;
 #[cfg(madsim)]
 mod campaign;
 #[cfg(madsim)]
+mod cast;
+#[cfg(madsim)]
 mod clock;
 #[cfg(madsim)]
 mod digest;

@@ -8,11 +8,13 @@ use oncesim_history::{
 };
 use oncesim_kafka::consumer::{self, ConsumerCompletion, RebalanceCallback};
 use oncesim_kafka::log::batch::{Record, Records};
+use oncesim_kafka::message::GroupMetadata;
 use oncesim_kafka::note::{Note, ResetReason};
 use oncesim_kafka::producer::SendResult;
 use oncesim_types::lineage::payload;
 use oncesim_types::{
     ActorId, CallId, ErrorCode, GroupId, Instant, LeaderEpoch, Offset, RecordId, TopicPartition,
+    TransactionNumber,
 };
 
 use crate::digest::Digester;
@@ -172,6 +174,29 @@ impl Recorder {
     /// A commit ended.
     pub(crate) fn commit_end(&mut self, who: Who, call: CallId, error: ErrorCode, maybe: bool) {
         self.client(who, ClientKind::CommitEnd { call, outcome: outcome(error, maybe) });
+    }
+
+    /// `sendOffsetsToTransaction()` was called.
+    pub(crate) fn send_offsets(
+        &mut self,
+        who: Who,
+        call: CallId,
+        (number, group): (TransactionNumber, GroupId),
+        offsets: &[(TopicPartition, Offset, LeaderEpoch)],
+        consumer: &GroupMetadata,
+    ) {
+        offsets.hash(&mut self.digester);
+        let offsets = extend(
+            &mut self.history.commits,
+            offsets.iter().map(|&(partition, offset, leader_epoch)| CommitEntry {
+                partition,
+                offset,
+                leader_epoch,
+            }),
+        );
+        let GroupMetadata { member, generation, .. } = *consumer;
+        let kind = ClientKind::SendOffsets { call, number, group, offsets, member, generation };
+        self.client(who, kind);
     }
 
     /// A rebalance callback was made.
@@ -503,7 +528,7 @@ fn extend<T>(arena: &mut Vec<T>, items: impl Iterator<Item = T>) -> SpanIndex {
     }
 }
 
-fn outcome(error: ErrorCode, maybe: bool) -> Outcome {
+pub(crate) fn outcome(error: ErrorCode, maybe: bool) -> Outcome {
     match (error, maybe) {
         (ErrorCode::None, _) => Outcome::Ok,
         (error, true) => Outcome::Info(error),

@@ -6,10 +6,11 @@ use oncesim_semantics::{Verdict, check};
 use oncesim_spec::{FaultPlan, Scenario};
 use oncesim_types::Duration;
 
+use crate::cast::cast;
 use crate::host;
 use crate::outcome::{Digest, Outcome, RunEnd, RunOptions};
 use crate::swarm;
-use crate::world::{Turn, World, actor_names};
+use crate::world::{Turn, World};
 
 /// Runs one seed (or one plan) of a scenario on a fresh thread. A panic inside becomes
 /// [`RunEnd::Panicked`].
@@ -95,7 +96,7 @@ pub(crate) fn panicked(
         faults: Vec::new(),
         mutation_hits: 0,
         world: Vec::new(),
-        actor_names: actor_names(scenario),
+        actor_names: cast(scenario, &[]).into_iter().map(|member| member.name).collect(),
         history: None,
         trace: Vec::new(),
     }

@@ -11,8 +11,8 @@ use oncesim_spec::{
 };
 use oncesim_types::{Duration, Instant};
 
+use crate::cast::{Member, Part, cast, horizon, is_instance};
 use crate::draw::{Draws, Purpose};
-use crate::world::{actor_names, horizon};
 
 /// The plan of a seed: the scripted faults (of a walk: the seed's one), then those drawn for this
 /// seed.
@@ -31,11 +31,25 @@ pub fn plan(scenario: &Scenario, seed: u64) -> FaultPlan {
     FaultPlan { faults }
 }
 
+const TRANSACTION_APIS: [ApiKey; 3] =
+    [ApiKey::EndTxn, ApiKey::InitProducerId, ApiKey::AddPartitionsToTxn];
+
+const CONSUMER_APIS: [ApiKey; 6] = [
+    ApiKey::OffsetCommit,
+    ApiKey::Fetch,
+    ApiKey::Heartbeat,
+    ApiKey::JoinGroup,
+    ApiKey::SyncGroup,
+    ApiKey::OffsetFetch,
+];
+
+const CLIENTS: [&str; 3] = ["producers", "consumers", "processors"];
+
 struct Swarm<'a> {
     scenario: &'a Scenario,
     spec: &'a SwarmSpec,
     draws: Draws,
-    names: Vec<String>,
+    cast: Vec<Member<'a>>,
     until: Instant,
 }
 
@@ -46,7 +60,7 @@ impl<'a> Swarm<'a> {
             scenario,
             spec,
             draws: Draws::new(seed, Purpose::Plan, 0, 0),
-            names: actor_names(scenario),
+            cast: cast(scenario, &[]),
             until,
         }
     }
@@ -160,21 +174,8 @@ impl<'a> Swarm<'a> {
             Some(client) => (client, None),
             None => (self.any_client()?, Some(self.broker()?)),
         };
-        let is_producer = self.scenario.producers.iter().any(|spec| meant(&client, &spec.name));
-        let apis: &[ApiKey] = match (is_producer, kind) {
-            (true, _) => &[ApiKey::Produce],
-            // A proxy that repeats a request does so with writes.
-            (false, FaultKind::Duplicate) => &[ApiKey::OffsetCommit],
-            (false, _) => &[
-                ApiKey::OffsetCommit,
-                ApiKey::Fetch,
-                ApiKey::Heartbeat,
-                ApiKey::JoinGroup,
-                ApiKey::SyncGroup,
-                ApiKey::OffsetFetch,
-            ],
-        };
-        let api = *self.draws.pick(apis)?;
+        let apis = self.apis_of(&client, kind);
+        let api = *self.draws.pick(&apis)?;
         let nth = self.span(Duration(1), Duration(64)).0;
         let (from, to) = if response { (server, Some(client)) } else { (Some(client), server) };
         let pattern = MessagePattern { response: Some(response), api: Some(api), from, to };
@@ -191,6 +192,33 @@ impl<'a> Swarm<'a> {
         Some(PlannedFault { trigger: Trigger::OnMessage { pattern, nth }, action })
     }
 
+    /// What a client sends that a message fault may hit.
+    fn apis_of(&self, client: &str, kind: FaultKind) -> Vec<ApiKey> {
+        let member = self.cast.iter().find(|member| member.name == client);
+        let (produces, consumes, transactional) = match member.map(|member| member.part) {
+            Some(Part::Producer(spec, _)) => (true, false, spec.transactions.is_some()),
+            Some(Part::Processor(spec, _)) => (true, true, spec.transactional_id.is_some()),
+            _ => (false, true, false),
+        };
+        let mut apis = Vec::new();
+        if produces {
+            apis.push(ApiKey::Produce);
+        }
+        if transactional {
+            apis.extend(TRANSACTION_APIS);
+            if consumes {
+                apis.push(ApiKey::TxnOffsetCommit);
+            }
+        }
+        // A proxy that repeats a request does so with writes.
+        if consumes && kind == FaultKind::Duplicate {
+            apis.push(ApiKey::OffsetCommit);
+        } else if consumes {
+            apis.extend(CONSUMER_APIS);
+        }
+        apis
+    }
+
     fn span(&mut self, first: Duration, last: Duration) -> Duration {
         // Whole microseconds: a plan that is printed and read back is the same plan.
         let span = self.draws.log_between(first, last);
@@ -199,10 +227,21 @@ impl<'a> Swarm<'a> {
 
     fn allowed(&self, name: &str, class: &str) -> bool {
         self.spec.targets.is_empty()
-            || self.spec.targets.iter().any(|target| target == class || meant(name, target))
+            || self.spec.targets.iter().any(|target| target == class || is_instance(name, target))
     }
 
-    fn pick_name(&mut self, candidates: Vec<(String, &str)>) -> Option<String> {
+    /// Names of the actors of some classes, in the order of the classes.
+    fn names(&self, classes: &[&'static str]) -> Vec<(String, &'static str)> {
+        let of = |class: &'static str| {
+            let members = self.cast.iter().filter(move |member| member.part.class() == Some(class));
+            members.map(move |member| (member.name.clone(), class))
+        };
+        classes.iter().flat_map(|class| of(class)).collect()
+    }
+
+    /// A target of one of the classes.
+    fn target(&mut self, classes: &[&'static str]) -> Option<String> {
+        let candidates = self.names(classes);
         let names: Vec<String> = candidates
             .into_iter()
             .filter(|(name, class)| self.allowed(name, class))
@@ -211,57 +250,32 @@ impl<'a> Swarm<'a> {
         self.draws.pick(&names).cloned()
     }
 
-    fn brokers(&self) -> Vec<(String, &'static str)> {
-        (1..=self.scenario.brokers).map(|n| (format!("b{n}"), "brokers")).collect()
-    }
-
-    fn clients_of(&self, class: &'static str) -> Vec<(String, &'static str)> {
-        let specs: Vec<&String> = if class == "producers" {
-            self.scenario.producers.iter().map(|spec| &spec.name).collect()
-        } else {
-            self.scenario.consumers.iter().map(|spec| &spec.name).collect()
-        };
-        self.names
-            .iter()
-            .filter(|name| specs.iter().any(|spec| meant(name, spec)))
-            .map(|name| (name.clone(), class))
-            .collect()
-    }
-
     fn broker(&mut self) -> Option<String> {
-        let candidates = self.brokers();
-        self.pick_name(candidates)
+        self.target(&["brokers"])
     }
 
     /// The far end of a link: any broker, as `targets` says at whom a fault aims.
     fn peer(&mut self) -> Option<String> {
-        let names: Vec<String> = self.brokers().into_iter().map(|(name, _)| name).collect();
+        let names: Vec<String> =
+            self.names(&["brokers"]).into_iter().map(|(name, _)| name).collect();
         self.draws.pick(&names).cloned()
     }
 
     fn consumer(&mut self) -> Option<String> {
-        let candidates = self.clients_of("consumers");
-        self.pick_name(candidates)
+        self.target(&["consumers", "processors"])
     }
 
     fn client(&mut self) -> Option<String> {
-        let mut candidates = self.clients_of("producers");
-        candidates.extend(self.clients_of("consumers"));
-        self.pick_name(candidates)
+        self.target(&CLIENTS)
     }
 
     fn any_client(&mut self) -> Option<String> {
-        let mut clients = self.clients_of("producers");
-        clients.extend(self.clients_of("consumers"));
-        let names: Vec<String> = clients.into_iter().map(|(name, _)| name).collect();
+        let names: Vec<String> = self.names(&CLIENTS).into_iter().map(|(name, _)| name).collect();
         self.draws.pick(&names).cloned()
     }
 
     fn anybody(&mut self) -> Option<String> {
-        let mut candidates = self.brokers();
-        candidates.extend(self.clients_of("producers"));
-        candidates.extend(self.clients_of("consumers"));
-        self.pick_name(candidates)
+        self.target(&["brokers", "producers", "consumers", "processors"])
     }
 
     fn partition(&mut self) -> Option<String> {
@@ -273,32 +287,5 @@ impl<'a> Swarm<'a> {
             .flat_map(|topic| (0..topic.config.partitions).map(|p| format!("{}-{p}", topic.name)))
             .collect();
         self.draws.pick(&partitions).cloned()
-    }
-}
-
-/// Whether an actor's name is `reference`, or an instance of it.
-fn meant(name: &str, reference: &str) -> bool {
-    name == reference
-        || name.rsplit_once('-').is_some_and(|(stem, n)| {
-            stem == reference && n.bytes().all(|byte| byte.is_ascii_digit())
-        })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_walk_takes_one_fault_in_each_run_and_all_of_them_in_as_many() {
-        let text = "title = \"A walk\"\nclaim = { log = \"at-least-once\" }\ntopics.a = {}\n\
-                    producers.p = { to = \"a\" }\nfaults = { walk = true }\n\
-                    [[fault]]\ncrash = { actor = \"b1\", at = \"1s\" }\n\
-                    [[fault]]\ncrash = { actor = \"b2\", at = \"1s\" }\n\
-                    [[fault]]\ncrash = { actor = \"b3\", at = \"1s\" }\n";
-        let scenario = oncesim_spec::parse("walk.toml", text, None).expect("valid").scenario;
-        for seed in 0..6 {
-            let step = usize::try_from(seed % 3).unwrap();
-            assert_eq!(plan(&scenario, seed).faults, [scenario.scripted[step].clone()]);
-        }
     }
 }

@@ -3,20 +3,42 @@
 
 pub(crate) mod auditor;
 pub(crate) mod consumer;
+pub(crate) mod processor;
 pub(crate) mod producer;
 
+use oncesim_history::Output;
+use oncesim_kafka::consumer::ConsumerCall;
 use oncesim_kafka::machine::Call;
 use oncesim_types::{CallId, Duration, Offset, RecordId, TopicPartition};
 
 /// What an application wants.
 #[derive(Debug)]
 pub(crate) enum AppEffect {
-    /// Call the client. `attempt` counts the `send()`s of one record, from 1.
+    /// Call the client; of a processor's two, the one that the call is for. `attempt` counts the
+    /// `send()`s of one record, from 1.
     Call { call: CallId, attempt: u32, body: Call },
+    /// Call the restore consumer.
+    Restore { call: CallId, body: ConsumerCall },
+    /// Where do these partitions end?
+    LogEnds(Vec<TopicPartition>),
+    /// Drop the producer client and make another one.
+    NewProducer,
     /// Wake it after a while; of several requests the earliest counts.
     Wake(Duration),
     /// One record is processed: its outcome at the processing level.
     Processed { partition: TopicPartition, offset: Offset, record: RecordId },
+    /// A record is made from an input; its `send()` follows.
+    Emitted {
+        record: RecordId,
+        input: RecordId,
+        partition: TopicPartition,
+        offset: Offset,
+        output: Output,
+    },
+    /// A store is restored from its changelog, up to `to`.
+    StateRestored { changelog: TopicPartition, to: Offset, keys: u32, fingerprint: u64 },
+    /// A record of a transfer is made; its `send()` follows.
+    Transfer { record: RecordId, amount: i64 },
     /// A rebalance callback has returned.
     CallbackReturned,
     /// It has closed its client and is done for good.

@@ -3,18 +3,27 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use oncesim_history::{ActorInfo, ActorRole, GroupInfo, Promise, TopicInfo, WorldEvent};
+use oncesim_history::{ActorInfo, GroupInfo, ProcessorInfo, TopicInfo, WorldEvent};
 use oncesim_kafka::config::{OffsetResetStrategy, ProducerConfig, TopicConfig};
 use oncesim_kafka::controller::ControllerDisk;
 use oncesim_kafka::machine::Effects;
-use oncesim_kafka::message::Acks;
-use oncesim_spec::{ConsumerGroupSpec, FaultPlan, ProducerSpec, Scenario, TopicSpec, Trigger};
-use oncesim_types::{ActorId, Duration, GroupId, GroupInstanceId, Instant, TopicId};
+use oncesim_kafka::message::IsolationLevel;
+use oncesim_spec::{
+    ConsumerGroupSpec, FaultPlan, ProcessorCommit, ProcessorSpec, Scenario, Trigger,
+};
+use oncesim_types::{
+    ActorId, Duration, GroupId, GroupInstanceId, Instant, TopicId, TopicPartition,
+    TransactionNumber, TransactionalId,
+};
 
-use super::{Actor, App, Event, FaultState, Phase, Process, World, faults};
+use super::{Actor, App, Client, Event, FaultState, Phase, Process, World, faults};
 use crate::app::auditor::AuditorApp;
 use crate::app::consumer::ConsumerApp;
+use crate::app::processor::ProcessorApp;
 use crate::app::producer::ProducerApp;
+use crate::cast::{
+    CLIENTS_START, Member, Part, actor_id, cast, has_transactions, horizon, outside_reader,
+};
 use crate::clock::Clock;
 use crate::mail::Mail;
 use crate::network::Network;
@@ -29,17 +38,6 @@ pub(super) const CONTROLLER: ActorId = ActorId(0);
 /// How often the world looks whether its phase is over.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// When clients start: registration and the first metadata have reached every broker by then.
-const CLIENTS_START: Duration = Duration::from_millis(50);
-
-/// One actor before the world exists.
-struct Cast {
-    name: String,
-    role: ActorRole,
-    group: Option<GroupId>,
-    app: App,
-}
-
 impl World {
     /// The world of one run at its first moment.
     pub(crate) fn new(
@@ -49,18 +47,19 @@ impl World {
         trace: bool,
         hosted: &[(String, ProducerConfig)],
     ) -> Self {
-        let cast = cast(scenario, seed, hosted);
+        let cast = cast(scenario, hosted);
         let count = cast.len();
         let infos: Vec<_> = cast
             .iter()
             .map(|member| ActorInfo {
                 name: member.name.clone(),
                 role: member.role.clone(),
-                read_committed: false,
+                read_committed: reads_committed(scenario, member.part),
             })
             .collect();
         let descriptions: Vec<_> = plan.faults.iter().map(faults::describe).collect();
-        let recorder = Recorder::new(infos, topics(scenario), groups(scenario), descriptions);
+        let mut recorder = Recorder::new(infos, topics(scenario), groups(scenario), descriptions);
+        recorder.history.transactional_ids.clone_from(&scenario.transactional_ids);
         let mut network =
             Network::new(seed, count, scenario.network.latency, scenario.network.loss);
         for ((a, b), latency) in &scenario.network.links {
@@ -69,6 +68,12 @@ impl World {
                 network.set_latency(actor_id(a), actor_id(b), *latency);
             }
         }
+        let actors = cast.into_iter().enumerate().map(|(index, member)| {
+            let actor = actor_id(index);
+            let app = new_app(scenario, seed, actor, member.part);
+            new_actor(member, actor, app)
+        });
+        let actors = actors.collect();
         let topic_configs: Rc<[TopicConfig]> =
             scenario.topics.iter().map(|topic| topic.config.clone()).collect();
         let mut world = World {
@@ -76,7 +81,7 @@ impl World {
             now: Instant::ZERO,
             queue: Queue::default(),
             mail: Mail::default(),
-            actors: cast.into_iter().map(new_actor).collect(),
+            actors,
             network,
             recorder,
             topics: topic_configs,
@@ -109,7 +114,7 @@ impl World {
     fn first_events(&mut self) {
         for index in 0..self.actors.len() {
             let actor = actor_id(index);
-            if matches!(self.actor(actor).app, App::Auditor(_)) {
+            if matches!(self.actor(actor).app, App::Auditor(_) | App::Companion { .. }) {
                 continue;
             }
             let is_client = !matches!(self.actor(actor).app, App::None);
@@ -144,13 +149,21 @@ impl World {
     }
 }
 
-fn new_actor(cast: Cast) -> Actor {
+fn new_actor(member: Member<'_>, actor: ActorId, app: App) -> Actor {
     Actor {
-        name: cast.name,
-        group: cast.group,
+        name: member.name,
+        class: member.part.class(),
+        process_of: match member.part {
+            Part::ProcessorProducer(_, process) | Part::ProcessorRestore(_, process) => process,
+            _ => actor,
+        },
+        group: group_of(member.part),
+        transactional_id: transactional_id_of(member.part),
+        transaction: TransactionNumber::NONE,
+        transaction_call: None,
         incarnation: 0,
         process: Process::Down,
-        app: cast.app,
+        app,
         dark: false,
         paused: 0,
         app_paused: 0,
@@ -167,102 +180,76 @@ fn new_actor(cast: Cast) -> Actor {
     }
 }
 
-fn actor_id(index: usize) -> ActorId {
-    ActorId(u16::try_from(index).expect("a world has fewer than 65,536 actors"))
-}
-
-/// Who takes part, in the order of their ids: controller, brokers, producers, consumers, auditor,
-/// operator.
-fn cast(scenario: &Scenario, seed: u64, hosted: &[(String, ProducerConfig)]) -> Vec<Cast> {
-    let plain = |name: String, role: ActorRole| Cast { name, role, group: None, app: App::None };
-    let mut cast = vec![plain("controller".to_owned(), ActorRole::Controller)];
-    cast.extend((1..=scenario.brokers).map(|n| plain(format!("b{n}"), ActorRole::Broker)));
-    for spec in &scenario.producers {
-        for instance in 0..spec.instances {
-            let actor = actor_id(cast.len());
-            cast.push(Cast {
-                name: instance_name(&spec.name, instance, spec.instances),
-                role: ActorRole::Producer(promise(scenario, spec)),
-                group: None,
-                app: App::Producer(Box::new(ProducerApp::new(actor, spec.clone(), seed))),
-            });
+/// The application of a member of the cast.
+fn new_app(scenario: &Scenario, seed: u64, actor: ActorId, part: Part<'_>) -> App {
+    match part {
+        Part::Controller | Part::Broker | Part::Operator => App::None,
+        Part::Producer(spec, _) => {
+            App::Producer(Box::new(ProducerApp::new(actor, spec.clone(), seed)))
         }
-    }
-    for spec in &scenario.consumers {
-        for instance in 0..spec.instances {
+        Part::Consumer(spec) => {
             let mut spec: ConsumerGroupSpec = spec.clone();
             spec.config.group = Some(spec.group);
-            if spec.static_membership {
-                let index = u16::try_from(cast.len()).expect("few actors");
-                spec.config.instance = Some(GroupInstanceId(index));
-            }
-            cast.push(Cast {
-                name: instance_name(&spec.name, instance, spec.instances),
-                role: ActorRole::Consumer(spec.group),
-                group: Some(spec.group),
-                app: App::Consumer(Box::new(ConsumerApp::new(spec))),
-            });
+            spec.config.instance = spec.static_membership.then_some(GroupInstanceId(actor.0));
+            App::Consumer(Box::new(ConsumerApp::new(spec)))
         }
+        Part::Processor(spec, _) => {
+            let mut spec: ProcessorSpec = spec.clone();
+            spec.consumer.group = Some(spec.group);
+            spec.consumer.instance = spec.static_membership.then_some(GroupInstanceId(actor.0));
+            // Its producer comes next.
+            App::Processor(Box::new(ProcessorApp::new(spec, ActorId(actor.0 + 1))))
+        }
+        Part::ProcessorProducer(spec, process) => {
+            App::Companion { process, client: Client::Producer(Box::new(spec.producer.clone())) }
+        }
+        Part::ProcessorRestore(spec, process) => {
+            let config = outside_reader(spec.commit == ProcessorCommit::Transaction);
+            App::Companion { process, client: Client::Restore(Box::new(config)) }
+        }
+        Part::Hosted(config) => App::Hosted { config: config.clone(), ended: false },
+        Part::Auditor => App::Auditor(AuditorApp::new(data_partitions(scenario))),
     }
-    for (name, config) in hosted {
-        cast.push(Cast {
-            name: name.clone(),
-            // A task may send to any topic, so the weakest decides what its producer is owed.
-            role: ActorRole::Producer(promise_of(config, scenario.topics.iter().all(is_durable))),
-            group: None,
-            app: App::Hosted { config: config.clone(), ended: false },
-        });
-    }
-    let partitions = scenario
-        .topics
-        .iter()
-        .filter(|topic| !topic.config.is_internal())
+}
+
+fn data_partitions(scenario: &Scenario) -> Vec<TopicPartition> {
+    let topics = scenario.topics.iter().filter(|topic| !topic.config.is_internal());
+    topics
         .flat_map(|topic| {
-            (0..topic.config.partitions)
-                .map(|p| oncesim_types::TopicPartition::new(topic.config.topic, p))
+            let partitions = 0..topic.config.partitions;
+            partitions.map(|index| TopicPartition::new(topic.config.topic, index))
         })
-        .collect();
-    cast.push(Cast {
-        name: "auditor".to_owned(),
-        role: ActorRole::Auditor,
-        group: None,
-        app: App::Auditor(AuditorApp::new(partitions)),
-    });
-    cast.push(plain("operator".to_owned(), ActorRole::Other));
-    cast
+        .collect()
 }
 
-/// Actor names in the order of their ids, without hosted tasks.
-pub(crate) fn actor_names(scenario: &Scenario) -> Vec<String> {
-    cast(scenario, 0, &[]).into_iter().map(|member| member.name).collect()
-}
-
-fn instance_name(name: &str, instance: u16, instances: u16) -> String {
-    if instances == 1 { name.to_owned() } else { format!("{name}-{instance}") }
-}
-
-/// What a producer's configuration obliges the log to keep.
-fn promise(scenario: &Scenario, spec: &ProducerSpec) -> Promise {
-    promise_of(&spec.config, is_durable(&scenario.topics[usize::from(spec.to.0)]))
-}
-
-fn is_durable(topic: &TopicSpec) -> bool {
-    let TopicConfig { replication_factor, min_insync_replicas, .. } = topic.config;
-    topic.config.is_internal()
-        || replication_factor > 1
-            && min_insync_replicas > 1
-            && !topic.config.unclean_leader_election
-}
-
-fn promise_of(config: &ProducerConfig, durable_topic: bool) -> Promise {
-    let ProducerConfig { acks, idempotence, retries, max_in_flight, .. } = *config;
-    Promise {
-        durable: acks == Acks::All && durable_topic,
-        idempotent: idempotence,
-        // Without sequences order needs one request in flight, an answer to wait for, and retries:
-        // after a failure that is final, an old request may still arrive behind newer ones.
-        ordered: idempotence || (max_in_flight == 1 && retries > 0 && acks != Acks::None),
+fn group_of(part: Part<'_>) -> Option<GroupId> {
+    match part {
+        Part::Consumer(spec) => Some(spec.group),
+        Part::Processor(spec, _) => Some(spec.group),
+        _ => None,
     }
+}
+
+fn transactional_id_of(part: Part<'_>) -> Option<TransactionalId> {
+    let (pattern, instance) = match part {
+        Part::Producer(spec, instance) => (&spec.transactions.as_ref()?.id, instance),
+        Part::Processor(spec, instance) => (spec.transactional_id.as_ref()?, instance),
+        _ => return None,
+    };
+    pattern.ids.get(usize::from(instance)).copied()
+}
+
+fn reads_committed(scenario: &Scenario, part: Part<'_>) -> bool {
+    let isolation = match part {
+        Part::Consumer(spec) => spec.config.isolation,
+        Part::Processor(spec, _) => spec.consumer.isolation,
+        Part::ProcessorRestore(spec, _) => {
+            return spec.commit == ProcessorCommit::Transaction;
+        }
+        Part::Auditor => return has_transactions(scenario),
+        _ => return false,
+    };
+    isolation == IsolationLevel::ReadCommitted
 }
 
 fn topics(scenario: &Scenario) -> Vec<TopicInfo> {
@@ -279,21 +266,32 @@ fn topics(scenario: &Scenario) -> Vec<TopicInfo> {
 }
 
 fn groups(scenario: &Scenario) -> Vec<GroupInfo> {
-    let members = |group: usize| {
-        scenario.consumers.iter().filter(move |spec| usize::from(spec.group.0) == group)
-    };
-    scenario
-        .groups
-        .iter()
-        .enumerate()
-        .map(|(group, name)| {
+    let groups = scenario.groups.iter().enumerate();
+    groups
+        .map(|(index, name)| {
+            let consumers = scenario
+                .consumers
+                .iter()
+                .filter(|spec| usize::from(spec.group.0) == index)
+                .map(|spec| (&spec.from, &spec.config));
+            let processors =
+                scenario.processors.iter().filter(|spec| usize::from(spec.group.0) == index);
+            let members: Vec<_> = consumers
+                .chain(processors.clone().map(|spec| (&spec.from, &spec.consumer)))
+                .collect();
             let mut topics: Vec<TopicId> =
-                members(group).flat_map(|spec| spec.from.iter().copied()).collect();
+                members.iter().flat_map(|(from, _)| from.iter().copied()).collect();
             topics.sort_unstable();
             topics.dedup();
-            let from_earliest = members(group)
-                .all(|spec| spec.config.auto_offset_reset == OffsetResetStrategy::Earliest);
-            GroupInfo { name: name.clone(), topics, from_earliest, processor: None }
+            let from_earliest = members
+                .iter()
+                .all(|(_, config)| config.auto_offset_reset == OffsetResetStrategy::Earliest);
+            let processor = processors.clone().next().map(|spec| ProcessorInfo {
+                to: spec.to.clone(),
+                transform: spec.transform,
+                transactional: spec.commit == ProcessorCommit::Transaction,
+            });
+            GroupInfo { name: name.clone(), topics, from_earliest, processor }
         })
         .collect()
 }
@@ -314,21 +312,4 @@ fn fault_states(scenario: &Scenario, plan: &FaultPlan) -> Vec<FaultState> {
             undo: Vec::new(),
         })
         .collect()
-}
-
-/// When the workload is over if nothing goes wrong: drawn faults strike before.
-pub(crate) fn horizon(scenario: &Scenario) -> Instant {
-    let longest = scenario
-        .producers
-        .iter()
-        .map(|spec| spec.interval * spec.records)
-        .max()
-        .unwrap_or(Duration::ZERO);
-    // A group's first rebalance waits for group.initial.rebalance.delay.ms.
-    let rebalance = if scenario.consumers.is_empty() {
-        Duration::ZERO
-    } else {
-        scenario.broker_config.group_initial_rebalance_delay
-    };
-    Instant::ZERO + CLIENTS_START + longest.max(rebalance) + Duration::from_millis(500)
 }

@@ -1,16 +1,10 @@
 //! Steps: an input goes into a machine, its effects come out and are performed.
 
-use oncesim_history::ClientKind;
-use oncesim_kafka::consumer::{ConsumerCall, ConsumerCompletion, RebalanceCallback};
-use oncesim_kafka::machine::{Call, Completion, Effect, Input, Machine};
+use oncesim_kafka::machine::{Effect, Input, Machine};
 use oncesim_kafka::message::Request;
-use oncesim_kafka::producer::ProducerCall;
-use oncesim_types::{
-    ActorId, CallId, ConnectionId, CorrelationId, Duration, Instant, TopicPartition,
-};
+use oncesim_types::{ActorId, ConnectionId, CorrelationId, Duration, Instant};
 
-use super::{App, AppInput, Event, Process, World};
-use crate::app::AppEffect;
+use super::{AppInput, Event, Process, World};
 use crate::network::{Body, Message, Passage, lane};
 
 /// How long a client waits for a connection to a host that is not there
@@ -319,144 +313,5 @@ impl World {
         self.digest(4, client, peer, u64::from(connection.0));
         self.trace_text(client, Some(peer), "connection is gone");
         self.step(client, Input::Disconnected { peer });
-    }
-
-    // ---- applications ----
-
-    pub(super) fn app_input(&mut self, actor: ActorId, input: AppInput) {
-        if self.actor(actor).app_paused > 0 {
-            self.actor_mut(actor).app_inbox.push(input);
-            return;
-        }
-        let now = self.actor(actor).clock.read(self.now);
-        let mut out = Vec::new();
-        match (&mut self.actor_mut(actor).app, input) {
-            (App::Producer(app), AppInput::Wake) => app.wake(now, &mut out),
-            (App::Producer(app), AppInput::Completion(call, Completion::Producer(end))) => {
-                app.completed(now, call, &end, &mut out);
-            }
-            (App::Hosted { .. }, AppInput::Completion(call, Completion::Producer(end))) => {
-                crate::hosted::complete(actor, call, end)
-            }
-            (App::Consumer(app), AppInput::Wake) => app.wake(&mut out),
-            (App::Consumer(app), AppInput::Completion(call, Completion::Consumer(end))) => {
-                app.completed(call, end, &mut out);
-            }
-            (App::Consumer(app), AppInput::Callback(callback)) => {
-                app.callback(&callback, &mut out);
-                self.app_effects_in_callback(actor, &callback, out);
-                return;
-            }
-            (
-                App::Auditor(app),
-                AppInput::Completion(_, Completion::Consumer(ConsumerCompletion::Polled(_))),
-            ) => app.polled(&mut out),
-            (_, AppInput::Callback(_)) => {
-                let done = Call::Consumer(ConsumerCall::CallbackDone);
-                self.step(actor, Input::Call(CallId(u64::MAX), done));
-            }
-            _ => {}
-        }
-        self.app_effects(actor, out);
-    }
-
-    pub(super) fn app_effects(&mut self, actor: ActorId, effects: Vec<AppEffect>) {
-        for effect in effects {
-            self.app_effect(actor, effect);
-        }
-    }
-
-    fn app_effects_in_callback(
-        &mut self,
-        actor: ActorId,
-        callback: &RebalanceCallback,
-        effects: Vec<AppEffect>,
-    ) {
-        let who = (actor, self.actor(actor).incarnation);
-        if let Some(group) = self.actor(actor).group {
-            self.recorder.callback(who, group, callback);
-        }
-        self.app_effects(actor, effects);
-    }
-
-    fn app_effect(&mut self, actor: ActorId, effect: AppEffect) {
-        let who = (actor, self.actor(actor).incarnation);
-        match effect {
-            AppEffect::Call { call, attempt, body } => {
-                self.record_call(actor, call, attempt, &body);
-                self.step(actor, Input::Call(call, body));
-            }
-            AppEffect::Wake(after) => {
-                let at = self.now + self.actor(actor).clock.in_world(after);
-                let target = self.actor_mut(actor);
-                if target.wake_at.is_some_and(|earlier| earlier <= at) {
-                    return;
-                }
-                target.wake_at = Some(at);
-                target.wake_generation += 1;
-                let generation = target.wake_generation;
-                self.queue.push(at, Event::Wake { actor, incarnation: who.1, generation });
-            }
-            AppEffect::Processed { partition, offset, record } => {
-                if let Some(group) = self.actor(actor).group {
-                    let kind = ClientKind::Processed { group, partition, offset, record };
-                    self.recorder.client(who, kind);
-                }
-            }
-            AppEffect::CallbackReturned => {}
-            AppEffect::Finished => self.recorder.client(who, ClientKind::Closed),
-            AppEffect::Restart => {
-                self.recorder.client(who, ClientKind::Closed);
-                self.restart_client(actor);
-            }
-        }
-    }
-
-    // ---- recording at the client's edge ----
-
-    pub(super) fn record_call(&mut self, actor: ActorId, call: CallId, attempt: u32, body: &Call) {
-        let who = (actor, self.actor(actor).incarnation);
-        match body {
-            Call::Producer(ProducerCall::Send { topic, partition, record }) => {
-                let target = TopicPartition::new(*topic, partition.unwrap_or(u16::MAX));
-                self.recorder.send_invoke(who, call, target, record, attempt);
-            }
-            Call::Consumer(ConsumerCall::Poll) => {
-                self.recorder.client(who, ClientKind::PollInvoke);
-            }
-            Call::Consumer(ConsumerCall::Subscribe(_)) => {
-                if let Some(group) = self.actor(actor).group {
-                    self.recorder.client(who, ClientKind::Subscribe { group });
-                }
-            }
-            Call::Consumer(ConsumerCall::Assign(_)) => {
-                self.recorder.client(who, ClientKind::Assign);
-            }
-            Call::Consumer(
-                ConsumerCall::CommitSync(Some(offsets)) | ConsumerCall::CommitAsync(Some(offsets)),
-            ) => {
-                let sync = matches!(body, Call::Consumer(ConsumerCall::CommitSync(_)));
-                if let Some(group) = self.actor(actor).group {
-                    self.recorder.commit_invoke(who, call, group, offsets, sync);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn record_completion(&mut self, actor: ActorId, call: CallId, completion: &Completion) {
-        let who = (actor, self.actor(actor).incarnation);
-        match completion {
-            Completion::Producer(oncesim_kafka::producer::ProducerCompletion::Sent(sent)) => {
-                let ordinal = call.0 >> 16;
-                let record = oncesim_types::RecordId::new(actor, ordinal);
-                self.recorder.send_end(who, call, record, sent);
-            }
-            Completion::Producer(_) => {}
-            Completion::Consumer(end) => {
-                let group = self.actor(actor).group;
-                self.recorder.consumer_end(who, group, call, end);
-            }
-        }
     }
 }

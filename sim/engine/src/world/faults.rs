@@ -200,7 +200,7 @@ impl World {
             FaultAction::Drop | FaultAction::Delay(_) | FaultAction::Duplicate(_) => (false, None),
             FaultAction::Crash { actor, power, down } => {
                 let mut hit = false;
-                for victim in self.resolve(actor) {
+                for victim in self.resolve_processes(actor) {
                     if self.crash(victim, *power) {
                         hit = true;
                         undo.push(if *power { Undo::PowerOn(victim) } else { Undo::Start(victim) });
@@ -209,7 +209,7 @@ impl World {
                 (hit, *down)
             }
             FaultAction::Pause { actor, application_only, duration } => {
-                for victim in self.resolve(actor) {
+                for victim in self.resolve_processes(actor) {
                     let target = self.actor(victim);
                     let incarnation = target.incarnation;
                     if !target.is_up() {
@@ -230,8 +230,8 @@ impl World {
                 (!undo.is_empty(), Some(*duration))
             }
             FaultAction::Clog { from, to, extra, duration } => {
-                for a in self.resolve(from) {
-                    for b in self.resolve(to) {
+                for a in self.resolve_processes(from) {
+                    for b in self.resolve_processes(to) {
                         for (x, y) in [(a, b), (b, a)] {
                             self.network.clog(x, y, *extra, true);
                             undo.push(Undo::Unclog(x, y, *extra));
@@ -255,7 +255,7 @@ impl World {
             FaultAction::ClockJump { actor, by_ns } => (self.jump_clock(actor, *by_ns), None),
             FaultAction::ClockSkew { actor, ppm, duration } => {
                 let now = self.now;
-                for victim in self.resolve(actor) {
+                for victim in self.resolve_processes(actor) {
                     self.actor_mut(victim).clock.set_rate(now, *ppm);
                     undo.push(Undo::ClockRate(victim));
                 }
@@ -270,7 +270,7 @@ impl World {
 
     fn cut(&mut self, from: &[String], to: &[String], one_way: bool, undo: &mut Vec<Undo>) {
         let side = |world: &World, names: &[String]| -> Vec<ActorId> {
-            names.iter().flat_map(|name| world.resolve(name)).collect()
+            names.iter().flat_map(|name| world.resolve_processes(name)).collect()
         };
         let mut here = side(self, from);
         let mut there = if to.is_empty() {
@@ -337,10 +337,12 @@ impl World {
                 continue;
             }
             let mut out = Vec::new();
-            if let App::Consumer(app) = &mut self.actor_mut(actor).app {
-                app.leave_and_rejoin(&mut out);
-                hit = true;
+            match &mut self.actor_mut(actor).app {
+                App::Consumer(app) => app.leave_and_rejoin(&mut out),
+                App::Processor(app) => app.leave_and_rejoin(&mut out),
+                _ => continue,
             }
+            hit = true;
             self.app_effects(actor, out);
         }
         hit
@@ -348,7 +350,7 @@ impl World {
 
     fn jump_clock(&mut self, name: &str, by_ns: i64) -> bool {
         let now = self.now;
-        let victims = self.resolve(name);
+        let victims = self.resolve_processes(name);
         for victim in &victims {
             self.actor_mut(*victim).clock.jump(now, by_ns);
         }

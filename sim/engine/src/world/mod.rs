@@ -1,14 +1,14 @@
 //! The world of one run: actors, network, disks, clocks and faults, stepped from one event queue.
 
+mod applications;
 mod build;
 mod effects;
 mod faults;
 mod phases;
 mod process;
+mod record;
 mod roles;
 mod trace;
-
-pub(crate) use build::{actor_names, horizon};
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -16,15 +16,19 @@ use std::sync::Arc;
 
 use oncesim_kafka::broker::{Broker, BrokerDisk};
 use oncesim_kafka::config::TopicConfig;
-use oncesim_kafka::consumer::Consumer;
+use oncesim_kafka::consumer::{Consumer, ConsumerCompletion};
 use oncesim_kafka::controller::{Controller, ControllerDisk};
 use oncesim_kafka::machine::{Effects, Input, WriteId};
 use oncesim_kafka::producer::Producer;
 use oncesim_spec::{CommitStrategy, FaultPlan, Scenario};
-use oncesim_types::{ActorId, ConnectionId, GroupId, Instant};
+use oncesim_types::{
+    ActorId, CallId, ConnectionId, GroupId, Instant, Offset, TopicPartition, TransactionNumber,
+    TransactionalId,
+};
 
 use crate::app::auditor::AuditorApp;
 use crate::app::consumer::ConsumerApp;
+use crate::app::processor::ProcessorApp;
 use crate::app::producer::ProducerApp;
 use crate::clock::Clock;
 use crate::mail::Mail;
@@ -84,6 +88,12 @@ enum App {
     None,
     Producer(Box<ProducerApp>),
     Consumer(Box<ConsumerApp>),
+    Processor(Box<ProcessorApp>),
+    /// Another client of a process: its application is that of the process' first actor.
+    Companion {
+        process: ActorId,
+        client: Client,
+    },
     Auditor(AuditorApp),
     /// A hosted task, with the configuration of its producer.
     Hosted {
@@ -92,9 +102,18 @@ enum App {
     },
 }
 
+/// What a process needs besides its first client, with its configuration.
+enum Client {
+    Producer(Box<oncesim_kafka::config::ProducerConfig>),
+    Restore(Box<oncesim_kafka::config::ConsumerConfig>),
+}
+
 /// What reaches an application, held back while its thread stands still.
 enum AppInput {
-    Completion(oncesim_types::CallId, oncesim_kafka::machine::Completion),
+    Completion(CallId, oncesim_kafka::machine::Completion),
+    /// A call of the restore consumer ended.
+    Restore(ConsumerCompletion),
+    LogEnds(Vec<(TopicPartition, Option<Offset>)>),
     Callback(oncesim_kafka::consumer::RebalanceCallback),
     Wake,
 }
@@ -102,7 +121,17 @@ enum AppInput {
 /// One actor.
 struct Actor {
     name: String,
+    /// As faults name actors of its kind.
+    class: Option<&'static str>,
+    /// The first actor of its process: itself, unless a process has several clients.
+    process_of: ActorId,
     group: Option<GroupId>,
+    /// The `transactional.id` of its producer, or of the producer of its process.
+    transactional_id: Option<TransactionalId>,
+    /// The transaction of its producer that was begun last.
+    transaction: TransactionNumber,
+    /// The call of the transaction API that has not returned.
+    transaction_call: Option<(CallId, record::TransactionCall)>,
     incarnation: u32,
     process: Process,
     app: App,
@@ -490,7 +519,7 @@ impl World {
     pub(crate) fn hosted_call(
         &mut self,
         actor: ActorId,
-        call: oncesim_types::CallId,
+        call: CallId,
         body: oncesim_kafka::machine::Call,
     ) {
         self.record_call(actor, call, 1, &body);

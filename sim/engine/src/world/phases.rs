@@ -79,7 +79,10 @@ impl World {
             (App::Consumer(app), Process::Consumer(client)) => {
                 app.is_idle() && client.idle_at_end()
             }
-            (App::Consumer(_), _) => false,
+            (App::Processor(app), Process::Consumer(client)) => {
+                app.is_idle() && client.idle_at_end()
+            }
+            (App::Consumer(_) | App::Processor(_), _) => false,
             _ => true,
         }) && self.groups_pending(false).is_empty()
     }
@@ -245,13 +248,15 @@ impl World {
     fn groups_pending(&self, all: bool) -> Vec<Stuck> {
         let mut stuck = Vec::new();
         for actor in &self.actors {
-            let (App::Consumer(app), Process::Consumer(client)) = (&actor.app, &actor.process)
-            else {
-                continue;
+            let Process::Consumer(client) = &actor.process else { continue };
+            let (is_idle, state): (_, &dyn Fn() -> String) = match &actor.app {
+                App::Consumer(app) => (app.is_idle(), &|| app.state()),
+                App::Processor(app) => (app.is_idle(), &|| app.state()),
+                _ => continue,
             };
             let detail = match client.settled() {
                 Err(detail) => detail,
-                Ok(()) if !app.is_idle() => app.state(),
+                Ok(()) if !is_idle => state(),
                 Ok(()) if !client.idle_at_end() => {
                     "has not read or committed to the end".to_owned()
                 }
@@ -307,7 +312,7 @@ impl World {
     }
 
     /// The high watermark at a partition's leader.
-    fn end(&self, partition: TopicPartition) -> Option<Offset> {
+    pub(super) fn end(&self, partition: TopicPartition) -> Option<Offset> {
         let leader = self.leader(partition)?;
         match &self.actor(leader).process {
             // Elected, and not aware of it yet: its high watermark is that of a follower.

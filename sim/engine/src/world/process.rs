@@ -2,14 +2,16 @@
 
 use oncesim_history::WorldEvent;
 use oncesim_kafka::broker::{Broker, Crash};
+use oncesim_kafka::config::{ConsumerConfig, ProducerConfig};
 use oncesim_kafka::consumer::Consumer;
 use oncesim_kafka::controller::Controller;
 use oncesim_kafka::machine::Input;
 use oncesim_kafka::producer::Producer;
-use oncesim_types::{ActorId, Duration, Offset};
+use oncesim_types::{ActorId, Duration, Offset, TransactionNumber, TransactionalId};
 
 use super::build::CONTROLLER;
-use super::{App, Event, Process, World};
+use super::{App, Client, Event, Process, World};
+use crate::cast::{has_transactions, outside_reader};
 use crate::draw::{Draws, Purpose};
 use crate::timers::Timers;
 
@@ -19,11 +21,25 @@ const RESTART_TIME: Duration = Duration::from_millis(200);
 impl World {
     /// Starts an actor's process, for the first time or again.
     pub(super) fn start(&mut self, actor: ActorId) {
+        let actor = self.actor(actor).process_of;
         if self.actor(actor).is_up() {
             return;
         }
+        if self.actor(actor).transactional_id.is_some() {
+            self.make_up_transactional_id(actor);
+        }
+        for client in self.companions(actor) {
+            self.start_client(client);
+        }
+        if self.start_client(actor) {
+            self.start_app(actor);
+        }
+    }
+
+    /// Starts one client of a process; false if it cannot start.
+    fn start_client(&mut self, actor: ActorId) -> bool {
         if self.actor(actor).disk_full > 0 && self.actor(actor).waits_for_room {
-            return;
+            return false;
         }
         let fresh = matches!(self.actor(actor).process, Process::Down)
             && self.actor(actor).incarnation == 0;
@@ -42,13 +58,19 @@ impl World {
         self.trace_text(actor, None, "starts");
         self.step(actor, Input::Start);
         self.run_pending();
+        true
+    }
+
+    fn start_app(&mut self, actor: ActorId) {
         let now = self.actor(actor).clock.read(self.now);
+        let incarnation = self.actor(actor).incarnation;
         let mut out = Vec::new();
         match &mut self.actor_mut(actor).app {
             App::Producer(app) => app.start(now, &mut out),
             App::Consumer(app) => app.start(&mut out),
+            App::Processor(app) => app.start(now, incarnation, &mut out),
             App::Auditor(app) => app.start(&mut out),
-            App::None | App::Hosted { .. } => {}
+            App::None | App::Hosted { .. } | App::Companion { .. } => {}
         }
         self.app_effects(actor, out);
     }
@@ -56,60 +78,96 @@ impl World {
     fn new_process(&self, actor: ActorId, left: Process) -> Process {
         let incarnation = self.actor(actor).incarnation;
         let mutations = self.scenario.mutations;
-        let (brokers, topics) = (self.brokers.clone(), self.topics.clone());
         let config = self.broker_config.clone();
         match (left, &self.actor(actor).app) {
-            (Process::ControllerDown(disk), _) => Process::Controller(Box::new(Controller::new(
-                actor, &brokers, config, topics, mutations, disk,
-            ))),
+            (Process::ControllerDown(disk), _) => {
+                let (brokers, topics) = (self.brokers.clone(), self.topics.clone());
+                Process::Controller(Box::new(Controller::new(
+                    actor, &brokers, config, topics, mutations, disk,
+                )))
+            }
             (Process::BrokerDown(disk), _) => Process::Broker(Box::new(Broker::new(
                 actor,
                 incarnation,
                 CONTROLLER,
                 config,
-                topics,
+                self.topics.clone(),
                 mutations,
                 *disk,
             ))),
-            (_, App::Producer(app)) => {
-                let config = app.spec().config.clone().into();
-                Process::Producer(Box::new(Producer::new(
-                    actor, brokers, config, topics, mutations,
-                )))
+            (_, App::Producer(app)) => self.new_producer(actor, app.spec().config.clone()),
+            (_, App::Hosted { config, .. }) => self.new_producer(actor, config.clone()),
+            (_, App::Companion { client: Client::Producer(config), .. }) => {
+                self.new_producer(actor, config.as_ref().clone())
             }
-            (_, App::Hosted { config, .. }) => Process::Producer(Box::new(Producer::new(
-                actor,
-                brokers,
-                config.clone().into(),
-                topics,
-                mutations,
-            ))),
-            (_, App::Consumer(app)) => {
-                let config = app.spec().config.clone().into();
-                Process::Consumer(Box::new(Consumer::new(
-                    actor,
-                    incarnation,
-                    brokers,
-                    config,
-                    topics,
-                    mutations,
-                )))
+            (_, App::Companion { client: Client::Restore(config), .. }) => {
+                self.new_consumer(actor, config.as_ref().clone())
             }
+            (_, App::Consumer(app)) => self.new_consumer(actor, app.spec().config.clone()),
+            (_, App::Processor(app)) => self.new_consumer(actor, app.spec().consumer.clone()),
             (_, App::Auditor(_)) => {
-                let config = oncesim_kafka::config::ConsumerConfig {
-                    auto_commit: false,
-                    ..Default::default()
-                };
-                Process::Consumer(Box::new(Consumer::new(
-                    actor,
-                    incarnation,
-                    brokers,
-                    config.into(),
-                    topics,
-                    mutations,
-                )))
+                self.new_consumer(actor, outside_reader(has_transactions(&self.scenario)))
             }
             (_, App::None) => Process::Admin,
+        }
+    }
+
+    fn new_producer(&self, actor: ActorId, mut config: ProducerConfig) -> Process {
+        let process = self.actor(actor).process_of;
+        config.transactional_id = self.actor(process).transactional_id;
+        let (brokers, topics) = (self.brokers.clone(), self.topics.clone());
+        let mutations = self.scenario.mutations;
+        Process::Producer(Box::new(Producer::new(actor, brokers, config.into(), topics, mutations)))
+    }
+
+    fn new_consumer(&self, actor: ActorId, config: ConsumerConfig) -> Process {
+        let incarnation = self.actor(actor).incarnation;
+        let (brokers, topics) = (self.brokers.clone(), self.topics.clone());
+        let mutations = self.scenario.mutations;
+        Process::Consumer(Box::new(Consumer::new(
+            actor,
+            incarnation,
+            brokers,
+            config.into(),
+            topics,
+            mutations,
+        )))
+    }
+
+    /// Another `transactional.id` for each start of a process, where an application does that; its
+    /// clients know it by then.
+    fn make_up_transactional_id(&mut self, actor: ActorId) {
+        let incarnation = self.actor(actor).incarnation;
+        let pattern = match &self.actor(actor).app {
+            App::Producer(app) => app.spec().transactions.as_ref().map(|it| &it.id),
+            App::Processor(app) => app.spec().transactional_id.as_ref(),
+            _ => None,
+        };
+        if let Some(pattern) = pattern
+            && pattern.per_restart
+            && incarnation > 0
+        {
+            let first = self.actor(actor).name.rsplit_once('-').map_or("0", |(_, n)| n);
+            let text = pattern.text.replace("{instance}", first);
+            let text = text.replace("{restart}", &incarnation.to_string());
+            let ids = &mut self.recorder.history.transactional_ids;
+            let id = u16::try_from(ids.len()).expect("a process starts fewer than 65,536 times");
+            ids.push(text);
+            self.actor_mut(actor).transactional_id = Some(TransactionalId(id));
+        }
+        let id = self.actor(actor).transactional_id;
+        for client in self.companions(actor) {
+            self.actor_mut(client).transactional_id = id;
+        }
+    }
+
+    /// A process drops its producer client and makes another one.
+    pub(super) fn replace_producer(&mut self, process: ActorId) {
+        for client in self.companions(process) {
+            if matches!(self.actor(client).process, Process::Producer(_)) {
+                self.forget_process(client);
+                self.start_client(client);
+            }
         }
     }
 
@@ -141,6 +199,8 @@ impl World {
         target.app_paused = 0;
         let inbox = std::mem::take(&mut target.inbox);
         target.app_inbox.clear();
+        target.transaction_call = None;
+        target.transaction = TransactionNumber::NONE;
         target.wake_at = None;
         target.wake_generation += 1;
         self.discard(&inbox);
@@ -195,6 +255,15 @@ impl World {
 
     /// A client application closed in good order and starts anew.
     pub(super) fn restart_client(&mut self, actor: ActorId) {
+        for client in self.companions(actor) {
+            self.forget_process(client);
+        }
+        self.forget_process(actor);
+        self.queue.push(self.now + RESTART_TIME, Event::Start { actor });
+    }
+
+    /// Nothing of a client is left.
+    fn forget_process(&mut self, actor: ActorId) {
         self.drop_connections(actor, false);
         let target = self.actor_mut(actor);
         target.process = Process::Down;
@@ -204,10 +273,11 @@ impl World {
         target.app_paused = 0;
         let inbox = std::mem::take(&mut target.inbox);
         target.app_inbox.clear();
+        target.transaction_call = None;
+        target.transaction = TransactionNumber::NONE;
         target.wake_at = None;
         target.wake_generation += 1;
         self.discard(&inbox);
-        self.queue.push(self.now + RESTART_TIME, Event::Start { actor });
     }
 
     /// What came for a process that is no more.

@@ -1,15 +1,15 @@
 //! Who is meant: names, groups of names and roles, resolved when a fault strikes.
 //!
 //! `b1`, `shop`, `mailer-0` (one actor); `mailer` (all instances of it); `controller`, `brokers`,
-//! `producers`, `consumers`; `leader of orders-0`, `follower of orders-0`, `coordinator of mailer`,
+//! `producers`, `consumers`, `processors`; `leader of orders-0`, `follower of orders-0`, `coordinator of mailer`,
 //! `transaction coordinator of billing-0`.
 
-use oncesim_history::ActorRole;
 use oncesim_kafka::group::coordinator_partition;
 use oncesim_types::{ActorId, GroupId, TopicPartition};
 
 use super::build::CONTROLLER;
-use super::{Process, World};
+use super::{Actor, Process, World};
+use crate::cast::{actor_id, is_instance};
 
 impl World {
     /// The actors that `reference` means at this moment; empty when nobody fits.
@@ -28,37 +28,33 @@ impl World {
             let partition = self.transaction_partition(id);
             return partition.and_then(|p| self.leader(p)).into_iter().collect();
         }
-        let matches = |index: usize, name: &str| match reference {
-            "brokers" => self.role(index) == Some("broker"),
-            "producers" => self.role(index) == Some("producer"),
-            "consumers" => self.role(index) == Some("consumer"),
+        let matches = |actor: &Actor| match reference {
+            "brokers" | "producers" | "consumers" | "processors" => actor.class == Some(reference),
             "coordinator" => false,
-            _ => {
-                name == reference
-                    || name.rsplit_once('-').is_some_and(|(stem, n)| {
-                        stem == reference && n.bytes().all(|b| b.is_ascii_digit())
-                    })
-            }
+            _ => is_instance(&actor.name, reference),
         };
-        self.actors
-            .iter()
-            .enumerate()
-            .filter(|(index, actor)| matches(*index, &actor.name))
-            .map(|(index, _)| ActorId(u16::try_from(index).expect("few actors")))
-            .collect()
+        self.actors.iter().enumerate().filter(|it| matches(it.1)).map(|it| actor_id(it.0)).collect()
     }
 
-    /// Whether `actor` is meant by `reference` at this moment.
+    /// The actors whose processes `reference` means: what befalls a process befalls all its clients.
+    pub(super) fn resolve_processes(&self, reference: &str) -> Vec<ActorId> {
+        let mut actors = Vec::new();
+        for actor in self.resolve(reference) {
+            let process = self.actor(actor).process_of;
+            if !actors.contains(&process) {
+                actors.push(process);
+                actors.extend(self.companions(process));
+            }
+        }
+        actors
+    }
+
+    /// Whether `actor` is meant by `reference` at this moment, itself or with its process.
     pub(super) fn is_meant(&self, actor: ActorId, reference: &str) -> bool {
-        self.actor(actor).name == reference || self.resolve(reference).contains(&actor)
-    }
-
-    fn role(&self, index: usize) -> Option<&'static str> {
-        match &self.recorder.history.actors[index].role {
-            ActorRole::Broker => Some("broker"),
-            ActorRole::Producer(_) => Some("producer"),
-            ActorRole::Consumer(_) => Some("consumer"),
-            ActorRole::Controller | ActorRole::Auditor | ActorRole::Other => None,
+        let current = self.actor(actor);
+        current.name == reference || {
+            let meant = self.resolve(reference);
+            meant.contains(&actor) || meant.contains(&current.process_of)
         }
     }
 

@@ -1,0 +1,220 @@
+//! How a processor commits, and what it does when that fails.
+
+use oncesim_kafka::consumer::ConsumerCall;
+use oncesim_kafka::message::GroupMetadata;
+use oncesim_kafka::producer::{ErrorClass, ProducerCall, TransactionError};
+use oncesim_spec::{Mistake, ProcessorCommit};
+use oncesim_types::{ErrorCode, Instant, Offset, TopicPartition, TransactionResult, Transform};
+
+use super::super::AppEffect;
+use super::{After, Doing, ProcessorApp};
+
+impl ProcessorApp {
+    /// Commits what is processed.
+    pub(super) fn commit(&mut self, now: Instant, after: After, out: &mut Vec<AppEffect>) {
+        match self.spec.commit {
+            ProcessorCommit::Transaction if self.in_transaction => {
+                // Streams flushes first (`RecordCollectorImpl.flush`): a later owner of the
+                // partition that waits for these offsets then finds all of the changelog.
+                if matches!(self.spec.transform, Transform::Aggregate { .. }) {
+                    self.flush(after, out);
+                } else {
+                    self.send_offsets(after, out);
+                }
+            }
+            ProcessorCommit::AfterProcessing if !self.uncommitted.is_empty() => {
+                self.flush(after, out);
+            }
+            _ => self.proceed(now, after, out),
+        }
+    }
+
+    /// Otherwise it has committed before, or its consumer does on its own.
+    pub(super) fn commits_what_it_processed(&self) -> bool {
+        matches!(self.spec.commit, ProcessorCommit::Transaction | ProcessorCommit::AfterProcessing)
+    }
+
+    fn committed(&mut self, now: Instant) {
+        self.in_transaction = false;
+        self.uncommitted.clear();
+        self.since_commit = 0;
+        self.last_commit = now;
+    }
+
+    // ---- without transactions ----
+
+    fn flush(&mut self, after: After, out: &mut Vec<AppEffect>) {
+        self.await_producer(Doing::Flushing(after), ProducerCall::Flush, out);
+    }
+
+    pub(super) fn flushed(&mut self, now: Instant, after: After, out: &mut Vec<AppEffect>) {
+        if self.is_transactional() {
+            // A send that failed makes the next call throw.
+            self.send_offsets(after, out);
+        } else if std::mem::take(&mut self.send_failed) {
+            // Outputs are missing: what they were made from must come again.
+            self.close_from(after, out);
+        } else if self.uncommitted.is_empty() {
+            self.proceed(now, after, out);
+        } else {
+            let offsets = self.uncommitted.iter().map(|(at, next, _)| (*at, *next)).collect();
+            let call = ConsumerCall::CommitSync(Some(offsets));
+            self.await_consumer(Doing::CommittingSync(after), call, out);
+        }
+    }
+
+    /// At most once: commits what `poll()` has returned before it is processed.
+    pub(super) fn commit_before(&mut self, out: &mut Vec<AppEffect>) {
+        let mut offsets: Vec<(TopicPartition, Offset)> = Vec::new();
+        for record in &self.todo {
+            match offsets.iter_mut().find(|(at, _)| *at == record.partition) {
+                Some((_, next)) => *next = record.offset.next(),
+                None => offsets.push((record.partition, record.offset.next())),
+            }
+        }
+        let call = ConsumerCall::CommitSync(Some(offsets));
+        self.await_consumer(Doing::CommittingSync(After::NextRecord), call, out);
+    }
+
+    pub(super) fn committed_sync(
+        &mut self,
+        now: Instant,
+        after: After,
+        committed: bool,
+        out: &mut Vec<AppEffect>,
+    ) {
+        if self.spec.commit == ProcessorCommit::BeforeProcessing {
+            if !committed {
+                // Nobody knows who owns these records now: at-most-once drops them.
+                self.todo.clear();
+            }
+            return self.go_on(now, out);
+        }
+        if committed {
+            self.committed(now);
+        } else {
+            // The next round commits again, unless a rebalance takes the partitions away.
+            self.since_commit = 0;
+            self.last_commit = now;
+        }
+        self.proceed(now, after, out);
+    }
+
+    // ---- transactions ----
+
+    fn send_offsets(&mut self, after: After, out: &mut Vec<AppEffect>) {
+        let consumer =
+            if self.makes(Mistake::NoGroupMetadata) { GroupMetadata::NONE } else { self.member };
+        let call = ProducerCall::SendOffsets {
+            group: self.spec.group,
+            offsets: self.uncommitted.clone(),
+            consumer,
+        };
+        self.await_producer(Doing::SendingOffsets(after), call, out);
+    }
+
+    pub(super) fn end_transaction(
+        &mut self,
+        how: TransactionResult,
+        after: After,
+        out: &mut Vec<AppEffect>,
+    ) {
+        self.await_producer(Doing::Ending(how, after), ProducerCall::EndTransaction(how), out);
+    }
+
+    pub(super) fn ended(
+        &mut self,
+        now: Instant,
+        how: TransactionResult,
+        after: After,
+        out: &mut Vec<AppEffect>,
+    ) {
+        match how {
+            TransactionResult::Commit => {
+                self.committed(now);
+                self.proceed(now, after, out);
+            }
+            TransactionResult::Abort if self.makes(Mistake::NoSeekAfterAbort) => {
+                self.in_transaction = false;
+                self.since_commit = 0;
+                self.last_commit = now;
+                self.proceed(now, after, out);
+            }
+            TransactionResult::Abort => {
+                self.committed(now);
+                self.rewind(now, after, out);
+            }
+        }
+    }
+
+    /// A call of the transaction API threw.
+    pub(super) fn failed(
+        &mut self,
+        now: Instant,
+        error: TransactionError,
+        after: After,
+        out: &mut Vec<AppEffect>,
+    ) {
+        let aborting = matches!(self.doing, Doing::Ending(TransactionResult::Abort, _));
+        match (error.class, self.doing) {
+            (ErrorClass::Timeout, Doing::Ending(TransactionResult::Commit, _))
+                if self.makes(Mistake::AbortAfterCommitTimeout) =>
+            {
+                self.end_transaction(TransactionResult::Abort, after, out);
+            }
+            // The only legal next call is the same one again.
+            (ErrorClass::Timeout, Doing::Ending(how, _)) => self.end_transaction(how, after, out),
+            (ErrorClass::Timeout, Doing::SendingOffsets(_)) => self.send_offsets(after, out),
+            (ErrorClass::Abortable, _) if !aborting => {
+                self.end_transaction(TransactionResult::Abort, after, out);
+            }
+            _ => self.fatal(now, after, out),
+        }
+    }
+
+    fn fatal(&mut self, now: Instant, after: After, out: &mut Vec<AppEffect>) {
+        if !self.makes(Mistake::ContinueAfterFatal) {
+            return self.close_from(after, out);
+        }
+        self.in_transaction = false;
+        self.since_commit = 0;
+        self.last_commit = now;
+        out.push(AppEffect::NewProducer);
+        self.initialize(Some(after), out);
+    }
+
+    // ---- back to what is committed ----
+
+    /// Goes back to the committed offsets: an abort does not do that.
+    fn rewind(&mut self, now: Instant, after: After, out: &mut Vec<AppEffect>) {
+        self.todo.clear();
+        self.worked = false;
+        let kept: Vec<_> =
+            self.owned.iter().copied().filter(|owned| !self.taken.contains(owned)).collect();
+        if kept.is_empty() {
+            return self.proceed(now, after, out);
+        }
+        self.await_consumer(Doing::Rewinding(after), ConsumerCall::Committed(kept), out);
+    }
+
+    pub(super) fn rewind_to(
+        &mut self,
+        now: Instant,
+        found: Result<Vec<(TopicPartition, Option<Offset>)>, ErrorCode>,
+        after: After,
+        out: &mut Vec<AppEffect>,
+    ) {
+        let Ok(found) = found else { return self.rewind(now, after, out) };
+        let mut kept = Vec::new();
+        for (partition, committed) in found {
+            kept.push(partition);
+            // Nothing committed yet: back to where reading began.
+            let first = || self.first.iter().find(|(at, _)| *at == partition).map(|(_, it)| *it);
+            if let Some(offset) = committed.or_else(first) {
+                self.consumer_call(ConsumerCall::Seek(partition, offset), out);
+            }
+        }
+        self.stores.clear();
+        self.restore(now, &kept, after, out);
+    }
+}

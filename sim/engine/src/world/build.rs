@@ -9,7 +9,8 @@ use oncesim_kafka::controller::ControllerDisk;
 use oncesim_kafka::machine::Effects;
 use oncesim_kafka::message::IsolationLevel;
 use oncesim_spec::{
-    ConsumerGroupSpec, FaultPlan, ProcessorCommit, ProcessorSpec, Scenario, Trigger,
+    ConsumerGroupSpec, FaultPlan, ProcessorCommit, ProcessorSpec, ProducerSpec, Scenario,
+    TransactionalIdPattern, Trigger,
 };
 use oncesim_types::{
     ActorId, Duration, GroupId, GroupInstanceId, Instant, TopicId, TopicPartition,
@@ -184,8 +185,12 @@ fn new_actor(member: Member<'_>, actor: ActorId, app: App) -> Actor {
 fn new_app(scenario: &Scenario, seed: u64, actor: ActorId, part: Part<'_>) -> App {
     match part {
         Part::Controller | Part::Broker | Part::Operator => App::None,
-        Part::Producer(spec, _) => {
-            App::Producer(Box::new(ProducerApp::new(actor, spec.clone(), seed)))
+        Part::Producer(spec, instance) => {
+            let mut spec: ProducerSpec = spec.clone();
+            if let Some(transactions) = &mut spec.transactions {
+                name_instance(&mut transactions.id, instance);
+            }
+            App::Producer(Box::new(ProducerApp::new(actor, spec, seed)))
         }
         Part::Consumer(spec) => {
             let mut spec: ConsumerGroupSpec = spec.clone();
@@ -193,8 +198,11 @@ fn new_app(scenario: &Scenario, seed: u64, actor: ActorId, part: Part<'_>) -> Ap
             spec.config.instance = spec.static_membership.then_some(GroupInstanceId(actor.0));
             App::Consumer(Box::new(ConsumerApp::new(spec)))
         }
-        Part::Processor(spec, _) => {
+        Part::Processor(spec, instance) => {
             let mut spec: ProcessorSpec = spec.clone();
+            if let Some(pattern) = &mut spec.transactional_id {
+                name_instance(pattern, instance);
+            }
             spec.consumer.group = Some(spec.group);
             spec.consumer.instance = spec.static_membership.then_some(GroupInstanceId(actor.0));
             // Its producer comes next.
@@ -210,6 +218,10 @@ fn new_app(scenario: &Scenario, seed: u64, actor: ActorId, part: Part<'_>) -> Ap
         Part::Hosted(config) => App::Hosted { config: config.clone(), ended: false },
         Part::Auditor => App::Auditor(AuditorApp::new(data_partitions(scenario))),
     }
+}
+
+fn name_instance(pattern: &mut TransactionalIdPattern, instance: u16) {
+    pattern.text = pattern.text.replace("{instance}", &instance.to_string());
 }
 
 fn data_partitions(scenario: &Scenario) -> Vec<TopicPartition> {

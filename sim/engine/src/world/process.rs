@@ -147,9 +147,7 @@ impl World {
             && pattern.per_restart
             && incarnation > 0
         {
-            let first = self.actor(actor).name.rsplit_once('-').map_or("0", |(_, n)| n);
-            let text = pattern.text.replace("{instance}", first);
-            let text = text.replace("{restart}", &incarnation.to_string());
+            let text = pattern.text.replace("{restart}", &incarnation.to_string());
             let ids = &mut self.recorder.history.transactional_ids;
             let id = u16::try_from(ids.len()).expect("a process starts fewer than 65,536 times");
             ids.push(text);

@@ -185,4 +185,19 @@ mutations! {
     /// KIP-98.
     TxnInitNoBump = "txn.init-no-bump",
         "InitProducerId returns the session as it is: an older instance is not fenced";
+    /// KAFKA-14831.
+    ClientCommitAfterAbortable = "client.allow-commit-after-abortable",
+        "KAFKA-14831: a transaction of which a send has failed is committed without it";
+    /// KAFKA-5429.
+    ClientCompleteAfterAbort = "client.complete-after-abort",
+        "KAFKA-5429: an abort does not wait for batches in flight, and counts them as never sent";
+    /// KAFKA-19176.
+    ClientSurfaceRetriable = "client.surface-retriable-in-txn",
+        "KAFKA-19176: a send that was given up fails like a retriable one, its transaction goes on";
+    /// KIP-654.
+    ClientMisclassify = "client.misclassify",
+        "KAFKA-14417 / KIP-588: a timeout or an abortable error is told as being fenced";
+    /// KIP-360.
+    ClientReuseSequencesAfterAbort = "client.reuse-sequences-after-abort",
+        "KIP-360: after an abort sequences start again at 0 in the same epoch";
 }

@@ -180,6 +180,12 @@ impl Accumulator {
         Some((self.first, oldest.expect("complete batches leave the front at once")))
     }
 
+    /// All incomplete batches, from the oldest on.
+    pub(super) fn incomplete(&self) -> Vec<BatchId> {
+        let numbered = self.batches.iter().zip(self.first..);
+        numbered.filter(|(batch, _)| batch.is_some()).map(|(_, id)| id).collect()
+    }
+
     /// Appends a record to the last batch of its partition, or to a new one.
     pub(super) fn append(
         &mut self,

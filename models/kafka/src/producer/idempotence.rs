@@ -1,7 +1,7 @@
 //! The idempotent session: producer id, epoch and sequences.
 //!
-//! Mirrors `TransactionManager` and `TxnPartitionMap` without transactions (KIP-98, KIP-360,
-//! KAFKA-5494).
+//! Mirrors `TransactionManager` and `TxnPartitionMap` (KIP-98, KIP-360, KAFKA-5494); what is about
+//! transactions is in `transaction.rs`.
 //!
 //! Simplifications:
 //! - Any error of `InitProducerId` is retried after a backoff: no broker refuses it for good.
@@ -12,6 +12,7 @@ use oncesim_types::{ErrorCode, Instant, ProducerEpoch, ProducerId, Sequence};
 
 use super::accumulator::{BatchId, Contents};
 use super::{Producer, Purpose};
+use crate::log::batch::RecordBatch;
 use crate::machine::Effects;
 use crate::message::{InitProducerIdRequest, InitProducerIdResponse, Request};
 use crate::note::Note;
@@ -49,7 +50,7 @@ impl Session {
         self.producer_id != ProducerId::NONE
     }
 
-    fn current(&self) -> (ProducerId, ProducerEpoch) {
+    pub(super) fn current(&self) -> (ProducerId, ProducerEpoch) {
         (self.producer_id, self.producer_epoch)
     }
 }
@@ -57,6 +58,13 @@ impl Session {
 /// Whether `a` is at or after `b`, in a circle of 2^31.
 fn at_or_after(a: Sequence, b: Sequence) -> bool {
     (i64::from(a.0) - i64::from(b.0)).rem_euclid(1 << 31) < (1 << 30)
+}
+
+/// The sequence `n` records earlier, in the same circle.
+fn earlier(sequence: Sequence, n: i32) -> Sequence {
+    let circle = 1_i64 << 31;
+    let moved = (i64::from(sequence.0) - i64::from(n)).rem_euclid(circle);
+    Sequence(i32::try_from(moved).expect("below 2^31"))
 }
 
 impl Producer {
@@ -67,7 +75,10 @@ impl Producer {
             return;
         }
         if !self.session.unresolved.is_empty() {
-            self.resolve_sequences();
+            self.resolve_sequences(effects);
+        }
+        if self.is_transactional() {
+            return;
         }
         if !self.session.rewrite.is_empty() && self.session.has_producer_id() {
             self.bump_epoch(effects);
@@ -122,6 +133,53 @@ impl Producer {
             self.start_sequences_at_beginning(slot);
         }
         self.all_dirty();
+    }
+
+    /// A coordinator gave a transactional producer its session, or the one of its next transaction:
+    /// every partition's sequences start at 0.
+    pub(super) fn adopt_session(
+        &mut self,
+        producer_id: ProducerId,
+        producer_epoch: ProducerEpoch,
+        effects: &mut Effects,
+    ) {
+        self.session.producer_id = producer_id;
+        self.session.producer_epoch = producer_epoch;
+        self.note_session(effects);
+        self.forget_sequences();
+    }
+
+    /// `resetSequenceNumbers`.
+    pub(super) fn forget_sequences(&mut self) {
+        self.session.unresolved.clear();
+        for partition in &mut self.accumulator.partitions {
+            partition.next_sequence = Sequence::ZERO;
+            partition.last_acked = Sequence::NONE;
+            partition.unresolved = None;
+        }
+    }
+
+    /// A batch of a transaction failed for good: later ones of its partition close the gap
+    /// (`adjustSequencesDueToFailedBatch`).
+    pub(super) fn close_sequence_gap(&mut self, slot: usize, failed: &RecordBatch) {
+        let count = i32::try_from(failed.len()).expect("a batch is small");
+        let partition = &mut self.accumulator.partitions[slot];
+        if partition.session != (failed.producer_id, failed.producer_epoch) {
+            return;
+        }
+        partition.next_sequence = earlier(partition.next_sequence, count);
+        for id in self.accumulator.sequenced(slot) {
+            let batch = self.accumulator.batch_mut(id).expect("sequenced batches are incomplete");
+            if let Contents::Closed(sent) = &mut batch.contents
+                && sent.base_sequence != failed.base_sequence
+                && at_or_after(sent.base_sequence, failed.base_sequence)
+            {
+                let mut moved = (**sent).clone();
+                moved.base_sequence = earlier(moved.base_sequence, count);
+                *sent = std::rc::Rc::new(moved);
+                batch.sequence_reset = true;
+            }
+        }
     }
 
     fn note_session(&self, effects: &mut Effects) {
@@ -185,6 +243,11 @@ impl Producer {
         let slot = batch.slot;
         let base = batch.sent().map_or(Sequence::NONE, |sent| sent.base_sequence);
         let partition = &self.accumulator.partitions[slot];
+        if self.is_transactional() {
+            // With a gap before it, the batch fails, and its transaction with it.
+            let no_gap_yet = batch.sequence_reset || !partition.is_next(base);
+            return no_gap_yet && partition.unresolved.is_none();
+        }
         match partition.unresolved {
             // An earlier batch is under way, or this one has a new sequence: no gap yet.
             None if batch.sequence_reset || !partition.is_next(base) => {}
@@ -216,7 +279,7 @@ impl Producer {
         partition.unresolved = Some(after);
     }
 
-    fn resolve_sequences(&mut self) {
+    fn resolve_sequences(&mut self, effects: &mut Effects) {
         for slot in std::mem::take(&mut self.session.unresolved) {
             if self.accumulator.has_sequenced(slot) {
                 self.session.unresolved.push(slot);
@@ -224,7 +287,12 @@ impl Producer {
             }
             let partition = &mut self.accumulator.partitions[slot];
             partition.unresolved = None;
-            if !partition.is_next(partition.next_sequence) {
+            if partition.is_next(partition.next_sequence) {
+                // A later batch was acknowledged, so this one was appended.
+            } else if self.is_transactional() {
+                self.require_bump();
+                self.abortable_error(ErrorCode::TransactionAbortable, effects);
+            } else {
                 self.request_bump(slot);
             }
             self.mark_dirty(slot);

@@ -9,10 +9,13 @@
 //! - No interceptors, serializers, compression and quotas.
 
 mod accumulator;
+mod coordinator;
+mod errors;
 mod flush;
 mod idempotence;
 mod partitioner;
 mod sender;
+mod transaction;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -26,6 +29,7 @@ use self::accumulator::{Accumulator, Appended, BatchId};
 use self::flush::Flushes;
 use self::idempotence::Session;
 use self::partitioner::Placement;
+use self::transaction::Transaction;
 use crate::client::{Alarm, Backoff, Connections, InFlight, Metadata};
 use crate::config::{ProducerConfig, TopicConfig};
 use crate::log::batch::Record;
@@ -138,6 +142,8 @@ enum Purpose {
     Produce(Vec<BatchId>),
     Metadata,
     InitProducerId,
+    /// The request of the transaction that is under way.
+    Coordinator,
 }
 
 /// A `send` that Kafka would block.
@@ -164,6 +170,7 @@ pub struct Producer {
     accumulator: Accumulator,
     placement: Placement,
     session: Session,
+    transaction: Transaction,
     flushes: Flushes,
     waiting: VecDeque<Waiting>,
     drain: Alarm,
@@ -200,6 +207,7 @@ impl Producer {
             accumulator: Accumulator::new(config.buffer_memory),
             placement: Placement::new(id, config.partitioner, config.batch_size),
             session: Session::new(),
+            transaction: Transaction::new(),
             flushes: Flushes::new(),
             waiting: VecDeque::new(),
             drain: Alarm::new(DRAIN),
@@ -239,7 +247,7 @@ impl Producer {
         if self.flushes.is_waiting() {
             return Err("a flush has not returned".to_owned());
         }
-        Ok(())
+        self.transaction.settled()
     }
 
     fn on_call(&mut self, now: Instant, call: CallId, what: &ProducerCall, effects: &mut Effects) {
@@ -247,22 +255,19 @@ impl Producer {
             ProducerCall::Send { topic, partition, record } => {
                 self.on_send(now, call, (topic, partition), record, effects);
             }
-            // Refused where scenarios are read, as long as no coordinator serves them.
             ProducerCall::InitTransactions
             | ProducerCall::BeginTransaction { .. }
             | ProducerCall::SendOffsets { .. }
             | ProducerCall::EndTransaction(_) => {
-                let refused = TransactionError {
-                    error: ErrorCode::UnsupportedVersion,
-                    class: ErrorClass::IllegalState,
-                    maybe_done: false,
-                };
-                let completion = ProducerCompletion::Transaction(Err(refused));
-                effects.0.push(Effect::Return(call, Completion::Producer(completion)));
+                self.on_transaction_call(now, call, what, effects);
             }
             ProducerCall::Flush => {
                 self.flushes.wait(call, ProducerCompletion::Flushed, effects);
                 self.all_dirty();
+            }
+            ProducerCall::Close if self.is_transactional() => {
+                self.closed = true;
+                self.close_transaction(call, effects);
             }
             ProducerCall::Close => {
                 self.closed = true;
@@ -280,12 +285,19 @@ impl Producer {
         record: Record,
         effects: &mut Effects,
     ) {
+        if let Some(error) = self.refuses_send() {
+            return never_left(call, error, effects);
+        }
         let too_large = record.size > self.config.max_request_size
             || u64::from(record.size) > self.config.buffer_memory;
         if self.closed || too_large {
             let error =
                 if too_large { ErrorCode::MessageTooLarge } else { ErrorCode::InvalidRequest };
-            return never_left(call, error, effects);
+            never_left(call, error, effects);
+            if self.is_transactional() && !self.closed {
+                self.transaction_failed(error, effects);
+            }
+            return;
         }
         let flush = self.flushes.begin();
         let deadline = now + self.config.max_block;
@@ -336,6 +348,7 @@ impl Producer {
                 ready
             }
         };
+        self.partition_sent_to(slot);
         if ready || send.flush < self.flushes.current() {
             self.mark_dirty(slot);
         }
@@ -375,6 +388,7 @@ impl Producer {
             (Purpose::InitProducerId, Response::InitProducerId(answer)) => {
                 self.on_init_producer_id(now, answer, effects);
             }
+            (Purpose::Coordinator, body) => self.on_coordinator_response(body, effects),
             // An answer of another kind is as good as none.
             (purpose, _) => self.on_lost(now, purpose, effects),
         }
@@ -385,6 +399,7 @@ impl Producer {
             Purpose::Produce(ids) => self.on_produce_lost(now, &ids, effects),
             Purpose::Metadata => self.metadata.failed(now),
             Purpose::InitProducerId => self.producer_id_refused(now),
+            Purpose::Coordinator => self.on_coordinator_lost(),
         }
     }
 
@@ -414,7 +429,11 @@ impl Producer {
             never_left(send.call, ErrorCode::RequestTimedOut, effects);
             self.flushes.end(send.flush, 1, effects);
             self.memory_freed = true;
+            if self.is_transactional() {
+                self.transaction_failed(ErrorCode::RequestTimedOut, effects);
+            }
         }
+        self.expire_blocked_calls(now, effects);
         let mut next = self.connections.next_deadline();
         if let Some((_, oldest)) = self.accumulator.oldest() {
             next = next.min(oldest.created + self.config.delivery_timeout);
@@ -422,6 +441,7 @@ impl Producer {
         if let Some(send) = self.waiting.front() {
             next = next.min(send.deadline);
         }
+        next = next.min(self.transaction.next_deadline());
         self.timeout.ensure(now, next, effects);
     }
 
@@ -443,9 +463,10 @@ impl Producer {
     fn run_once(&mut self, now: Instant, effects: &mut Effects) {
         loop {
             self.run_session(now, effects);
+            let busy = self.run_transaction(now, effects);
             self.poll_metadata(now, effects);
             let mut next = 0;
-            while let Some(&broker) = self.dirty.get(next) {
+            while let Some(&broker) = self.dirty.get(next).filter(|_| !busy) {
                 self.drain_broker(now, broker, effects);
                 next += 1;
             }

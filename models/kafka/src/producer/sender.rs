@@ -83,7 +83,9 @@ impl Producer {
     fn slot_ready_at(&self, now: Instant, slot: usize) -> Instant {
         let Some(id) = self.head(now, slot) else { return Instant::NEVER };
         let batch = self.accumulator.batch(id).expect("a queued batch is incomplete");
-        let hurry = batch.flush < self.flushes.current() || !self.waiting.is_empty();
+        let hurry = batch.flush < self.flushes.current()
+            || !self.waiting.is_empty()
+            || self.transaction_hurries();
         if !batch.is_closed() && (hurry || self.accumulator.is_full(slot, batch)) {
             return Instant::ZERO;
         }
@@ -102,7 +104,7 @@ impl Producer {
         // batch in flight, even while it moves from one broker to another.
         let muted = self.config.max_in_flight == 1 && !partition.in_flight.is_empty();
         let waits = self.config.idempotence && self.must_wait_for_sequence(slot, head);
-        (!muted && !waits).then_some(head)
+        (!muted && !waits && self.may_send_to(slot)).then_some(head)
     }
 
     /// KAFKA-3197 planted: partitions are not muted, and whatever is not backing off goes.
@@ -170,7 +172,7 @@ impl Producer {
         let body = Request::Produce(ProduceRequest {
             acks: self.config.acks,
             timeout: self.config.request_timeout,
-            transaction: None,
+            transaction: self.produce_transaction(),
             batches,
         });
         if self.config.acks == Acks::None {
@@ -199,7 +201,7 @@ impl Producer {
             producer_id,
             producer_epoch,
             base_sequence,
-            transactional: false,
+            transactional: self.is_transactional(),
             records: Records::Data(records),
         });
         let batch = self.accumulator.batch_mut(id).expect("a drained batch is incomplete");
@@ -278,10 +280,17 @@ impl Producer {
             let batch = self.accumulator.batch(id).expect("the caller has looked");
             let adjust = batch.retries < self.config.retries;
             let maybe_appended = batch.maybe_appended;
-            if self.config.idempotence {
+            let sent = batch.sent().filter(|_| adjust && self.is_transactional()).cloned();
+            if self.config.idempotence && !self.is_transactional() {
                 self.sequence_failed(slot, error, adjust);
             }
             self.complete(id, error, Offset::UNKNOWN, maybe_appended, effects);
+            if self.is_transactional() {
+                self.transaction_failed(error, effects);
+            }
+            if let Some(sent) = sent {
+                self.close_sequence_gap(slot, &sent);
+            }
         }
         self.mark_dirty(slot);
     }
@@ -310,7 +319,7 @@ impl Producer {
     }
 
     /// Completes the `send` calls of a batch.
-    fn complete(
+    pub(super) fn complete(
         &mut self,
         id: BatchId,
         error: ErrorCode,
@@ -350,6 +359,9 @@ impl Producer {
             let error = ErrorCode::RequestTimedOut;
             self.complete(id, error, Offset::UNKNOWN, maybe_appended, effects);
             self.mark_dirty(slot);
+            if self.is_transactional() {
+                self.transaction_failed(error, effects);
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod idempotence;
 mod prop;
+mod transactions;
 
 use oncesim_types::{Duration, ProducerEpoch, ProducerId, RecordId, Sequence};
 
@@ -54,6 +55,8 @@ struct Story {
     notes: Vec<Note>,
     disconnects: Vec<ActorId>,
     calls: u64,
+    /// Calls of the transaction API, numbered from 1000.
+    transaction_calls: u64,
 }
 
 impl Story {
@@ -89,6 +92,7 @@ impl Story {
             notes: Vec::new(),
             disconnects: Vec::new(),
             calls: 0,
+            transaction_calls: 0,
         }
     }
 
@@ -190,6 +194,16 @@ impl Story {
             };
             self.step(Input::Response { from, correlation, body });
         }
+    }
+
+    /// Answers metadata requests alone: broker 1 leads partition 0, broker 2 partition 1.
+    fn answer_metadata(&mut self) {
+        let asked = std::mem::take(&mut self.asked);
+        let is_metadata = |it: &(_, _, Request)| matches!(it.2, Request::Metadata(_));
+        let (metadata, others) = asked.into_iter().partition(is_metadata);
+        self.asked = metadata;
+        self.answer_others(&[Some(B1), Some(B2)], 0);
+        self.asked.extend(others);
     }
 
     /// What became of the record with this ordinal.

@@ -6,6 +6,8 @@ mod partition_log;
 mod producer_state;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod transaction_tests;
 mod transactions;
 mod verification_state;
 

@@ -505,4 +505,114 @@ mod tests {
         states.expire(Instant::ZERO + hour + minute, Instant::ZERO, minute, hour);
         assert!(states.is_empty());
     }
+
+    fn marker(epoch: i16, coordinator_epoch: i32, offset: i64) -> LogBatch {
+        LogBatch {
+            base_offset: Offset(offset),
+            leader_epoch: LeaderEpoch(0),
+            batch: Rc::new(RecordBatch {
+                base_sequence: Sequence::NONE,
+                transactional: true,
+                records: Records::Control(EndTransactionMarker {
+                    result: TransactionResult::Abort,
+                    coordinator_epoch: LeaderEpoch(coordinator_epoch),
+                }),
+                ..batch(epoch, 0, 1)
+            }),
+        }
+    }
+
+    /// An open transaction of `epoch` at offset 0, after a marker of coordinator epoch 7.
+    fn open(epoch: i16) -> ProducerStates {
+        let mut states = ProducerStates::default();
+        states.update(&marker(epoch, 7, 0));
+        states.update(&LogBatch {
+            base_offset: Offset(1),
+            leader_epoch: LeaderEpoch(0),
+            batch: Rc::new(RecordBatch { transactional: true, ..batch(epoch, 0, 1) }),
+        });
+        states
+    }
+
+    #[test]
+    fn markers_are_judged_by_epoch_generation_and_coordinator() {
+        use ErrorCode::{InvalidProducerEpoch, TransactionCoordinatorFenced};
+        use TransactionVersion::{V1, V2};
+        let mut ended = open(4);
+        ended.update(&marker(5, 7, 2));
+        let last = open(i16::MAX);
+        for (states, epoch, coordinator_epoch, version, expected) in [
+            (&open(4), 4, 7, V1, Ok(())),
+            (&open(4), 3, 7, V1, Err(InvalidProducerEpoch)),
+            (&open(4), 5, 7, V1, Ok(())), // The coordinator fences with an epoch of its own.
+            (&open(4), 5, 6, V1, Err(TransactionCoordinatorFenced)),
+            (&open(4), 3, 6, V1, Err(InvalidProducerEpoch)), // The producer's epoch first.
+            (&open(4), 5, 7, V2, Ok(())),
+            (&open(4), 4, 7, V2, Err(InvalidProducerEpoch)), // Of the transaction before.
+            (&open(4), 3, 7, V2, Err(InvalidProducerEpoch)),
+            (&ended, 5, 7, V2, Ok(())), // Again: KAFKA-19999.
+            (&ended, 5, 6, V2, Err(TransactionCoordinatorFenced)),
+            (&ended, 4, 7, V2, Err(InvalidProducerEpoch)),
+            (&last, i16::MAX, 7, V2, Ok(())), // No epoch is left to tell them apart.
+            (&ProducerStates::default(), 0, 0, V2, Ok(())),
+        ] {
+            let (id, epoch) = (ProducerId(1000), ProducerEpoch(epoch));
+            let got = states.validate_marker(id, epoch, LeaderEpoch(coordinator_epoch), version);
+            assert_eq!(got, expected, "epoch {epoch}, {coordinator_epoch}, {version:?}");
+        }
+    }
+
+    #[test]
+    fn transactional_batches_are_judged_in_kafkas_order() {
+        use ErrorCode::{InvalidProducerEpoch, InvalidTxnState, OutOfOrderSequenceNumber};
+        let required = Verification { required: true, ..Verification::default() };
+        let free = Verification::default();
+        for (epoch, base, transactional, verification, expected) in [
+            (4, 0, true, required, Ok(Some(1))), // A duplicate, before anything else.
+            (4, 1, true, required, Ok(None)),    // Its transaction is open.
+            (4, 2, true, required, Err(OutOfOrderSequenceNumber)),
+            (4, 1, false, free, Err(InvalidTxnState)),
+            (4, 2, false, free, Err(OutOfOrderSequenceNumber)), // The sequence first.
+            (3, 1, true, required, Err(InvalidProducerEpoch)),
+            (5, 0, true, required, Err(InvalidTxnState)), // Another transaction: not verified.
+            (5, 0, true, free, Ok(None)),
+            (5, 1, true, free, Err(OutOfOrderSequenceNumber)),
+        ] {
+            let batch = RecordBatch { transactional, ..batch(epoch, base, 1) };
+            let got = match open(4).validate(&batch, AppendOrigin::Client, &verification) {
+                Validation::New => Ok(None),
+                Validation::Duplicate(known) => Ok(Some(known.first_offset.0)),
+                Validation::Refused(error) => Err(error),
+            };
+            assert_eq!(got, expected, "epoch {epoch}, sequence {base}, {transactional}");
+        }
+        // Coordinators have no sequences.
+        let batch = RecordBatch { transactional: true, ..batch(4, 9, 1) };
+        assert_eq!(open(4).validate(&batch, AppendOrigin::Coordinator, &free), Validation::New);
+    }
+
+    #[test]
+    fn a_marker_clears_the_batches_of_an_older_epoch_only() {
+        let mut states = open(4);
+        states.update(&marker(4, 8, 2));
+        let next = |states: &ProducerStates, epoch, base| {
+            states.validate(&batch(epoch, base, 1), AppendOrigin::Client, &Verification::default())
+        };
+        assert_eq!(next(&states, 4, 1), Validation::New, "the epoch goes on");
+        states.update(&marker(5, 8, 3));
+        assert_eq!(next(&states, 5, 0), Validation::New);
+        assert!(matches!(next(&states, 5, 1), Validation::Refused(_)));
+        assert!(matches!(next(&states, 4, 1), Validation::Refused(_)));
+    }
+
+    #[test]
+    fn a_producer_with_an_open_transaction_is_not_forgotten() {
+        let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3600));
+        let mut states = open(4);
+        states.expire(Instant::ZERO + hour * 3, Instant::ZERO, minute, hour);
+        assert!(!states.is_empty());
+        states.update(&marker(4, 7, 2));
+        states.expire(Instant::ZERO + hour * 3, Instant::ZERO, minute, hour);
+        assert!(states.is_empty());
+    }
 }

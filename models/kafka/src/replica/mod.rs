@@ -62,8 +62,9 @@ pub struct Replica {
 impl Replica {
     /// A replica that was just found on disk, or made.
     #[must_use]
-    pub fn new(partition: TopicPartition, log: PartitionLog, checkpoint: Offset) -> Replica {
+    pub fn new(partition: TopicPartition, mut log: PartitionLog, checkpoint: Offset) -> Replica {
         let high_watermark = checkpoint.min(log.log_end());
+        log.high_watermark_moved(high_watermark);
         Replica {
             partition,
             high_watermark,

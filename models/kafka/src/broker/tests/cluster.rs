@@ -2,7 +2,7 @@
 //!
 //! Messages take 1 ms, or up to 8 ms by a seed; a link that is cut breaks its connections at once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use oncesim_types::{
@@ -16,8 +16,8 @@ use crate::controller::{Controller, ControllerDisk};
 use crate::log::batch::{Record, RecordBatch, Records};
 use crate::machine::{Effect, Effects, Input, Machine, TimerKey};
 use crate::message::{
-    Acks, ElectLeadersRequest, FetchPartition, FetchRequest, IsolationLevel, ProduceRequest,
-    Request, Response,
+    Acks, AddPartitionsToTxnRequest, ElectLeadersRequest, FetchPartition, FetchRequest,
+    IsolationLevel, ProduceRequest, Request, Response,
 };
 use crate::mutation::Mutations;
 use crate::note::Note;
@@ -44,6 +44,15 @@ struct Connection {
     id: ConnectionId,
 }
 
+/// A leader's question to a coordinator.
+#[derive(Debug)]
+pub(super) struct Verification {
+    pub(super) leader: ActorId,
+    pub(super) coordinator: ActorId,
+    correlation: CorrelationId,
+    pub(super) request: AddPartitionsToTxnRequest,
+}
+
 pub(super) struct Cluster {
     pub(super) now: Instant,
     sequence: u64,
@@ -57,6 +66,8 @@ pub(super) struct Cluster {
     cut: BTreeSet<(ActorId, ActorId)>,
     /// AlterPartition requests that are under way for long, if they are.
     delayed: Option<Vec<(ActorId, CorrelationId, Request)>>,
+    /// Questions of leaders to a coordinator whose part the test plays, if it does.
+    verifications: Option<VecDeque<Verification>>,
     /// The setting of each timer that counts.
     timers: BTreeMap<(ActorId, TimerKey), u64>,
     /// When the last message of a connection and direction arrives.
@@ -121,6 +132,7 @@ impl Cluster {
             next_connection: 0,
             cut: BTreeSet::new(),
             delayed: None,
+            verifications: None,
             timers: BTreeMap::new(),
             order: BTreeMap::new(),
             responses: BTreeMap::new(),
@@ -241,6 +253,36 @@ impl Cluster {
         count
     }
 
+    /// From now on the test plays the transaction coordinator for leaders.
+    pub(super) fn play_coordinator(&mut self) {
+        self.verifications = Some(VecDeque::new());
+    }
+
+    /// The next question of a leader to the coordinator, within a second.
+    pub(super) fn question(&mut self) -> Option<Verification> {
+        let end = self.now + Duration::from_secs(1);
+        loop {
+            let questions = self.verifications.as_mut().expect("the test plays the coordinator");
+            if let Some(question) = questions.pop_front() {
+                return Some(question);
+            }
+            if self.now >= end {
+                return None;
+            }
+            self.run_ms(1);
+        }
+    }
+
+    /// Answers a leader's question, for all its partitions alike.
+    pub(super) fn answer_question(&mut self, question: &Verification, error: ErrorCode) {
+        let partitions = question.request.partitions.iter();
+        let body = Response::AddPartitionsToTxn(partitions.map(|p| (*p, error)).collect());
+        let (from, correlation) = (question.coordinator, question.correlation);
+        let answer = Event::Input(Input::Response { from, correlation, body });
+        self.push(Duration::from_millis(1), question.leader, answer);
+        self.run_ms(1);
+    }
+
     pub(super) fn mend(&mut self, a: ActorId, b: ActorId) {
         self.cut.remove(&(a.min(b), a.max(b)));
     }
@@ -311,6 +353,14 @@ impl Cluster {
             delayed.push((from, correlation, body));
             return;
         }
+        let body = match (&mut self.verifications, body) {
+            (Some(questions), Request::AddPartitionsToTxn(request)) => {
+                let (leader, coordinator, request) = (from, to, *request);
+                questions.push_back(Verification { leader, coordinator, correlation, request });
+                return;
+            }
+            (_, body) => body,
+        };
         self.messages += 1;
         if from == CLIENT {
             self.in_flight.insert(correlation, to);

@@ -6,3 +6,5 @@ mod delivery;
 mod in_sync;
 mod random_walk;
 mod replication;
+mod transactions;
+mod verification;

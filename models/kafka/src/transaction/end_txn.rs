@@ -2,6 +2,10 @@
 //!
 //! Mirrors `TransactionCoordinator.endTransaction`, `endTransactionWithTV1`,
 //! `TransactionMetadata.prepareFenceProducerEpoch` (KIP-98, KIP-588, KIP-890).
+//!
+//! Simplifications: a producer whose open transaction was fenced with the very last epoch is fenced
+//! when it aborts. Kafka seems to hand it that epoch, with which nothing can be ended or fenced any
+//! more.
 
 use oncesim_types::{
     ErrorCode, ProducerEpoch, ProducerId, TransactionResult, TransactionState, TransactionalId,
@@ -37,6 +41,9 @@ pub(super) fn serve(shard: &mut Shard, to: ReplyTo, request: EndTxnRequest, turn
     };
     match verdict {
         Err(error) => answer(to, error, NO_SESSION, v2, turn),
+        Ok(Verdict::Done) if v2 && shard.ids[&request.transactional_id].has_no_epoch_left() => {
+            answer(to, ErrorCode::ProducerFenced, NO_SESSION, v2, turn);
+        }
         Ok(Verdict::Done) => {
             let metadata = &shard.ids[&request.transactional_id];
             let session = (metadata.producer_id, metadata.producer_epoch);
@@ -190,7 +197,7 @@ impl Shard {
         turn: &mut Turn<'_>,
     ) -> bool {
         let metadata = self.ids.get_mut(&id).expect("checked by the caller");
-        if metadata.producer_epoch == ProducerEpoch(i16::MAX) && !metadata.has_failed_epoch_fence {
+        if metadata.has_no_epoch_left() && !metadata.has_failed_epoch_fence {
             return false;
         }
         let version = turn.config.transaction_version;
@@ -203,8 +210,6 @@ impl Shard {
         }
         let (result, none) = (TransactionResult::Abort, ProducerId::NONE);
         let transit = metadata.prepare_abort_or_commit(result, version, none, turn.now);
-        let (from, to) = (TransactionState::Ongoing, TransactionState::PrepareEpochFence);
-        self.note_state(id, from, to, turn);
         let end = End { reply: EndReply::Fence(told), result, issued: None };
         self.append(id, Some(transit), After::End(end), turn);
         true

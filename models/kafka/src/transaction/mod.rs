@@ -19,6 +19,8 @@ mod markers;
 mod producer_ids;
 mod shard;
 mod state;
+#[cfg(test)]
+mod tests;
 mod writes;
 
 pub use coordinator::TransactionCoordinator;

@@ -195,7 +195,7 @@ impl Shard {
         let Write { transactional_id: id, transit, after, .. } = write;
         let error = result.err().map_or(ErrorCode::None, response_error);
         if error == ErrorCode::None {
-            self.apply(id, transit.as_ref(), turn);
+            self.apply(id, transit.as_ref(), &after, turn);
         } else if let Some(metadata) = self.ids.get_mut(&id) {
             if matches!(after, After::Complete) && error == ErrorCode::CoordinatorNotAvailable {
                 metadata.completing = transit;
@@ -219,7 +219,13 @@ impl Shard {
         }
     }
 
-    fn apply(&mut self, id: TransactionalId, transit: Option<&Transit>, turn: &mut Turn<'_>) {
+    fn apply(
+        &mut self,
+        id: TransactionalId,
+        transit: Option<&Transit>,
+        after: &After,
+        turn: &mut Turn<'_>,
+    ) {
         let Some(metadata) = self.ids.get_mut(&id) else { return };
         let Some(transit) = transit else {
             let from = metadata.state;
@@ -227,8 +233,13 @@ impl Shard {
             self.ids.remove(&id);
             return;
         };
-        let from = metadata.complete_transition(transit);
+        let mut from = metadata.complete_transition(transit);
         turn.watch(metadata);
+        if let After::End(End { reply: EndReply::Fence(_), .. }) = after {
+            // Never in the log itself: told once it has had its effect.
+            self.note_state(id, from, TransactionState::PrepareEpochFence, turn);
+            from = TransactionState::PrepareEpochFence;
+        }
         self.note_state(id, from, transit.value.state, turn);
     }
 

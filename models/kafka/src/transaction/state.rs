@@ -146,6 +146,11 @@ impl TransactionMetadata {
         is_exhausted(self.producer_epoch)
     }
 
+    /// Whether not even a fence has an epoch left.
+    pub(super) const fn has_no_epoch_left(&self) -> bool {
+        self.producer_epoch.0 == i16::MAX
+    }
+
     /// What is in the log if nothing but the state and the time change.
     fn value(&self, state: TransactionState, now: Instant) -> TransactionMetadataValue {
         TransactionMetadataValue {

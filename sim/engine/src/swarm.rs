@@ -131,9 +131,11 @@ impl<'a> Swarm<'a> {
                 FaultAction::UncleanElection { partition: self.partition()? }
             }
             FaultKind::CoordinatorMove => {
-                let groups = &self.scenario.groups;
-                let group = self.draws.pick(groups)?.clone();
-                FaultAction::CoordinatorMove { of: Coordinated::Group(group) }
+                let Scenario { groups, transactional_ids, .. } = self.scenario;
+                let groups = groups.iter().map(|name| Coordinated::Group(name.clone()));
+                let ids = transactional_ids.iter().map(|id| Coordinated::Transaction(id.clone()));
+                let of: Vec<Coordinated> = groups.chain(ids).collect();
+                FaultAction::CoordinatorMove { of: self.draws.pick(&of)?.clone() }
             }
             FaultKind::Rebalance => FaultAction::Rebalance { actor: self.consumer()? },
             FaultKind::ControllerFailover => FaultAction::ControllerFailover {

@@ -30,6 +30,10 @@ impl World {
             (App::Producer(app), AppInput::Completion(call, Completion::Producer(end))) => {
                 app.completed(now, call, &end, &mut out);
             }
+            (App::Transactional(app), AppInput::Wake) => app.wake(now, &mut out),
+            (App::Transactional(app), AppInput::Completion(call, Completion::Producer(end))) => {
+                app.completed(now, call, &end, &mut out);
+            }
             (App::Hosted { .. }, AppInput::Completion(call, Completion::Producer(end))) => {
                 crate::hosted::complete(actor, call, end)
             }

@@ -22,6 +22,7 @@ use crate::app::auditor::AuditorApp;
 use crate::app::consumer::ConsumerApp;
 use crate::app::processor::ProcessorApp;
 use crate::app::producer::ProducerApp;
+use crate::app::transactional::TransactionalApp;
 use crate::cast::{
     CLIENTS_START, Member, Part, actor_id, cast, has_transactions, horizon, outside_reader,
 };
@@ -187,8 +188,10 @@ fn new_app(scenario: &Scenario, seed: u64, actor: ActorId, part: Part<'_>) -> Ap
         Part::Controller | Part::Broker | Part::Operator => App::None,
         Part::Producer(spec, instance) => {
             let mut spec: ProducerSpec = spec.clone();
-            if let Some(transactions) = &mut spec.transactions {
+            if let Some(mut transactions) = spec.transactions.take() {
                 name_instance(&mut transactions.id, instance);
+                let app = TransactionalApp::new(actor, spec, transactions, seed);
+                return App::Transactional(Box::new(app));
             }
             App::Producer(Box::new(ProducerApp::new(actor, spec, seed)))
         }

@@ -30,6 +30,7 @@ use crate::app::auditor::AuditorApp;
 use crate::app::consumer::ConsumerApp;
 use crate::app::processor::ProcessorApp;
 use crate::app::producer::ProducerApp;
+use crate::app::transactional::TransactionalApp;
 use crate::clock::Clock;
 use crate::mail::Mail;
 use crate::network::Network;
@@ -87,6 +88,8 @@ enum Process {
 enum App {
     None,
     Producer(Box<ProducerApp>),
+    /// A producer application that writes in transactions.
+    Transactional(Box<TransactionalApp>),
     Consumer(Box<ConsumerApp>),
     Processor(Box<ProcessorApp>),
     /// Another client of a process: its application is that of the process' first actor.

@@ -64,6 +64,7 @@ impl World {
         }
         let done = self.actors.iter().all(|actor| match &actor.app {
             App::Producer(app) => app.is_finished(),
+            App::Transactional(app) => app.is_finished(),
             App::Hosted { ended, .. } => *ended,
             _ => true,
         });
@@ -235,6 +236,9 @@ impl World {
                 (Err(detail), _) => detail,
                 (Ok(()), App::Producer(app)) if !app.is_finished() => {
                     format!("{} records are not sent", app.pending())
+                }
+                (Ok(()), App::Transactional(app)) if !app.is_finished() => {
+                    format!("{} records are not committed", app.pending())
                 }
                 (Ok(()), App::Hosted { ended: false, .. }) => "the task has not ended".to_owned(),
                 (Ok(()), _) => continue,

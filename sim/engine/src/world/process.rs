@@ -67,6 +67,7 @@ impl World {
         let mut out = Vec::new();
         match &mut self.actor_mut(actor).app {
             App::Producer(app) => app.start(now, &mut out),
+            App::Transactional(app) => app.start(incarnation, &mut out),
             App::Consumer(app) => app.start(&mut out),
             App::Processor(app) => app.start(now, incarnation, &mut out),
             App::Auditor(app) => app.start(&mut out),
@@ -96,6 +97,7 @@ impl World {
                 *disk,
             ))),
             (_, App::Producer(app)) => self.new_producer(actor, app.spec().config.clone()),
+            (_, App::Transactional(app)) => self.new_producer(actor, app.spec().config.clone()),
             (_, App::Hosted { config, .. }) => self.new_producer(actor, config.clone()),
             (_, App::Companion { client: Client::Producer(config), .. }) => {
                 self.new_producer(actor, config.as_ref().clone())
@@ -139,7 +141,7 @@ impl World {
     fn make_up_transactional_id(&mut self, actor: ActorId) {
         let incarnation = self.actor(actor).incarnation;
         let pattern = match &self.actor(actor).app {
-            App::Producer(app) => app.spec().transactions.as_ref().map(|it| &it.id),
+            App::Transactional(app) => Some(&app.transactions().id),
             App::Processor(app) => app.spec().transactional_id.as_ref(),
             _ => None,
         };
@@ -161,7 +163,7 @@ impl World {
 
     /// A process drops its producer client and makes another one.
     pub(super) fn replace_producer(&mut self, process: ActorId) {
-        for client in self.companions(process) {
+        for client in std::iter::once(process).chain(self.companions(process)) {
             if matches!(self.actor(client).process, Process::Producer(_)) {
                 self.forget_process(client);
                 self.start_client(client);

@@ -31,9 +31,6 @@ pub fn plan(scenario: &Scenario, seed: u64) -> FaultPlan {
     FaultPlan { faults }
 }
 
-const TRANSACTION_APIS: [ApiKey; 3] =
-    [ApiKey::EndTxn, ApiKey::InitProducerId, ApiKey::AddPartitionsToTxn];
-
 const CONSUMER_APIS: [ApiKey; 6] = [
     ApiKey::OffsetCommit,
     ApiKey::Fetch,
@@ -207,9 +204,17 @@ impl<'a> Swarm<'a> {
             apis.push(ApiKey::Produce);
         }
         if transactional {
-            apis.extend(TRANSACTION_APIS);
+            apis.extend([ApiKey::EndTxn, ApiKey::InitProducerId]);
+            // The client adds partitions itself before KIP-890.
+            let adds = !self.scenario.broker_config.transaction_version.bumps_per_transaction();
+            if adds {
+                apis.push(ApiKey::AddPartitionsToTxn);
+            }
             if consumes {
                 apis.push(ApiKey::TxnOffsetCommit);
+            }
+            if consumes && adds {
+                apis.push(ApiKey::AddOffsetsToTxn);
             }
         }
         // A proxy that repeats a request does so with writes.

@@ -1,5 +1,7 @@
 //! Whether a broker has nothing left to do: for the end of a run, not for the protocol.
 
+use oncesim_types::{Offset, ProducerId, TopicPartition};
+
 use crate::broker::Broker;
 use crate::broker::lifecycle::Phase;
 use crate::replica::{Replica, Role};
@@ -56,6 +58,22 @@ impl Broker {
             }
         }
         Ok(())
+    }
+
+    /// The first transaction that holds back the last stable offset of each partition that this
+    /// broker leads: where it begins, and whose it is, unless only its marker is not replicated yet.
+    pub fn open_transactions(
+        &self,
+    ) -> impl Iterator<Item = (TopicPartition, Offset, Option<ProducerId>)> {
+        let leads = |replica: &&Replica| matches!(replica.role, Role::Leader(_));
+        let led = self.slots.iter().filter_map(|slot| slot.replica.as_deref()).filter(leads);
+        led.filter_map(|replica| {
+            let producers = replica.log.producers();
+            let first = producers.first_unstable_offset()?;
+            let mut entries = producers.entries().iter();
+            let holder = entries.find(|entry| entry.current_txn_first_offset == Some(first));
+            Some((replica.partition, first, holder.map(|entry| entry.producer_id)))
+        })
     }
 
     fn settled_replica(&self, index: u32, replica: &Replica, words: bool) -> Result<(), String> {

@@ -291,7 +291,10 @@ impl TransactionalApp {
             }
             // The only legal next call is the same one again.
             (ErrorClass::Timeout, Doing::Ending(result)) => self.end(result, out),
-            (ErrorClass::Abortable, Doing::Ending(TransactionResult::Commit) | Doing::Beginning) => {
+            (
+                ErrorClass::Abortable,
+                Doing::Ending(TransactionResult::Commit) | Doing::Beginning,
+            ) => {
                 self.abort(out);
             }
             _ => {

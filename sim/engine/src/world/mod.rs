@@ -20,10 +20,10 @@ use oncesim_kafka::consumer::{Consumer, ConsumerCompletion};
 use oncesim_kafka::controller::{Controller, ControllerDisk};
 use oncesim_kafka::machine::{Effects, Input, WriteId};
 use oncesim_kafka::producer::Producer;
-use oncesim_spec::{CommitStrategy, FaultPlan, Scenario};
+use oncesim_spec::{CommitStrategy, FaultPlan, ProcessorCommit, ProcessorSpec, Scenario};
 use oncesim_types::{
-    ActorId, CallId, ConnectionId, GroupId, Instant, Offset, TopicPartition, TransactionNumber,
-    TransactionalId,
+    ActorId, CallId, ConnectionId, GroupId, Instant, Offset, TopicId, TopicPartition,
+    TransactionNumber, TransactionalId, Transform,
 };
 
 use crate::app::auditor::AuditorApp;
@@ -448,6 +448,14 @@ impl World {
                 },
                 if spec.config.idempotence { "on" } else { "off" }
             ));
+            if let Some(transactions) = &spec.transactions {
+                let line = lines.last_mut().expect("it was pushed just now");
+                line.push_str(&format!(
+                    ", transactions of {} as {}",
+                    counted(transactions.size, "record"),
+                    transactions.id.text
+                ));
+            }
         }
         for spec in &scenario.consumers {
             lines.push(format!(
@@ -458,7 +466,36 @@ impl World {
                 commit_name(spec.commit)
             ));
         }
+        lines.extend(scenario.processors.iter().map(|spec| self.describe_processor(spec)));
         lines
+    }
+
+    fn describe_processor(&self, spec: &ProcessorSpec) -> String {
+        let names = |topics: &[TopicId]| {
+            let name = |topic: &TopicId| self.scenario.topics[usize::from(topic.0)].name.as_str();
+            topics.iter().map(name).collect::<Vec<_>>().join(", ")
+        };
+        let transform = match spec.transform {
+            Transform::Map => "map",
+            Transform::FanOut { .. } => "fan-out",
+            Transform::Filter { .. } => "filter",
+            Transform::Aggregate { .. } => "aggregate",
+        };
+        let commit = match spec.commit {
+            ProcessorCommit::Transaction => "transaction",
+            ProcessorCommit::BeforeProcessing => "before-processing",
+            ProcessorCommit::AfterProcessing => "after-processing",
+            ProcessorCommit::Auto => "auto",
+        };
+        let id = spec.transactional_id.as_ref();
+        format!(
+            "{} {}: {} to {}, {transform}, commit {commit}{}",
+            several(spec.instances, "processor"),
+            spec.name,
+            names(&spec.from),
+            names(&spec.to),
+            id.map_or_else(String::new, |id| format!(" as {}", id.text))
+        )
     }
 }
 

@@ -166,6 +166,9 @@ impl World {
             stuck.extend(self.producers_pending());
         }
         if stuck.is_empty() || all {
+            stuck.extend(self.transactions_pending(all));
+        }
+        if stuck.is_empty() || all {
             stuck.extend(self.groups_pending(all));
         }
         if stuck.is_empty() && self.network.anything_held() {
@@ -245,6 +248,30 @@ impl World {
             };
             let detail = format!("{}: {detail}", actor.name);
             stuck.push(new("unresolved-op", None, detail));
+        }
+        stuck
+    }
+
+    /// Transactions that hold back the last stable offset of a partition.
+    fn transactions_pending(&self, all: bool) -> Vec<Stuck> {
+        if self.recorder.history.transactional_ids.is_empty() {
+            return Vec::new();
+        }
+        let mut stuck = Vec::new();
+        for actor in &self.actors {
+            let Process::Broker(broker) = &actor.process else { continue };
+            for (partition, first, producer) in broker.open_transactions() {
+                let name = self.recorder.history.partition_name(partition);
+                let whose = producer.map_or_else(
+                    || "a transaction whose marker is not replicated".to_owned(),
+                    |producer| format!("an open transaction of {producer}"),
+                );
+                let detail = format!("the last stable offset of {name} stays at {first}: {whose}");
+                stuck.push(new("stuck-lso", Some(partition), detail));
+                if !all {
+                    return stuck;
+                }
+            }
         }
         stuck
     }

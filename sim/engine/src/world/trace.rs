@@ -1,8 +1,10 @@
 //! The trace for people: one line per message and event, kept only when it is asked for.
 
-use oncesim_kafka::message::{Request, Response};
+use oncesim_history::History;
+use oncesim_kafka::log::batch::{LogBatch, Records};
+use oncesim_kafka::message::{Request, Response, TxnMarker};
 use oncesim_kafka::note::Note;
-use oncesim_types::{ActorId, ErrorCode};
+use oncesim_types::{ActorId, ErrorCode, Offset, ProducerId, TopicPartition, TransactionalId};
 
 use super::World;
 use crate::network::{Body, Message};
@@ -28,7 +30,9 @@ impl World {
 
     fn write_message(&mut self, message: &Message, fate: &str) {
         let what = match &message.body {
-            Body::Request(body) => request(body),
+            Body::Request(body) => {
+                transaction_request(body, &self.recorder.history).unwrap_or_else(|| request(body))
+            }
             Body::Response(body) => response(body),
         };
         let text = if fate.is_empty() { what } else { format!("{what}  ({fate})") };
@@ -42,6 +46,13 @@ impl World {
         }
         let name = |world: &World, partition| world.recorder.history.partition_name(partition);
         let text = match note {
+            Note::Append { partition, batch, leader } if is_marker(batch) => format!(
+                "{} the marker of {} at {} of {}",
+                if *leader { "appends" } else { "copies" },
+                batch.batch.producer_id,
+                batch.base_offset,
+                name(self, *partition),
+            ),
             Note::Append { partition, batch, leader } => format!(
                 "{} {}..{} at {} (epoch {})",
                 if *leader { "appends" } else { "copies" },
@@ -82,6 +93,25 @@ impl World {
             Note::Retry { partition, attempt, error } => {
                 format!("retries {} (attempt {attempt}) after {error}", name(self, *partition))
             }
+            Note::TransactionState { transactional_id, producer_epoch, from, to, .. } => format!(
+                "{}: {} to {} (epoch {producer_epoch})",
+                transactional_name(&self.recorder.history, *transactional_id),
+                from.name(),
+                to.name(),
+            ),
+            Note::TransactionTimedOut { transactional_id, .. } => format!(
+                "the transaction of {} has timed out",
+                transactional_name(&self.recorder.history, *transactional_id)
+            ),
+            Note::LastStableOffset { partition, last_stable_offset } => {
+                format!("last stable offset of {} is {last_stable_offset}", name(self, *partition))
+            }
+            Note::MarkerRejected { partition, producer_id, error, .. } => {
+                format!(
+                    "refuses the marker of {producer_id} in {}: {error}",
+                    name(self, *partition)
+                )
+            }
             Note::BrokerFenced { broker, fenced } => format!(
                 "{} {}",
                 if *fenced { "fences" } else { "unfences" },
@@ -91,6 +121,68 @@ impl World {
         };
         self.trace_text(actor, None, &text);
     }
+}
+
+fn is_marker(batch: &LogBatch) -> bool {
+    matches!(batch.batch.records, Records::Control(_))
+}
+
+fn transactional_name(history: &History, id: TransactionalId) -> &str {
+    history.transactional_ids.get(usize::from(id.0)).map_or("?", String::as_str)
+}
+
+/// Requests of transactions say which transactional id they are about.
+fn transaction_request(body: &Request, history: &History) -> Option<String> {
+    let name = body.api_key().name();
+    let id = |id| transactional_name(history, id);
+    let list = |partitions: &[TopicPartition]| {
+        let names: Vec<String> = partitions.iter().map(|it| history.partition_name(*it)).collect();
+        names.join(" ")
+    };
+    Some(match body {
+        Request::InitProducerId(init) => format!("{name} {}", id(init.transactional_id?)),
+        Request::AddPartitionsToTxn(add) => format!(
+            "{name} {} (epoch {}): {}{}",
+            id(add.transactional_id),
+            add.producer_epoch,
+            list(&add.partitions),
+            if add.verify_only { ", verify only" } else { "" }
+        ),
+        Request::AddOffsetsToTxn(add) => format!(
+            "{name} {} (epoch {}): group {}",
+            id(add.transactional_id),
+            add.producer_epoch,
+            history.group_name(add.group)
+        ),
+        Request::EndTxn(end) => format!(
+            "{name} {} (epoch {}): {}",
+            id(end.transactional_id),
+            end.producer_epoch,
+            end.result.name()
+        ),
+        Request::TxnOffsetCommit(commit) => {
+            let offset = |it: &(TopicPartition, Offset, _)| {
+                format!("{}={}", history.partition_name(it.0), it.1)
+            };
+            let offsets: Vec<String> = commit.offsets.iter().map(offset).collect();
+            format!(
+                "{name} {} (epoch {}, generation {}): {}",
+                id(commit.transactional_id),
+                commit.producer_epoch,
+                commit.consumer.generation,
+                offsets.join(" ")
+            )
+        }
+        Request::WriteTxnMarkers(write) => {
+            let marker = |it: &TxnMarker| {
+                let (who, how) = (it.producer_id, it.result.name());
+                format!("{who} (epoch {}) {how}: {}", it.producer_epoch, list(&it.partitions))
+            };
+            let markers: Vec<String> = write.markers.iter().map(marker).collect();
+            format!("{name} {}", markers.join("; "))
+        }
+        _ => return None,
+    })
 }
 
 fn request(body: &Request) -> String {
@@ -164,10 +256,26 @@ fn response(body: &Response) -> String {
         }
         Response::SyncGroup(sync) => with(sync.error),
         Response::Heartbeat(error) | Response::LeaveGroup(error) => with(*error),
-        Response::InitProducerId(init) => format!("{} {}", with(init.error), init.producer_id),
+        Response::InitProducerId(init) if init.error.is_ok() => {
+            format!("{} {} epoch {}", with(init.error), init.producer_id, init.producer_epoch)
+        }
+        Response::InitProducerId(init) => with(init.error),
         Response::FindCoordinator(find) => with(find.error),
         Response::OffsetFetch(fetch) => with(fetch.error),
         Response::AlterPartition(alter) => with(alter.error),
+        Response::AddOffsetsToTxn(error) => with(*error),
+        Response::EndTxn(end) if end.error.is_ok() && end.producer_id != ProducerId::NONE => {
+            format!("{} {} epoch {}", with(end.error), end.producer_id, end.producer_epoch)
+        }
+        Response::EndTxn(end) => with(end.error),
+        Response::AddPartitionsToTxn(partitions) | Response::TxnOffsetCommit(partitions) => {
+            with(partitions.iter().map(|(_, e)| *e).find(|e| !e.is_ok()).unwrap_or(ErrorCode::None))
+        }
+        Response::WriteTxnMarkers(written) => {
+            let mut errors = written.iter().flat_map(|(_, partitions)| partitions);
+            let failed = errors.find(|(_, error)| !error.is_ok());
+            with(failed.map_or(ErrorCode::None, |(_, error)| *error))
+        }
         _ => format!("{name} answered"),
     }
 }

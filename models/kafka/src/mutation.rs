@@ -200,4 +200,19 @@ mutations! {
     /// KIP-360.
     ClientReuseSequencesAfterAbort = "client.reuse-sequences-after-abort",
         "KIP-360: after an abort sequences start again at 0 in the same epoch";
+    /// KIP-447.
+    GroupTxnCommitNoGeneration = "gc.txn-commit-no-generation",
+        "KIP-447: a transaction commits offsets for a member that its group has replaced";
+    /// KIP-447.
+    GroupNoRequireStable = "gc.no-require-stable",
+        "KIP-447: a new owner starts from an offset that an open transaction is about to move";
+    /// KAFKA-17507.
+    GroupAsyncMaterialize = "gc.async-materialize",
+        "KAFKA-17507: a marker is answered before the offsets of its transaction count";
+    /// KAFKA-14505.
+    GroupMaterializeNoOrderCheck = "gc.materialize-no-order-check",
+        "KAFKA-14505: the transaction that ends last wins over offsets that were written later";
+    /// KIP-98.
+    GroupPendingLostOnFailover = "gc.pending-lost-on-failover",
+        "KIP-98: a new coordinator forgets the offsets of open transactions";
 }

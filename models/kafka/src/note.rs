@@ -335,7 +335,9 @@ pub enum Note {
         /// Leader epoch of the coordinator's partition.
         coordinator_epoch: LeaderEpoch,
     },
-    /// A transaction's end made a pending offset count, or dropped it.
+    /// A transaction's end made a pending offset count, or dropped it; told when the end is
+    /// durable. After a failover the new coordinator tells again what the one before may not have
+    /// told.
     OffsetResolved {
         /// The group.
         group: GroupId,
@@ -343,7 +345,8 @@ pub enum Note {
         producer_id: ProducerId,
         /// The partition.
         partition: TopicPartition,
-        /// The next offset to consume.
+        /// After a commit, the group's next offset to consume: the pending one, unless another was
+        /// written later. After an abort, the one that was dropped.
         offset: Offset,
         /// How the transaction ended.
         result: TransactionResult,

@@ -12,8 +12,12 @@ use oncesim_types::{
     ErrorCode, GroupId, Instant, Offset, ProducerEpoch, ProducerId, Sequence, TransactionResult,
 };
 
-use crate::broker::{Broker, close};
-use crate::group::{GroupCoordination, GroupEffect, coordinator_partition};
+use crate::broker::Broker;
+use crate::broker::produce::Appender;
+use crate::group::{
+    GroupCoordination, GroupEffect, TransactionalWrite, coordinator_partition,
+    txn_offset_commit_error, txn_offset_commit_refused,
+};
 use crate::log::VerificationGuard;
 use crate::log::batch::{CoordinatorRecord, RecordBatch, Records};
 use crate::machine::{Effect, Effects, ReplyTo, TimerKey};
@@ -67,14 +71,7 @@ impl Broker {
         let replica = slot.replica.as_deref().expect("leads");
         let partition = slot.partition.partition;
         coordinator.elected(partition, replica.leader_epoch);
-        let mut records = replica.log.batches().iter().flat_map(|batch| {
-            let records: &[CoordinatorRecord] = match &batch.batch.records {
-                Records::Coordinator(records) => records,
-                Records::Data(_) | Records::Control(_) => &[],
-            };
-            (batch.base_offset.0..).map(Offset).zip(records.iter().cloned())
-        });
-        coordinator.loaded(now, partition, &mut records, group_effects);
+        coordinator.loaded(now, partition, &mut replica.log.batches().iter(), group_effects);
         group_effects.push(GroupEffect::Note(Note::CoordinatorLoaded {
             partition: slot.partition,
             leader_epoch: replica.leader_epoch,
@@ -98,30 +95,43 @@ impl Broker {
     }
 
     /// A transaction's marker is in the log of a partition of groups, and will be answered when it
-    /// is committed.
+    /// is committed: in the step in which it acts (KAFKA-17507).
     pub(super) fn group_marker_appended(
         &mut self,
-        _now: Instant,
-        _index: u32,
-        _producer_id: ProducerId,
+        now: Instant,
+        index: u32,
+        producer_id: ProducerId,
         _producer_epoch: ProducerEpoch,
-        _result: TransactionResult,
-        _offset: Offset,
+        result: TransactionResult,
+        offset: Offset,
     ) {
+        let partition = self.slot(index).partition.partition;
+        let out = &mut self.group_effects;
+        self.coordinator.marker_appended(now, partition, producer_id, result, offset, out);
     }
 
-    /// The partition of a transactional commit of offsets is in the transaction: append it with
-    /// [`Broker::append_from`] as [`Appender::Coordinator`](super::produce::Appender) with this
-    /// guard. Or not: this is the coordinator's error.
+    /// The partition of a transactional commit of offsets is in the transaction, or not: then this
+    /// is the coordinator's error.
     pub(super) fn group_offsets_verified(
         &mut self,
-        _now: Instant,
+        now: Instant,
         to: ReplyTo,
-        _request: TxnOffsetCommitRequest,
-        _verdict: Result<Option<VerificationGuard>, ErrorCode>,
+        request: TxnOffsetCommitRequest,
+        verdict: Result<Option<VerificationGuard>, ErrorCode>,
         effects: &mut Effects,
     ) {
-        close(to, effects);
+        let guard = match verdict {
+            Ok(guard) => guard,
+            Err(error) => {
+                let error = txn_offset_commit_error(error);
+                return effects.reply(to, txn_offset_commit_refused(&request, error));
+            }
+        };
+        let index = self.group_partition(request.group);
+        // Without a partition nobody coordinates the group.
+        let partition = index.map_or(u16::MAX, |index| self.slot(index).partition.partition);
+        let out = &mut self.group_effects;
+        self.coordinator.commit_transactional(now, to, request, guard, partition, out);
     }
 
     /// Does what the coordinator wants, and what follows from it, until it wants nothing more.
@@ -129,8 +139,9 @@ impl Broker {
         while !self.group_effects.is_empty() {
             for effect in std::mem::take(&mut self.group_effects) {
                 match effect {
-                    GroupEffect::Append { partition, records, ticket } => {
-                        self.append_for_group(now, partition, records, ticket, effects);
+                    GroupEffect::Append { partition, records, ticket, transaction } => {
+                        let place = (partition, transaction);
+                        self.append_for_group(now, place, records, ticket, effects);
                     }
                     GroupEffect::Reply(to, body) => effects.reply(to, body),
                     GroupEffect::SetTimer(key, after) => effects.set_timer(key, after),
@@ -144,7 +155,7 @@ impl Broker {
     fn append_for_group(
         &mut self,
         now: Instant,
-        partition: u16,
+        (partition, transaction): (u16, Option<TransactionalWrite>),
         records: Vec<CoordinatorRecord>,
         ticket: u64,
         effects: &mut Effects,
@@ -154,16 +165,18 @@ impl Broker {
             .map(|topic| oncesim_types::TopicPartition::new(topic.topic, partition))
             .and_then(|partition| self.index_of(partition));
         let batch = Rc::new(RecordBatch {
-            producer_id: ProducerId::NONE,
-            producer_epoch: ProducerEpoch::NONE,
+            producer_id: transaction.map_or(ProducerId::NONE, |it| it.producer_id),
+            producer_epoch: transaction.map_or(ProducerEpoch::NONE, |it| it.producer_epoch),
             base_sequence: Sequence::NONE,
-            transactional: false,
+            transactional: transaction.is_some(),
             records: Records::Coordinator(records),
         });
         let appended = match index {
-            Some(index) if !batch.is_empty() => self
-                .append_as_leader(now, index, batch, true, effects)
-                .map(|appended| (index, appended)),
+            Some(index) if !batch.is_empty() => {
+                let appender = Appender::Coordinator(transaction.and_then(|it| it.guard));
+                self.append_from(now, index, batch, appender, true, effects)
+                    .map(|appended| (index, appended))
+            }
             _ => Err(ErrorCode::UnknownTopicOrPartition),
         };
         match appended {

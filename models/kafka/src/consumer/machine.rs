@@ -25,7 +25,7 @@ use super::{ConsumerCall, ConsumerCompletion};
 use crate::client::{Backoff, Connections, InFlight, Metadata};
 use crate::config::{ConsumerConfig, TopicConfig};
 use crate::machine::{Call, Completion, Effect, Effects, Input, Machine, TimerKey};
-use crate::message::{OffsetSpec, Response};
+use crate::message::{GroupMetadata, OffsetSpec, Response};
 use crate::mutation::Mutations;
 use crate::note::ResetReason;
 
@@ -142,6 +142,13 @@ impl Consumer {
     pub fn position(&self, partition: TopicPartition) -> Option<Offset> {
         let state = self.subscription.get(partition)?;
         state.has_valid_position().then_some(state.position)
+    }
+
+    /// `groupMetadata()`: as whom this consumer has joined its group the last time, for the producer
+    /// that commits its offsets (KIP-447).
+    #[must_use]
+    pub fn group_metadata(&self) -> GroupMetadata {
+        GroupMetadata { instance: self.config.instance, ..self.membership.metadata }
     }
 
     /// The end of an assigned partition as its leader last told: its high watermark, or its last

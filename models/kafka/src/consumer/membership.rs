@@ -17,9 +17,9 @@ use super::rebalance::JoinPhase;
 use crate::group::assignor;
 use crate::machine::Effects;
 use crate::message::{
-    Assignor, CoordinatorKey, FindCoordinatorRequest, FindCoordinatorResponse, HeartbeatRequest,
-    JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, Request, Subscription,
-    SyncGroupRequest, SyncGroupResponse,
+    Assignor, CoordinatorKey, FindCoordinatorRequest, FindCoordinatorResponse, GroupMetadata,
+    HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, Request,
+    Subscription, SyncGroupRequest, SyncGroupResponse,
 };
 use crate::note::Note;
 
@@ -42,6 +42,9 @@ pub(super) struct Membership {
     pub(super) state: MemberState,
     pub(super) generation: GenerationId,
     pub(super) member: Option<MemberId>,
+    /// What `groupMetadata()` says: the last generation that was joined, also after the membership
+    /// was lost, so that a zombie is fenced.
+    pub(super) metadata: GroupMetadata,
     pub(super) rejoin_needed: bool,
     pub(super) needs_join_prepare: bool,
     pub(super) phase: JoinPhase,
@@ -74,6 +77,7 @@ impl Membership {
             state: MemberState::Unjoined,
             generation: GenerationId::NONE,
             member: None,
+            metadata: GroupMetadata::NONE,
             rejoin_needed: true,
             needs_join_prepare: true,
             phase: JoinPhase::Idle,

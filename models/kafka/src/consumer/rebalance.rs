@@ -13,6 +13,7 @@ use super::machine::{Consumer, complete};
 use super::membership::MemberState;
 use super::{ConsumerCompletion, RebalanceCallback};
 use crate::machine::{Effect, Effects};
+use crate::message::GroupMetadata;
 use crate::mutation::Mutation;
 
 /// How far a rejoin has come.
@@ -181,6 +182,8 @@ impl Consumer {
             return;
         }
         let generation = self.membership.generation;
+        let instance = self.config.instance;
+        self.membership.metadata = GroupMetadata { member: Some(member), instance, generation };
         let owned = self.subscription.assigned();
         let partitions: Vec<_> = owned.into_iter().filter(|it| !assignment.contains(it)).collect();
         if self.is_cooperative() && !partitions.is_empty() {

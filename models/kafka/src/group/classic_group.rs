@@ -13,10 +13,10 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use oncesim_types::{
-    Duration, ErrorCode, GenerationId, GroupId, GroupInstanceId, Instant, LeaderEpoch, MemberId,
-    Offset, TopicPartition,
+    Duration, ErrorCode, GenerationId, GroupId, GroupInstanceId, Instant, MemberId, TopicPartition,
 };
 
+use crate::group::pending_offsets::CommittedOffset;
 use crate::group::writes::{TimerKind, Turn, Work, response_error};
 use crate::log::batch::{CoordinatorRecord, GroupMetadataMember, GroupMetadataValue};
 use crate::machine::ReplyTo;
@@ -96,7 +96,7 @@ pub(super) struct ClassicGroup {
     /// Member ids that were given out, until they join, and when they lapse.
     pub(super) pending_join: BTreeMap<MemberId, Instant>,
     /// Committed offsets: durable ones only.
-    pub(super) offsets: BTreeMap<TopicPartition, (Offset, LeaderEpoch)>,
+    pub(super) offsets: BTreeMap<TopicPartition, CommittedOffset>,
     join_phase: JoinPhase,
     /// Whether somebody came during the initial delay.
     new_member_added: bool,

@@ -7,15 +7,19 @@
 
 use std::rc::Rc;
 
-use oncesim_types::{ActorId, ErrorCode, GroupId, Instant, LeaderEpoch, Offset, TopicPartition};
+use oncesim_types::{
+    ActorId, ErrorCode, GroupId, Instant, LeaderEpoch, Offset, ProducerId, TopicPartition,
+    TransactionResult,
+};
 
 use crate::config::BrokerConfig;
 use crate::group::shard::{self, Shard, ShardState};
 use crate::group::writes::{Turn, Writes, read_timer_key};
-use crate::group::{GroupCoordination, GroupEffect};
-use crate::log::batch::CoordinatorRecord;
+use crate::group::{GroupCoordination, GroupEffect, txn_offset_commit};
+use crate::log::VerificationGuard;
+use crate::log::batch::LogBatch;
 use crate::machine::{ReplyTo, TimerKey};
-use crate::message::Request;
+use crate::message::{Request, TxnOffsetCommitRequest};
 use crate::mutation::Mutations;
 
 /// The group coordinator of one broker.
@@ -38,6 +42,7 @@ macro_rules! turn {
             config: &$self.config,
             mutations: $self.mutations,
             writes: &mut $shard.writes,
+            pending: &mut $shard.pending,
             out: $out,
         }
     };
@@ -88,6 +93,32 @@ impl GroupCoordinator {
         }
     }
 
+    /// Serves a transaction's commit of offsets, after the verification that `guard` stands for.
+    pub fn commit_transactional(
+        &mut self,
+        now: Instant,
+        to: ReplyTo,
+        request: TxnOffsetCommitRequest,
+        guard: Option<VerificationGuard>,
+        partition: u16,
+        out: &mut Vec<GroupEffect>,
+    ) {
+        self.now = now;
+        let error = match self.shards.get_mut(usize::from(partition)) {
+            Some(shard) if shard.state == ShardState::Active => {
+                let mut turn = turn!(self, shard, out);
+                txn_offset_commit::commit(&mut shard.groups, to, request, guard, &mut turn);
+                return;
+            }
+            Some(shard) if shard.state == ShardState::Loading => {
+                ErrorCode::CoordinatorLoadInProgress
+            }
+            _ => ErrorCode::NotCoordinator,
+        };
+        let response = txn_offset_commit::txn_offset_commit_refused(&request, error);
+        out.push(GroupEffect::Reply(to, response));
+    }
+
     /// Whether nothing is under way: every group is stable or empty, nothing waits for the log.
     ///
     /// # Errors
@@ -111,7 +142,8 @@ impl GroupCoordinator {
         self.shards
             .iter()
             .filter(|shard| shard.state == ShardState::Active)
-            .find_map(|shard| shard.groups.get(&group)?.offsets.get(&partition).copied())
+            .find_map(|shard| shard.groups.get(&group)?.offsets.get(&partition))
+            .map(|committed| (committed.offset, committed.leader_epoch))
     }
 
     fn shard(&mut self, partition: u16) -> &mut Shard {
@@ -132,7 +164,7 @@ impl GroupCoordination for GroupCoordinator {
         &mut self,
         now: Instant,
         partition: u16,
-        records: &mut dyn Iterator<Item = (Offset, CoordinatorRecord)>,
+        batches: &mut dyn Iterator<Item = &LogBatch>,
         out: &mut Vec<GroupEffect>,
     ) {
         self.now = now;
@@ -141,7 +173,7 @@ impl GroupCoordination for GroupCoordinator {
             return;
         }
         shard.state = ShardState::Active;
-        let end = shard::load(&mut shard.groups, records, &mut turn!(self, shard, out));
+        let end = shard::load(&mut shard.groups, batches, &mut turn!(self, shard, out));
         shard.writes.loaded(end);
     }
 
@@ -153,9 +185,9 @@ impl GroupCoordination for GroupCoordinator {
         shard::unload(&groups, &mut turn);
     }
 
-    fn appended(&mut self, ticket: u64, _base_offset: Offset, last_offset: Offset) {
+    fn appended(&mut self, ticket: u64, base_offset: Offset, last_offset: Offset) {
         if let Some(shard) = self.shards.get_mut(Writes::partition_of(ticket)) {
-            shard.writes.appended(ticket, last_offset);
+            shard.writes.appended(ticket, base_offset, last_offset);
         }
     }
 
@@ -165,6 +197,24 @@ impl GroupCoordination for GroupCoordinator {
         let mut turn = turn!(self, shard, out);
         shard::finish(&mut shard.groups, work, Err(error), &mut turn);
         shard::drain(&mut shard.groups, &mut turn);
+    }
+
+    fn marker_appended(
+        &mut self,
+        now: Instant,
+        partition: u16,
+        producer_id: ProducerId,
+        result: TransactionResult,
+        offset: Offset,
+        out: &mut Vec<GroupEffect>,
+    ) {
+        self.now = now;
+        let Some(shard) = self.shards.get_mut(usize::from(partition)) else { return };
+        if shard.state == ShardState::Active {
+            let mut turn = turn!(self, shard, out);
+            turn.after_marker(producer_id, result, offset);
+            shard::drain(&mut shard.groups, &mut turn);
+        }
     }
 
     fn high_watermark(
@@ -181,6 +231,7 @@ impl GroupCoordination for GroupCoordinator {
         }
         shard.writes.advance(high_watermark);
         let mut turn = turn!(self, shard, out);
+        turn.tell_loaded();
         shard::drain(&mut shard.groups, &mut turn);
     }
 

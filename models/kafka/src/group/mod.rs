@@ -12,18 +12,22 @@ mod leave_group;
 mod offset_commit;
 mod offset_fetch;
 mod partition;
+mod pending_offsets;
 mod shard;
 mod sync_group;
 #[cfg(test)]
 mod tests;
+mod txn_offset_commit;
 mod writes;
 
 pub use coordinator::GroupCoordinator;
 pub use partition::coordinator_partition;
+pub use txn_offset_commit::{txn_offset_commit_error, txn_offset_commit_refused};
 
-use oncesim_types::{ErrorCode, LeaderEpoch, Offset};
+use oncesim_types::{ErrorCode, LeaderEpoch, Offset, ProducerEpoch, ProducerId, TransactionResult};
 
-use crate::log::batch::CoordinatorRecord;
+use crate::log::VerificationGuard;
+use crate::log::batch::{CoordinatorRecord, LogBatch};
 use crate::machine::{ReplyTo, TimerKey};
 use crate::message::Response;
 use crate::note::Note;
@@ -40,6 +44,8 @@ pub enum GroupEffect {
         records: Vec<CoordinatorRecord>,
         /// The coordinator's number for it.
         ticket: u64,
+        /// The transaction that the batch belongs to, if any.
+        transaction: Option<TransactionalWrite>,
     },
     /// Answer a request.
     Reply(ReplyTo, Response),
@@ -49,6 +55,17 @@ pub enum GroupEffect {
     CancelTimer(TimerKey),
     /// Tell the recorder.
     Note(Note),
+}
+
+/// On whose behalf a coordinator writes within a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TransactionalWrite {
+    /// The producer.
+    pub producer_id: ProducerId,
+    /// Its epoch.
+    pub producer_epoch: ProducerEpoch,
+    /// Stands for the verification of the partition.
+    pub guard: Option<VerificationGuard>,
 }
 
 /// Set in every timer key of the coordinator; the broker's own keys do not have it.
@@ -63,13 +80,13 @@ pub trait GroupCoordination {
     /// The whole log of `partition` up to its log end offset, in order. Follows `elected`, in the
     /// same step or later. The broker then reports the high watermark that it has at that moment
     /// with `high_watermark`, even if it is not new: until it covers what was loaded, offsets are
-    /// not read. A broker that is elected again while it coordinates need not load: records of
+    /// not read. A broker that is elected again while it coordinates need not load: batches of
     /// `loaded` are ignored then.
     fn loaded(
         &mut self,
         now: oncesim_types::Instant,
         partition: u16,
-        records: &mut dyn Iterator<Item = (Offset, CoordinatorRecord)>,
+        batches: &mut dyn Iterator<Item = &LogBatch>,
         out: &mut Vec<GroupEffect>,
     );
 
@@ -83,6 +100,18 @@ pub trait GroupCoordination {
     /// The records of `ticket` were not appended (NOT_LEADER_OR_FOLLOWER, NOT_ENOUGH_REPLICAS,
     /// KAFKA_STORAGE_ERROR): undo and answer.
     fn append_failed(&mut self, ticket: u64, error: ErrorCode, out: &mut Vec<GroupEffect>);
+
+    /// The marker of a transaction is in the leader's log at `offset`. Called before the
+    /// `high_watermark` that covers it: then it acts.
+    fn marker_appended(
+        &mut self,
+        now: oncesim_types::Instant,
+        partition: u16,
+        producer_id: ProducerId,
+        result: TransactionResult,
+        offset: Offset,
+        out: &mut Vec<GroupEffect>,
+    );
 
     /// The high watermark of `partition` is `high_watermark`: what is below is durable.
     fn high_watermark(

@@ -6,9 +6,10 @@
 //! memory: validation never reads offsets, so that nothing has to be rolled back. No metadata
 //! string and no expiry of offsets.
 
-use oncesim_types::{ErrorCode, GenerationId, GroupId};
+use oncesim_types::{ErrorCode, GenerationId, GroupId, Offset};
 
 use crate::group::classic_group::{ClassicGroup, GroupState};
+use crate::group::pending_offsets::CommittedOffset;
 use crate::group::writes::{Commit, Turn, Work};
 use crate::log::batch::CoordinatorRecord;
 use crate::machine::ReplyTo;
@@ -18,7 +19,11 @@ use crate::note::Note;
 
 /// The answer to a commit: the same for each partition.
 pub(super) fn response(commit: &Commit, error: ErrorCode) -> Response {
-    Response::OffsetCommit(commit.offsets.iter().map(|(tp, ..)| (*tp, error)).collect())
+    let partitions = commit.offsets.iter().map(|(tp, ..)| (*tp, error)).collect();
+    match commit.transaction {
+        None => Response::OffsetCommit(partitions),
+        Some(_) => Response::TxnOffsetCommit(partitions),
+    }
 }
 
 /// A commit that was refused.
@@ -63,8 +68,10 @@ impl ClassicGroup {
             generation: request.generation,
             current: self.generation,
             offsets: request.offsets,
+            transaction: None,
             reply: Some(to),
             applied: false,
+            base_offset: Offset::UNKNOWN,
         };
         if turn.mutations.has(Mutation::GroupReplyBeforeHighWatermark) {
             turn.note(Note::MutationHit);
@@ -103,7 +110,7 @@ impl ClassicGroup {
             Ok(()) if commit.applied => {}
             Ok(()) => self.accept(&mut commit, turn),
             // The records are in the log: the commit may still count, and nobody knows yet.
-            Err(ErrorCode::RequestTimedOut) => {
+            Err(ErrorCode::RequestTimedOut) if commit.transaction.is_none() => {
                 if let Some(to) = commit.reply {
                     turn.reply(to, response(&commit, ErrorCode::RequestTimedOut));
                 }
@@ -112,7 +119,9 @@ impl ClassicGroup {
                 let error = super::writes::response_error(error);
                 let Commit { group, member, generation, reply, .. } = commit;
                 if let Some(to) = reply {
-                    turn.note(Note::OffsetRejected { group, member, generation, error });
+                    if result != Err(ErrorCode::RequestTimedOut) {
+                        turn.note(Note::OffsetRejected { group, member, generation, error });
+                    }
                     turn.reply(to, response(&commit, error));
                 }
             }
@@ -122,8 +131,26 @@ impl ClassicGroup {
     fn accept(&mut self, commit: &mut Commit, turn: &mut Turn<'_>) {
         commit.applied = true;
         let Commit { group, member, generation, current, .. } = *commit;
-        for &(partition, offset, leader_epoch) in &commit.offsets {
-            self.offsets.insert(partition, (offset, leader_epoch));
+        let coordinator_epoch = turn.coordinator_epoch();
+        let places = (commit.base_offset.0..).map(Offset);
+        for (&(partition, offset, leader_epoch), record) in commit.offsets.iter().zip(places) {
+            let committed = CommittedOffset { offset, leader_epoch, record };
+            if let Some((producer_id, producer_epoch)) = commit.transaction {
+                turn.pending.insert(producer_id, group, partition, committed);
+                turn.note(Note::OffsetPending {
+                    group,
+                    producer_id,
+                    producer_epoch,
+                    member,
+                    generation,
+                    current,
+                    partition,
+                    offset,
+                    coordinator_epoch,
+                });
+                continue;
+            }
+            self.offsets.insert(partition, committed);
             turn.note(Note::OffsetAccepted {
                 group,
                 member,
@@ -131,7 +158,7 @@ impl ClassicGroup {
                 current,
                 partition,
                 offset,
-                coordinator_epoch: turn.coordinator_epoch(),
+                coordinator_epoch,
             });
         }
         if let Some(to) = commit.reply.take() {

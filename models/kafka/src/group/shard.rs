@@ -7,12 +7,13 @@
 
 use std::collections::BTreeMap;
 
-use oncesim_types::{ErrorCode, GroupId, LeaderEpoch, Offset};
+use oncesim_types::{ErrorCode, GroupId, LeaderEpoch, Offset, ProducerId};
 
 use crate::group::classic_group::ClassicGroup;
+use crate::group::pending_offsets::{self, CommittedOffset, PendingOffsets};
 use crate::group::writes::{TimerKind, Turn, Work, Writes};
 use crate::group::{join_group, offset_commit, offset_fetch, sync_group};
-use crate::log::batch::CoordinatorRecord;
+use crate::log::batch::{CoordinatorRecord, LogBatch, Records};
 use crate::machine::ReplyTo;
 use crate::message::{
     JoinGroupRequest, OffsetCommitRequest, OffsetFetchRequest, Request, Response,
@@ -37,6 +38,7 @@ pub(super) struct Shard {
     pub(super) state: ShardState,
     pub(super) groups: BTreeMap<GroupId, ClassicGroup>,
     pub(super) writes: Writes,
+    pub(super) pending: PendingOffsets,
 }
 
 /// The groups of a shard, apart from its writes.
@@ -48,6 +50,7 @@ impl Shard {
             state: ShardState::Resigned,
             groups: BTreeMap::new(),
             writes: Writes::new(partition),
+            pending: PendingOffsets::default(),
         }
     }
 
@@ -69,6 +72,9 @@ impl Shard {
         if !self.writes.is_empty() {
             return Err("a group coordinator waits for its log".to_owned());
         }
+        if !self.pending.is_empty() {
+            return Err("offsets wait for their transaction to end".to_owned());
+        }
         self.groups.values().try_for_each(ClassicGroup::settled)
     }
 }
@@ -76,42 +82,81 @@ impl Shard {
 /// Replays a log; returns its end.
 pub(super) fn load(
     groups: &mut Groups,
-    records: &mut dyn Iterator<Item = (Offset, CoordinatorRecord)>,
+    batches: &mut dyn Iterator<Item = &LogBatch>,
     turn: &mut Turn<'_>,
 ) -> Offset {
     let mut end = Offset::ZERO;
-    for (offset, record) in records {
-        end = offset.next();
-        match record {
-            CoordinatorRecord::OffsetCommit { group, partition, offset } => {
-                let group = groups.entry(group).or_insert_with(|| ClassicGroup::new(group));
-                let first_wins = turn.mutations.has(Mutation::GroupLoadFirstWins);
-                match (group.offsets.get(&partition).copied(), offset) {
-                    (Some(first), Some(later)) if first_wins => {
-                        if first != later {
-                            turn.note(Note::MutationHit);
-                        }
-                    }
-                    (_, Some(committed)) => {
-                        group.offsets.insert(partition, committed);
-                    }
-                    (_, None) => {
-                        group.offsets.remove(&partition);
-                    }
+    for batch in batches {
+        end = batch.next_offset();
+        let producer_id =
+            if batch.batch.transactional { batch.batch.producer_id } else { ProducerId::NONE };
+        match &batch.batch.records {
+            Records::Coordinator(records) => {
+                let offsets = (batch.base_offset.0..).map(Offset);
+                for (offset, record) in offsets.zip(records) {
+                    replay(groups, offset, producer_id, record, turn);
                 }
             }
-            CoordinatorRecord::GroupMetadata { group, metadata } => groups
-                .entry(group)
-                .or_insert_with(|| ClassicGroup::new(group))
-                .replay(metadata.as_deref()),
-            // Of another coordinator's log.
-            CoordinatorRecord::Transaction { .. } => {}
+            Records::Control(marker) => {
+                let at = batch.base_offset;
+                pending_offsets::resolve(groups, producer_id, marker.result, turn, |turn, note| {
+                    turn.writes.tell_later(at, note);
+                });
+            }
+            Records::Data(_) => {}
         }
+    }
+    if !turn.pending.is_empty() && turn.mutations.has(Mutation::GroupPendingLostOnFailover) {
+        turn.note(Note::MutationHit);
+        turn.pending.clear();
     }
     for group in groups.values_mut() {
         group.loaded(turn);
     }
     end
+}
+
+fn replay(
+    groups: &mut Groups,
+    at: Offset,
+    producer_id: ProducerId,
+    record: &CoordinatorRecord,
+    turn: &mut Turn<'_>,
+) {
+    match record {
+        CoordinatorRecord::OffsetCommit { group, partition, offset } => {
+            let committed = offset.map(|(offset, leader_epoch)| CommittedOffset {
+                offset,
+                leader_epoch,
+                record: at,
+            });
+            if let (Some(committed), true) = (committed, producer_id != ProducerId::NONE) {
+                turn.pending.insert(producer_id, *group, *partition, committed);
+                return;
+            }
+            let group = groups.entry(*group).or_insert_with(|| ClassicGroup::new(*group));
+            let first_wins = turn.mutations.has(Mutation::GroupLoadFirstWins);
+            match (group.offsets.get(partition).copied(), committed) {
+                (Some(first), Some(later)) if first_wins => {
+                    if first.offset != later.offset {
+                        turn.note(Note::MutationHit);
+                    }
+                }
+                (_, Some(committed)) => {
+                    group.offsets.insert(*partition, committed);
+                }
+                (_, None) => {
+                    group.offsets.remove(partition);
+                }
+            }
+        }
+        CoordinatorRecord::GroupMetadata { group, metadata } => groups
+            .entry(*group)
+            .or_insert_with(|| ClassicGroup::new(*group))
+            .replay(metadata.as_deref()),
+        // Of another coordinator's log.
+        CoordinatorRecord::Transaction { .. } => {}
+    }
 }
 
 /// Serves one request.
@@ -177,7 +222,7 @@ fn fetch(groups: &Groups, to: ReplyTo, request: OffsetFetchRequest, turn: &mut T
         turn.writes.has_loaded_durably()
     };
     if at_once {
-        let response = offset_fetch::response(groups.get(&request.group), &request);
+        let response = offset_fetch::response(groups.get(&request.group), &request, turn);
         turn.reply(to, response);
     } else {
         turn.read_behind_writes(to, request);
@@ -215,9 +260,12 @@ pub(super) fn finish(
             }
         }
         Work::Emptied => {}
+        Work::Marker { producer_id, result: ended } => {
+            pending_offsets::marker_written(groups, producer_id, ended, turn);
+        }
         Work::Read { to, request } => {
             let response = match result {
-                Ok(()) => offset_fetch::response(groups.get(&request.group), &request),
+                Ok(()) => offset_fetch::response(groups.get(&request.group), &request, turn),
                 Err(error) => offset_fetch::refused(super::writes::response_error(error)),
             };
             turn.reply(to, response);
@@ -235,12 +283,15 @@ pub(super) fn on_timer(groups: &mut Groups, kind: TimerKind, group: GroupId, tur
         drain(groups, turn);
         return;
     }
+    if kind == TimerKind::Materialize {
+        return pending_offsets::on_timer(groups, turn);
+    }
     let Some(group) = groups.get_mut(&group) else { return };
     match kind {
         TimerKind::Session => group.on_session_timer(turn),
         TimerKind::Join => group.on_join_timer(turn),
         TimerKind::Sync => group.on_sync_timer(turn),
-        TimerKind::Write => {}
+        TimerKind::Write | TimerKind::Materialize => {}
     }
 }
 
@@ -273,9 +324,13 @@ pub(super) fn unload(groups: &Groups, turn: &mut Turn<'_>) {
             Work::Read { to, .. } => {
                 turn.reply(to, offset_fetch::refused(ErrorCode::NotCoordinator))
             }
-            Work::Assignment { .. } | Work::Replacement(_) | Work::Emptied => {}
+            Work::Assignment { .. }
+            | Work::Replacement(_)
+            | Work::Emptied
+            | Work::Marker { .. } => {}
         }
     }
+    pending_offsets::unload(turn);
     for group in groups.values() {
         group.unload(turn);
     }

@@ -10,11 +10,12 @@ use std::collections::VecDeque;
 
 use oncesim_types::{
     Duration, ErrorCode, GenerationId, GroupId, Instant, LeaderEpoch, MemberId, Offset,
-    TopicPartition,
+    ProducerEpoch, ProducerId, TopicPartition, TransactionResult,
 };
 
 use crate::config::BrokerConfig;
-use crate::group::{GROUP_TIMER, GroupEffect};
+use crate::group::pending_offsets::PendingOffsets;
+use crate::group::{GROUP_TIMER, GroupEffect, TransactionalWrite};
 use crate::log::batch::CoordinatorRecord;
 use crate::machine::{ReplyTo, TimerKey};
 use crate::message::{OffsetFetchRequest, Response};
@@ -38,6 +39,8 @@ pub(super) enum Work {
     Replacement(Box<StaticReplacement>),
     /// A group without members: nobody waits.
     Emptied,
+    /// A transaction's marker, which the log had already.
+    Marker { producer_id: ProducerId, result: TransactionResult },
     /// Nothing written: committed offsets are read once all earlier writes are durable.
     Read { to: ReplyTo, request: OffsetFetchRequest },
 }
@@ -51,10 +54,14 @@ pub(super) struct Commit {
     /// The group's generation at validation.
     pub(super) current: GenerationId,
     pub(super) offsets: Vec<(TopicPartition, Offset, LeaderEpoch)>,
+    /// The session whose transaction it belongs to, if any.
+    pub(super) transaction: Option<(ProducerId, ProducerEpoch)>,
     /// Who waits; `None` once answered.
     pub(super) reply: Option<ReplyTo>,
     /// Whether memory has it already (planted bug).
     pub(super) applied: bool,
+    /// Where its first record is in the log, once it is there.
+    pub(super) base_offset: Offset,
 }
 
 #[derive(Debug)]
@@ -77,6 +84,11 @@ pub(super) struct Writes {
     high_watermark: Offset,
     /// The log end when the shard was loaded: what is below counts once the high watermark is here.
     loaded_end: Offset,
+    /// What loading found that nobody may have been told: it was not durable, as far as this broker
+    /// knew when it was elected.
+    untold: VecDeque<(Offset, Note)>,
+    /// Whether the high watermark has not been reported since the log was loaded.
+    fresh: bool,
     timer: bool,
 }
 
@@ -92,6 +104,8 @@ impl Writes {
             queue: VecDeque::new(),
             high_watermark: Offset::ZERO,
             loaded_end: Offset::ZERO,
+            untold: VecDeque::new(),
+            fresh: false,
             timer: false,
         }
     }
@@ -110,6 +124,12 @@ impl Writes {
     pub(super) fn loaded(&mut self, end: Offset) {
         self.loaded_end = end;
         self.high_watermark = Offset::ZERO;
+        self.fresh = true;
+    }
+
+    /// To be told once the high watermark has passed `offset`.
+    pub(super) fn tell_later(&mut self, offset: Offset, note: Note) {
+        self.untold.push_back((offset, note));
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -126,9 +146,12 @@ impl Writes {
         self.high_watermark >= self.loaded_end
     }
 
-    pub(super) fn appended(&mut self, ticket: u64, last_offset: Offset) {
+    pub(super) fn appended(&mut self, ticket: u64, base_offset: Offset, last_offset: Offset) {
         if let Some(write) = self.queue.iter_mut().rev().find(|write| write.ticket == ticket) {
             write.last_offset = Some(last_offset);
+            if let Work::Commit(commit) = &mut write.work {
+                commit.base_offset = base_offset;
+            }
         }
     }
 
@@ -191,6 +214,7 @@ pub(super) struct Turn<'a> {
     pub(super) config: &'a BrokerConfig,
     pub(super) mutations: Mutations,
     pub(super) writes: &'a mut Writes,
+    pub(super) pending: &'a mut PendingOffsets,
     pub(super) out: &'a mut Vec<GroupEffect>,
 }
 
@@ -205,6 +229,8 @@ pub(super) enum TimerKind {
     Join,
     /// A group waits for its members to sync.
     Sync,
+    /// A planted bug has put something off.
+    Materialize,
 }
 
 /// `GROUP_TIMER | kind << 32 | partition << 16 | group`.
@@ -219,6 +245,7 @@ pub(super) fn read_timer_key(key: TimerKey) -> Option<(TimerKind, u16, GroupId)>
         1 => TimerKind::Session,
         2 => TimerKind::Join,
         3 => TimerKind::Sync,
+        4 => TimerKind::Materialize,
         _ => return None,
     };
     let [_, _, _, _, p1, p0, g1, g0] = key.0.to_be_bytes();
@@ -246,11 +273,48 @@ impl Turn<'_> {
 
     /// Appends `records`; `work` follows.
     pub(super) fn append(&mut self, records: Vec<CoordinatorRecord>, work: Work) {
+        self.append_in(None, records, work);
+    }
+
+    /// Appends `records` within a transaction; `work` follows.
+    pub(super) fn append_in(
+        &mut self,
+        transaction: Option<TransactionalWrite>,
+        records: Vec<CoordinatorRecord>,
+        work: Work,
+    ) {
         let ticket = self.writes.next_ticket;
         self.writes.next_ticket += 1;
         let partition = self.writes.partition;
-        self.out.push(GroupEffect::Append { partition, records, ticket });
+        self.out.push(GroupEffect::Append { partition, records, ticket, transaction });
         self.push(ticket, None, work);
+    }
+
+    /// A marker is in the log; it acts when everything up to it is durable.
+    pub(super) fn after_marker(
+        &mut self,
+        producer_id: ProducerId,
+        result: TransactionResult,
+        offset: Offset,
+    ) {
+        let ticket = self.writes.next_ticket;
+        self.writes.next_ticket += 1;
+        let (last_offset, deadline) = (Some(offset), Instant::NEVER);
+        let work = Work::Marker { producer_id, result };
+        self.writes.queue.push_back(Write { ticket, last_offset, deadline, work });
+    }
+
+    /// The high watermark has moved: tells what it covers of what was loaded.
+    pub(super) fn tell_loaded(&mut self) {
+        let high_watermark = self.writes.high_watermark;
+        let fresh = std::mem::take(&mut self.writes.fresh);
+        while let Some((_, note)) =
+            self.writes.untold.pop_front_if(|(offset, _)| *offset < high_watermark)
+        {
+            if !fresh {
+                self.note(note);
+            }
+        }
     }
 
     /// The epoch in which this coordinator writes.

@@ -4,12 +4,13 @@ use std::rc::Rc;
 
 use oncesim_types::{
     ActorId, ConnectionId, CorrelationId, Duration, ErrorCode, GenerationId, GroupId,
-    GroupInstanceId, Instant, LeaderEpoch, MemberId, Offset, TopicId, TopicPartition,
+    GroupInstanceId, Instant, LeaderEpoch, MemberId, Offset, ProducerEpoch, ProducerId, Sequence,
+    TopicId, TopicPartition,
 };
 
 use crate::config::BrokerConfig;
-use crate::group::{GroupCoordination, GroupCoordinator, GroupEffect};
-use crate::log::batch::CoordinatorRecord;
+use crate::group::{GroupCoordination, GroupCoordinator, GroupEffect, TransactionalWrite};
+use crate::log::batch::{CoordinatorRecord, LogBatch, RecordBatch, Records};
 use crate::machine::{ReplyTo, TimerKey};
 use crate::message::{
     Assignor, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest,
@@ -45,7 +46,8 @@ struct Broker {
     coordinator: GroupCoordinator,
     mutations: Mutations,
     now: Instant,
-    log: Vec<CoordinatorRecord>,
+    /// Batches of one record, so that a batch's index is its offset.
+    log: Vec<LogBatch>,
     high_watermark: usize,
     mode: Log,
     timers: Vec<(TimerKey, Instant)>,
@@ -89,8 +91,7 @@ impl Broker {
         let mut out = Vec::new();
         self.coordinator.elected(0, LeaderEpoch(0));
         let log = self.log.clone();
-        let mut records = (0..).map(Offset).zip(log);
-        self.coordinator.loaded(self.now, 0, &mut records, &mut out);
+        self.coordinator.loaded(self.now, 0, &mut log.iter(), &mut out);
         self.perform(out);
         self.replicate(self.high_watermark);
     }
@@ -111,7 +112,9 @@ impl Broker {
     fn perform(&mut self, effects: Vec<GroupEffect>) {
         for effect in effects {
             match effect {
-                GroupEffect::Append { records, ticket, .. } => self.append(records, ticket),
+                GroupEffect::Append { records, ticket, transaction, .. } => {
+                    self.append(records, ticket, transaction);
+                }
                 GroupEffect::Reply(to, response) => {
                     self.replies.push((to.correlation.0, response));
                 }
@@ -125,18 +128,36 @@ impl Broker {
         }
     }
 
-    fn append(&mut self, records: Vec<CoordinatorRecord>, ticket: u64) {
+    fn append(
+        &mut self,
+        records: Vec<CoordinatorRecord>,
+        ticket: u64,
+        transaction: Option<TransactionalWrite>,
+    ) {
         if let Log::Refusing(error) = self.mode {
             let mut out = Vec::new();
             self.coordinator.append_failed(ticket, error, &mut out);
             return self.perform(out);
         }
         let base = offset(self.log.len());
-        self.log.extend(records);
-        self.coordinator.appended(ticket, base, offset(self.log.len() - 1));
+        assert_eq!(records.len(), 1, "tests commit one partition at a time");
+        self.store(transaction.map(|it| it.producer_id), Records::Coordinator(records));
+        self.coordinator.appended(ticket, base, base);
         if self.mode == Log::Healthy {
             self.replicate(self.log.len());
         }
+    }
+
+    fn store(&mut self, producer_id: Option<ProducerId>, records: Records) {
+        let batch = RecordBatch {
+            producer_id: producer_id.unwrap_or(ProducerId::NONE),
+            producer_epoch: ProducerEpoch::NONE,
+            base_sequence: Sequence::NONE,
+            transactional: producer_id.is_some(),
+            records,
+        };
+        let (base_offset, leader_epoch) = (offset(self.log.len()), LeaderEpoch(0));
+        self.log.push(LogBatch { base_offset, leader_epoch, batch: Rc::new(batch) });
     }
 
     /// Lets time pass, timers going off in order.

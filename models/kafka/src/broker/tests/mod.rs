@@ -6,5 +6,6 @@ mod delivery;
 mod in_sync;
 mod random_walk;
 mod replication;
+mod transaction_coordinator;
 mod transactions;
 mod verification;

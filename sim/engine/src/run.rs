@@ -39,12 +39,6 @@ pub(crate) fn planned(
     scenario: &Scenario,
     options: &RunOptions,
 ) -> Result<FaultPlan, Box<Outcome>> {
-    // No application runs transactions yet.
-    let transactional = scenario.producers.iter().any(|producer| producer.transactions.is_some());
-    if transactional || !scenario.processors.is_empty() {
-        let message = "processors and transactional producers do not run yet".to_owned();
-        return Err(Box::new(panicked(scenario, options.seed, FaultPlan::default(), message)));
-    }
     if let Some(plan) = &options.plan {
         return Ok(plan.clone());
     }

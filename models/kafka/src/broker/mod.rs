@@ -314,6 +314,12 @@ impl Broker {
         Some(self.replica(self.index_of(partition)?)?.high_watermark)
     }
 
+    /// The last stable offset of `partition`; `None` without a replica.
+    #[must_use]
+    pub fn last_stable_offset(&self, partition: TopicPartition) -> Option<Offset> {
+        Some(self.replica(self.index_of(partition)?)?.last_stable_offset())
+    }
+
     /// The epoch in which this broker believes to lead `partition`.
     #[must_use]
     pub fn is_leader(&self, partition: TopicPartition) -> Option<LeaderEpoch> {

@@ -116,9 +116,7 @@ impl Broker {
 
     /// The broker that coordinates a transactional id, as far as this one knows.
     fn transaction_coordinator(&self, transactional_id: TransactionalId) -> Option<ActorId> {
-        let topic = self.topics.iter().find(|topic| topic.is_transaction_topic())?;
-        let partition = transactional_id.0.checked_rem(topic.partitions)?;
-        let index = self.index_of(TopicPartition::new(topic.topic, partition))?;
+        let index = self.transaction_partition(transactional_id)?;
         let leader = self.slot(index).registration.as_ref()?.leader?;
         self.image.is_alive(leader).then_some(leader)
     }

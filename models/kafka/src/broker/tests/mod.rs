@@ -7,5 +7,6 @@ mod in_sync;
 mod random_walk;
 mod replication;
 mod transaction_coordinator;
+mod transactional_walk;
 mod transactions;
 mod verification;

@@ -41,7 +41,7 @@ impl Producer {
     }
 }
 
-fn disturb(t: &mut Cluster, down: &mut Option<ActorId>) {
+pub(super) fn disturb(t: &mut Cluster, down: &mut Option<ActorId>) {
     let broker = ActorId(1 + u16::try_from(t.draw(3)).unwrap());
     match t.draw(12) {
         0 | 1 if down.is_none() => {

@@ -385,8 +385,7 @@ impl Broker {
                 let verdict = match checked.first().map(|check| (check.guard, check.error)) {
                     None => Err(ErrorCode::CoordinatorNotAvailable),
                     Some((guard, ErrorCode::None)) => Ok(guard),
-                    Some((_, ErrorCode::ProducerFenced)) => Err(ErrorCode::InvalidProducerEpoch),
-                    Some((_, error)) => Err(error),
+                    Some((_, error)) => Err(offsets_error(error)),
                 };
                 self.group_offsets_verified(now, to, *request, verdict, effects);
             }
@@ -454,6 +453,19 @@ fn produce_error(error: ErrorCode, version: TransactionVersion) -> ErrorCode {
         ErrorCode::ConcurrentTransactions if !version.bumps_per_transaction() => {
             ErrorCode::NotEnoughReplicas
         }
+        error => error,
+    }
+}
+
+/// What a group's member is told about a failed verification.
+fn offsets_error(error: ErrorCode) -> ErrorCode {
+    match error {
+        ErrorCode::ProducerFenced => ErrorCode::InvalidProducerEpoch,
+        // An error that older clients do not expect; this one does not make them look for the
+        // group's coordinator.
+        ErrorCode::NetworkException => ErrorCode::CoordinatorLoadInProgress,
+        ErrorCode::NotLeaderOrFollower => ErrorCode::NotCoordinator,
+        ErrorCode::UnknownTopicOrPartition => ErrorCode::CoordinatorNotAvailable,
         error => error,
     }
 }

@@ -95,13 +95,13 @@ impl Producer {
                 number: self.number,
                 partitions: vec![partition],
             };
-            match self.ask(t, STATE, Request::AddPartitionsToTxn(Box::new(request))) {
-                Some(Response::AddPartitionsToTxn(answers)) => match answers[0].1 {
+            let request = Request::AddPartitionsToTxn(Box::new(request));
+            if let Some(Response::AddPartitionsToTxn(answers)) = self.ask(t, STATE, request) {
+                match answers[0].1 {
                     ErrorCode::None => return Ok(()),
                     error if error.is_retriable() => {}
                     error => return Err(error),
-                },
-                _ => {}
+                }
             }
         }
     }
@@ -129,16 +129,16 @@ impl Producer {
                 transaction: Some(transaction),
                 batches: vec![(partition, Rc::clone(&batch))],
             };
-            match self.ask(t, partition, Request::Produce(request)) {
-                Some(Response::Produce(answers)) => match answers[0].error {
+            let request = Request::Produce(request);
+            if let Some(Response::Produce(answers)) = self.ask(t, partition, request) {
+                match answers[0].error {
                     ErrorCode::None => {
                         self.sequences.insert(partition, sequence + 1);
                         return Ok(id_of(&batch));
                     }
                     error if error.is_retriable() => {}
                     error => return Err(error),
-                },
-                _ => {}
+                }
             }
         }
         Err(ErrorCode::RequestTimedOut)

@@ -290,8 +290,7 @@ impl Producer {
             if partition.is_next(partition.next_sequence) {
                 // A later batch was acknowledged, so this one was appended.
             } else if self.is_transactional() {
-                self.require_bump();
-                self.abortable_error(ErrorCode::TransactionAbortable, effects);
+                self.transaction_has_gap(effects);
             } else {
                 self.request_bump(slot);
             }

@@ -16,6 +16,7 @@ mod idempotence;
 mod partitioner;
 mod sender;
 mod transaction;
+mod transaction_batches;
 
 use std::collections::VecDeque;
 use std::rc::Rc;

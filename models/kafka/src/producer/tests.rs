@@ -2,6 +2,7 @@
 
 mod idempotence;
 mod prop;
+mod prop_transactions;
 mod transactions;
 
 use oncesim_types::{Duration, ProducerEpoch, ProducerId, RecordId, Sequence};

@@ -21,11 +21,10 @@ use oncesim_types::{
 };
 
 use super::coordinator::{Coordinators, Rpc, What};
-use super::errors::{is_fatal_for_producer, of_failed_batch};
-use super::{ErrorClass, Producer, ProducerCall, ProducerCompletion, TransactionError, never_left};
+use super::{ErrorClass, Producer, ProducerCall, ProducerCompletion, TransactionError};
 use crate::config::TransactionVersion;
 use crate::machine::{Completion, Effect, Effects};
-use crate::message::{GroupMetadata, ProduceTransaction};
+use crate::message::GroupMetadata;
 use crate::mutation::Mutation;
 use crate::note::Note;
 
@@ -63,7 +62,7 @@ pub(super) enum Waiter {
 
 /// Whether batches of a partition may be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Membership {
+pub(super) enum Membership {
     Out,
     /// It has a record, and is to be added.
     New,
@@ -76,7 +75,7 @@ type Outcome = Result<(), TransactionError>;
 
 /// An operation whose outcome has not been returned.
 #[derive(Debug)]
-struct Pending {
+pub(super) struct Pending {
     operation: Operation,
     /// The calls, with their deadlines; none after `max.block.ms`.
     calls: Vec<(CallId, Instant)>,
@@ -89,21 +88,21 @@ struct Pending {
 pub(super) struct Transaction {
     pub(super) state: State,
     /// Why the state is an error.
-    last_error: ErrorCode,
+    pub(super) last_error: ErrorCode,
     pub(super) number: TransactionNumber,
     /// Whether the coordinator knows, or may know, of something in the transaction.
     pub(super) started: bool,
     /// Whether the client must bump the epoch before the next transaction (KIP-360).
     pub(super) bump_required: bool,
     /// By partition slot.
-    membership: Vec<Membership>,
+    pub(super) membership: Vec<Membership>,
     /// Whether a partition is [`Membership::New`].
-    any_new: bool,
-    pending: Option<Pending>,
+    pub(super) any_new: bool,
+    pub(super) pending: Option<Pending>,
     /// `sendOffsetsToTransaction()` calls that have not returned, with their deadlines.
     offsets: Vec<(CallId, Instant)>,
     /// A `close()` that waits for the transaction to end.
-    closing: Option<CallId>,
+    pub(super) closing: Option<CallId>,
     pub(super) coordinators: Coordinators,
 }
 
@@ -149,7 +148,7 @@ impl Transaction {
         self.membership.contains(&Membership::Added)
     }
 
-    fn member(&mut self, slot: usize) -> &mut Membership {
+    pub(super) fn member(&mut self, slot: usize) -> &mut Membership {
         if slot >= self.membership.len() {
             self.membership.resize(slot + 1, Membership::Out);
         }
@@ -211,7 +210,7 @@ impl Producer {
         self.config.transactional_id.is_some()
     }
 
-    fn is_v2(&self) -> bool {
+    pub(super) fn is_v2(&self) -> bool {
         self.config.transaction_version == TransactionVersion::V2
     }
 
@@ -490,106 +489,6 @@ impl Producer {
     /// The client itself must bump the epoch after this transaction.
     pub(super) fn require_bump(&mut self) {
         self.transaction.bump_required |= !self.is_v2();
-    }
-
-    /// A batch of a transaction failed for good, or a `send()` before it had one
-    /// (`maybeTransitionToErrorState`).
-    pub(super) fn transaction_failed(&mut self, error: ErrorCode, effects: &mut Effects) {
-        if is_fatal_for_producer(error) {
-            return self.fatal_error(error, effects);
-        }
-        if error.is_retriable() && self.mutations.has(Mutation::ClientSurfaceRetriable) {
-            return effects.note(Note::MutationHit);
-        }
-        if !self.transaction.is_completing() {
-            self.require_bump();
-        }
-        self.abortable_error(of_failed_batch(error), effects);
-    }
-
-    /// Why `send()` throws instead of taking a record, if it does.
-    pub(super) fn refuses_send(&self) -> Option<ErrorCode> {
-        if !self.is_transactional() {
-            return None;
-        }
-        if let Some(failure) = self.transaction.error() {
-            return Some(failure.error);
-        }
-        let open = self.transaction.state == State::InTransaction;
-        (!open || self.transaction.pending.is_some()).then_some(ErrorCode::InvalidRequest)
-    }
-
-    /// A record joined a batch of `slot` (`maybeAddPartition`).
-    pub(super) fn partition_sent_to(&mut self, slot: usize) {
-        if !self.is_transactional() {
-            return;
-        }
-        let v2 = self.is_v2();
-        let member = self.transaction.member(slot);
-        if v2 {
-            *member = Membership::Added;
-            self.transaction.started = true;
-        } else if *member == Membership::Out {
-            *member = Membership::New;
-            self.transaction.any_new = true;
-        }
-    }
-
-    /// Whether batches of `slot` may be sent (`isSendToPartitionAllowed`).
-    pub(super) fn may_send_to(&self, slot: usize) -> bool {
-        !self.is_transactional()
-            || self.transaction.membership.get(slot) == Some(&Membership::Added)
-    }
-
-    /// Whether batches that linger go at once: the transaction, or the producer, ends.
-    pub(super) fn transaction_hurries(&self) -> bool {
-        self.transaction.is_completing() || self.transaction.closing.is_some()
-    }
-
-    /// What produce requests say about the transaction.
-    pub(super) fn produce_transaction(&self) -> Option<ProduceTransaction> {
-        self.config.transactional_id.map(|transactional_id| ProduceTransaction {
-            transactional_id,
-            version: self.config.transaction_version,
-            number: self.transaction.number,
-        })
-    }
-
-    /// `abortUndrainedBatches`: what has never been sent is not sent any more.
-    pub(super) fn abort_undrained_batches(&mut self, effects: &mut Effects) {
-        let error = match self.transaction.last_error {
-            ErrorCode::None => ErrorCode::TransactionAbortable,
-            error => error,
-        };
-        if self.accumulator.is_empty() && self.waiting.is_empty() {
-            return;
-        }
-        let everything = self.mutations.has(Mutation::ClientCompleteAfterAbort);
-        self.give_up_batches(error, everything, effects);
-    }
-
-    /// Fails the batches that have never been sent, or all of them.
-    fn give_up_batches(&mut self, error: ErrorCode, everything: bool, effects: &mut Effects) {
-        let fatal = self.transaction.state == State::FatalError;
-        for id in self.accumulator.incomplete() {
-            let Some(batch) = self.accumulator.batch(id) else { continue };
-            let sent = batch.is_closed();
-            if sent && !everything {
-                continue;
-            }
-            let in_flight = self.accumulator.partitions[batch.slot].in_flight.contains(&id);
-            let mut maybe_appended = batch.maybe_appended || in_flight;
-            if sent && !fatal {
-                // KAFKA-5429 planted: what is in flight counts as aborted, and as never appended.
-                effects.note(Note::MutationHit);
-                maybe_appended = false;
-            }
-            self.complete(id, error, Offset::UNKNOWN, maybe_appended, effects);
-        }
-        for send in std::mem::take(&mut self.waiting) {
-            never_left(send.call, error, effects);
-            self.flushes.end(send.flush, 1, effects);
-        }
     }
 
     /// Calls that have blocked for `max.block.ms` return; what they began goes on.

@@ -24,6 +24,7 @@ mod offsets;
 mod random;
 mod rebalance;
 mod static_members;
+mod transactions;
 
 const G: GroupId = GroupId(0);
 const TP: TopicPartition = TopicPartition::new(TopicId(0), 0);

@@ -16,7 +16,7 @@ use crate::broker::Broker;
 use crate::broker::produce::Appender;
 use crate::group::{
     GroupCoordination, GroupEffect, TransactionalWrite, coordinator_partition,
-    txn_offset_commit_error, txn_offset_commit_refused,
+    txn_offset_commit_refused,
 };
 use crate::log::VerificationGuard;
 use crate::log::batch::{CoordinatorRecord, RecordBatch, Records};
@@ -122,10 +122,7 @@ impl Broker {
     ) {
         let guard = match verdict {
             Ok(guard) => guard,
-            Err(error) => {
-                let error = txn_offset_commit_error(error);
-                return effects.reply(to, txn_offset_commit_refused(&request, error));
-            }
+            Err(error) => return effects.reply(to, txn_offset_commit_refused(&request, error)),
         };
         let index = self.group_partition(request.group);
         // Without a partition nobody coordinates the group.

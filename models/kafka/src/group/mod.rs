@@ -22,7 +22,7 @@ mod writes;
 
 pub use coordinator::GroupCoordinator;
 pub use partition::coordinator_partition;
-pub use txn_offset_commit::{txn_offset_commit_error, txn_offset_commit_refused};
+pub use txn_offset_commit::txn_offset_commit_refused;
 
 use oncesim_types::{ErrorCode, LeaderEpoch, Offset, ProducerEpoch, ProducerId, TransactionResult};
 

@@ -25,16 +25,6 @@ pub fn txn_offset_commit_refused(request: &TxnOffsetCommitRequest, error: ErrorC
     Response::TxnOffsetCommit(request.offsets.iter().map(|(tp, ..)| (*tp, error)).collect())
 }
 
-/// How a client is told that its offsets were not written (`handleOperationException`).
-#[must_use]
-pub fn txn_offset_commit_error(error: ErrorCode) -> ErrorCode {
-    match error {
-        // Older clients do not expect it from a coordinator; this one they retry as it is.
-        ErrorCode::NetworkException => ErrorCode::CoordinatorLoadInProgress,
-        error => super::writes::response_error(error),
-    }
-}
-
 pub(super) fn commit(
     groups: &mut Groups,
     to: ReplyTo,

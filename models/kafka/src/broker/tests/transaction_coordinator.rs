@@ -503,3 +503,5 @@ fn a_decision_that_only_one_broker_knew_is_reversed() {
     let planted = Mutations::only(Mutation::CoordinatorReplyBeforeHighWatermark);
     assert_eq!(story(planted), (true, true));
 }
+
+mod offsets;

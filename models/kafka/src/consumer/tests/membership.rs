@@ -66,12 +66,16 @@ fn a_paused_member_wakes_as_a_zombie_whose_commit_is_fenced() {
     let mut world = World::stable(grouped(), 0);
     world.answer_fetch(vec![data(P0, 0, 5, 1)]);
     assert_eq!(world.polled().expect("records").len(), 5);
+    let metadata = world.consumer.group_metadata();
+    assert_eq!((metadata.member.is_some(), metadata.generation), (true, GenerationId(1)));
     world.now += Duration::from_secs(60); // nothing of it ran meanwhile
     world.call(ConsumerCall::CommitSync(Some(vec![(P0, Offset(5))])));
     world.answer_commit(ErrorCode::UnknownMemberId);
     let (_, end) = world.returned.pop().expect("the commit ends");
     let ConsumerCompletion::Committed { error, maybe_committed, .. } = end else { panic!() };
     assert_eq!((error, maybe_committed), (ErrorCode::UnknownMemberId, false));
+    // A transaction that it is in the middle of is fenced as well: it keeps its old identity.
+    assert_eq!(world.consumer.group_metadata(), metadata);
     world.call(ConsumerCall::Poll);
     assert_eq!(world.callback(), "lost 0,1");
     world.callback_done();

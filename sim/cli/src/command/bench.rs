@@ -18,6 +18,9 @@ use crate::{output, source};
 /// Where the scenario is looked for that is measured unless another is given.
 const CORPUS: &str = "scenarios/corpus";
 
+/// The scenario that a processor is measured with.
+const PROCESSOR: &str = "scenarios/corpus/exactly-once/orders-to-invoices.toml";
+
 pub(crate) fn bench(args: &BenchArgs) -> Result<Exit, Refusal> {
     if cfg!(debug_assertions) {
         output::note(
@@ -32,6 +35,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<Exit, Refusal> {
     let scenario = source::load(&path, &[])?.scenario;
     let mut lines = vec![kernel(if args.quick { 200_000 } else { 1_000_000 })];
     throughput(&scenario, args.quick, &mut lines);
+    lines.extend(transactions(args.quick));
     let records = if args.quick { 2_000 } else { 20_000 };
     lines.push(long_run(&scenario, records));
     lines.push(by_brokers(&scenario));
@@ -199,6 +203,20 @@ fn throughput(scenario: &Arc<Scenario>, quick: bool, lines: &mut Vec<BenchLine>)
         target: String::new(),
         met: None,
     });
+}
+
+/// Runs per second of one transactional processor: 3 brokers, 100 records, up to six drawn faults.
+fn transactions(quick: bool) -> Option<BenchLine> {
+    let sets = ["producers.shop.records=100", "processors.billing.instances=1"].map(str::to_owned);
+    let scenario = source::load_quietly(Path::new(PROCESSOR), &sets).ok()?.scenario;
+    let rounds = Rounds::measure(&scenario, if quick { 3 } else { 7 });
+    let (alone, both) = (median(rounds.alone), median(rounds.both));
+    Some(BenchLine {
+        what: "runs of a transactional processor, two cores".to_owned(),
+        measured: format!("{both:.0} runs/s, {alone:.0} on one core (wall)"),
+        target: "1,000 runs/s".to_owned(),
+        met: Some(both >= 1e3),
+    })
 }
 
 /// The scenario with other sizes, and with room for them.

@@ -294,6 +294,18 @@ fn walk(
                 record(*r);
                 offset(*partition, *at);
             }
+            EventKind::Client(ClientKind::Emitted {
+                record: r,
+                input,
+                partition,
+                offset: at,
+                ..
+            }) => {
+                record(*r);
+                record(*input);
+                offset(*partition, *at);
+            }
+            EventKind::Client(ClientKind::Transfer { record: r, .. }) => record(*r),
             _ => {}
         }
     }
@@ -344,6 +356,8 @@ fn client_partition(kind: &ClientKind, see: &mut dyn FnMut(TopicPartition)) {
         ClientKind::SendEnd { partition: Some(partition), .. }
         | ClientKind::Processed { partition, .. }
         | ClientKind::PositionReset { partition, .. }
+        | ClientKind::Emitted { partition, .. }
+        | ClientKind::StateRestored { changelog: partition, .. }
         | ClientKind::Drained { partition, .. } => see(*partition),
         _ => {}
     }
@@ -362,6 +376,11 @@ pub(crate) fn world_partition(event: &WorldEvent) -> Option<TopicPartition> {
         | WorldEvent::AckedAll { partition, .. }
         | WorldEvent::Served { partition, .. }
         | WorldEvent::PartitionChanged { partition, .. }
+        | WorldEvent::Marker { partition, .. }
+        | WorldEvent::LastStableOffset { partition, .. }
+        | WorldEvent::OffsetPending { partition, .. }
+        | WorldEvent::OffsetResolved { partition, .. }
+        | WorldEvent::TransactionState { coordinator: partition, .. }
         | WorldEvent::OffsetAccepted { partition, .. } => Some(*partition),
         _ => None,
     }
@@ -376,7 +395,10 @@ pub(crate) fn spans_are_valid(history: &History) -> Result<(), u32> {
         let valid = match &event.kind {
             EventKind::Client(kind) => match kind {
                 ClientKind::PollEnd { records, .. } => within(*records, history.polled.len()),
-                ClientKind::CommitInvoke { offsets, .. } => within(*offsets, history.commits.len()),
+                ClientKind::CommitInvoke { offsets, .. }
+                | ClientKind::SendOffsets { offsets, .. } => {
+                    within(*offsets, history.commits.len())
+                }
                 ClientKind::Assigned { added, owned, .. } => {
                     within(*added, history.partitions.len())
                         && within(*owned, history.partitions.len())
@@ -388,6 +410,9 @@ pub(crate) fn spans_are_valid(history: &History) -> Result<(), u32> {
             },
             EventKind::World(event) => match event {
                 WorldEvent::Append { records, .. } => within(*records, history.appended.len()),
+                WorldEvent::TransactionState { partitions, .. } => {
+                    within(*partitions, history.partitions.len())
+                }
                 WorldEvent::PartitionChanged { isr, elr, .. } => {
                     within(*isr, history.actors_arena.len())
                         && within(*elr, history.actors_arena.len())

@@ -8,6 +8,7 @@ use super::Context;
 use super::findings::{Findings, Proof};
 use super::log::Ledger;
 use super::processing::Processing;
+use super::processor::{EXACTNESS, Processors};
 use crate::anomaly::{Anomaly, AnomalyClass, Severity};
 use crate::catalogue::{consumer, log, meta, processing};
 use crate::guarantee::{Guarantee, Holds, Level};
@@ -17,22 +18,24 @@ use crate::verdict::{GuaranteeTable, Verdict, WitnessCount};
 pub(crate) fn verdict(
     context: &Context<'_>,
     ledger: &Ledger,
-    processed: &Processing,
+    (processed, processors): (&Processing, &Processors),
     seen: &[(&'static str, u64)],
     mut findings: Findings,
     excused: u64,
 ) -> Verdict {
     let witnesses = witnesses(ledger, seen);
-    vacuous(context, ledger, &mut findings);
+    vacuous(context, ledger, processors, &mut findings);
     let mut guarantees = GuaranteeTable::default();
     if findings.has(&meta::HISTORY_MALFORMED) {
         return Verdict { guarantees, anomalies: findings.into_sorted(), witnesses, excused };
     }
-    let log_proved = ledger.counts.acked > 0
+    let log_proved = ledger.counts.owed > 0
         && !context.setting.restless
         && ledger.records.iter().all(|row| row.sends == 0 || ledger.is_drained(context, row));
-    let processing_proved =
-        processed.outcomes > 0 && !processed.undrained && !context.setting.restless;
+    let processing_proved = (processed.outcomes > 0 || processors.outputs > 0)
+        && !processed.undrained
+        && !processors.unproved
+        && !context.setting.restless;
     let found = findings.all();
     for (level, proved) in [(Level::Log, log_proved), (Level::Processing, processing_proved)] {
         let (once, least, exactly) = broken(level, found);
@@ -77,6 +80,7 @@ fn broken(level: Level, found: &[Anomaly]) -> (bool, bool, bool) {
         broken.0 |= is(anomaly, twice) || defect && violates.at_most_once;
         broken.1 |= is(anomaly, never) || defect && violates.at_least_once;
         broken.2 |= is(anomaly, &[&log::FAILED_WRITE_VISIBLE])
+            || is(anomaly, &EXACTNESS)
             || defect && (violates.integrity || violates.atomicity || violates.isolation);
     }
     broken
@@ -115,10 +119,16 @@ fn witnesses(ledger: &Ledger, seen: &[(&'static str, u64)]) -> Vec<WitnessCount>
 }
 
 /// Names what never happened.
-fn vacuous(context: &Context<'_>, ledger: &Ledger, findings: &mut Findings) {
+fn vacuous(
+    context: &Context<'_>,
+    ledger: &Ledger,
+    processors: &Processors,
+    findings: &mut Findings,
+) {
     let counts = &ledger.counts;
     let missing: Vec<&str> = [
         (counts.acked == 0, "no send was acknowledged"),
+        (processors.vacuous, "a processor has no output in the log"),
         (counts.polled + counts.drained == 0, "no record was read"),
         (!context.setting.quiescent, "no final read took place"),
     ]

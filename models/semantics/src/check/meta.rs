@@ -72,7 +72,7 @@ impl Form {
                     format!("send() of {name} ends more often than it was called")
                 });
             }
-            if !row.is_acked() || row.places > 0 || ledger.is_drained(context, row) {
+            if !row.is_owed() || row.places > 0 || ledger.is_drained(context, row) {
                 continue;
             }
             if seen.is_empty() {

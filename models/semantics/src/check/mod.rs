@@ -14,10 +14,12 @@ mod liveness;
 mod log;
 mod meta;
 mod processing;
+mod processor;
 mod replication;
 mod setting;
+mod transaction;
 
-use oncesim_history::{ClientKind, Event, EventKind, History, WorldEvent};
+use oncesim_history::{ClientKind, Event, EventKind, History, Outcome, WorldEvent};
 
 use crate::catalogue;
 use crate::verdict::Verdict;
@@ -58,6 +60,8 @@ struct Pass {
     commits: group::commits::Commits,
     ownership: group::ownership::Ownership,
     processing: processing::Processing,
+    transactions: transaction::Transactions,
+    processors: processor::Processors,
     form: meta::Form,
     findings: Findings,
 }
@@ -76,6 +80,8 @@ impl Pass {
             commits: group::commits::Commits::default(),
             ownership: group::ownership::Ownership::default(),
             processing: processing::Processing::new(context),
+            transactions: transaction::Transactions::default(),
+            processors: processor::Processors::default(),
             form: meta::Form::default(),
             findings,
         }
@@ -99,20 +105,29 @@ impl Pass {
     fn data(&mut self, context: &Context<'_>, position: u32, event: &Event, kind: &ClientKind) {
         let findings = &mut self.findings;
         match kind {
-            ClientKind::SendInvoke { partition, record, key, payload, .. } => {
+            ClientKind::SendInvoke { call, partition, record, key, payload, .. } => {
                 self.ledger.on_send(context, position, *partition, *record, *key, *payload);
+                self.transactions.on_send(context, &self.ledger, event, *call, *record);
             }
-            ClientKind::SendEnd { record, partition, outcome, offset, .. } => {
+            ClientKind::SendEnd { call, record, partition, outcome, offset } => {
                 let end =
                     log::SendEnd { partition: *partition, outcome: *outcome, offset: *offset };
                 self.ledger.on_send_end(context, findings, position, *record, end);
+                if *outcome == Outcome::Ok {
+                    let place = partition.zip(*offset);
+                    self.transactions.on_acked(context, *call, *record, place);
+                }
             }
             ClientKind::PollEnd { group, records } => {
                 let auditor = context.setting.is_auditor(event.actor);
+                let committed = context.setting.reads_committed(event.actor);
                 let records = context.history.polled(*records);
                 consumer::leader_epochs(context, findings, position, records);
                 for polled in records {
-                    self.ledger.on_polled(context, findings, position, auditor, polled);
+                    let reader = (auditor, committed);
+                    self.ledger.on_polled(context, findings, position, reader, polled);
+                    let reader = (event, committed);
+                    self.transactions.on_polled(context, findings, position, reader, polled);
                     if auditor {
                         continue;
                     }
@@ -133,7 +148,24 @@ impl Pass {
     /// Groups, positions and commits.
     fn group(&mut self, context: &Context<'_>, position: u32, event: &Event, kind: &ClientKind) {
         let findings = &mut self.findings;
+        self.transactions.on_client(context, findings, position, event, kind);
         match kind {
+            ClientKind::Emitted { record, input, partition, offset, output } => {
+                let (lineage, place) = ((*record, *input), (*partition, *offset));
+                let processors = &mut self.processors;
+                let slot = processors.on_emitted(context, position, event, lineage, place, *output);
+                if let Some(slot) = slot {
+                    let isolation = &mut self.transactions.isolation;
+                    isolation.on_emitted(context, *record, *input, slot, event.actor.0);
+                }
+            }
+            ClientKind::StateRestored { changelog, to, keys, fingerprint } => {
+                if let Some(p) = context.index.partition(*changelog) {
+                    let (to, keys, fingerprint) = (to.0, *keys, *fingerprint);
+                    let restore = processor::state::Restore { p, to, keys, fingerprint, position };
+                    self.processors.restores.push(restore);
+                }
+            }
             ClientKind::Subscribe { group } => self.processing.on_member(*group),
             ClientKind::Assigned { group, member, generation, added, owned } => {
                 self.processing.on_member(*group);
@@ -147,6 +179,13 @@ impl Pass {
                     owned: *owned,
                 };
                 self.ownership.on_assigned(context, findings, position, assigned);
+                if is_processor(context, *group) {
+                    for p in context.history.partitions(*added) {
+                        let Some(p) = context.index.partition(*p) else { continue };
+                        let takeovers = &mut self.processors.takeovers;
+                        takeovers.on_assigned(*group, p, event.actor, generation.0, position);
+                    }
+                }
             }
             ClientKind::Revoked { group, partitions } | ClientKind::Lost { group, partitions } => {
                 self.readers.on_revoked(context, position, *partitions);
@@ -155,6 +194,10 @@ impl Pass {
             ClientKind::PositionReset { group, partition, to, reason } => {
                 if let Some(group) = group {
                     self.processing.on_position(context, *group, *partition, *to, *reason);
+                    if let Some(p) = context.index.partition(*partition) {
+                        let takeovers = &mut self.processors.takeovers;
+                        takeovers.on_position(*group, p, event.actor, position);
+                    }
                 }
                 let (commits, set) = (&mut self.commits, (*to, *reason));
                 self.readers
@@ -178,6 +221,7 @@ impl Pass {
 
     fn world(&mut self, context: &Context<'_>, position: u32, event: &Event, world: &WorldEvent) {
         let findings = &mut self.findings;
+        self.transactions.on_world(context, findings, position, event, world);
         match world {
             WorldEvent::Crashed { .. } => {
                 self.ownership.on_gone(event.actor);
@@ -211,6 +255,9 @@ impl Pass {
             WorldEvent::Append { .. } => {
                 self.leader_logs.on_append(context, findings, row, event.actor, position, world);
             }
+            WorldEvent::Marker { .. } => {
+                self.leader_logs.on_marker(context, findings, row, event.actor, position, world);
+            }
             WorldEvent::Truncate { to, .. } | WorldEvent::DiskLoss { to, .. } => {
                 self.leader_logs.on_cut(row, event.actor, to.0);
             }
@@ -226,6 +273,11 @@ impl Pass {
     fn finish(mut self, context: &Context<'_>) -> Verdict {
         let (ledger, findings) = (&mut self.ledger, &mut self.findings);
         ledger.settle(context);
+        let transactions = &mut self.transactions;
+        let truth =
+            transaction::markers::Truth::read(context, transactions, &self.leader_logs, findings);
+        transactions.settle(context, ledger, &truth);
+        transactions.check(context, ledger, &truth, findings);
         let excused = log::loss::check(context, ledger, &self.leader_logs, findings);
         log::duplicate::check(context, ledger, findings);
         log::integrity::check(context, ledger, findings);
@@ -235,14 +287,18 @@ impl Pass {
         self.replication.check(context, ledger, findings);
         self.readers.gaps.check(context, ledger, findings);
         self.processing.check(context, ledger, &mut self.commits, findings);
+        let beside = (&self.transactions, &self.processing);
+        self.processors.check(context, ledger, beside, &mut self.commits, findings);
         self.ownership.check(context, findings);
         liveness::check(context, ledger, &self.replication, findings);
         liveness::commit_lag(context, &self.processing, &mut self.commits, findings);
         self.form.check(context, ledger, findings);
         let seen = [
             ("processed records", self.processing.outcomes),
+            ("outputs of processors", self.processors.outputs),
             ("ordered pairs of sends", ordered_pairs),
             ("commits", self.commits.succeeded),
+            ("committed transactions", self.transactions.commits),
             ("assignments", self.ownership.assignments),
             ("completed rebalances", self.ownership.generations),
             ("batches appended by leaders", self.leader_logs.appends),
@@ -250,8 +306,15 @@ impl Pass {
             ("faults that struck", self.form.faults),
             ("processes that crashed", self.form.crashes),
         ];
-        judge::verdict(context, ledger, &self.processing, &seen, self.findings, excused)
+        let processed = (&self.processing, &self.processors);
+        judge::verdict(context, ledger, processed, &seen, self.findings, excused)
     }
+}
+
+/// Whether the members of a group are processors.
+fn is_processor(context: &Context<'_>, group: oncesim_types::GroupId) -> bool {
+    let info = context.history.groups.get(usize::from(group.0));
+    info.is_some_and(|info| info.processor.is_some())
 }
 
 fn malformed(history: &History, position: u32) -> Verdict {

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use oncesim_history::{ClientKind, EventKind, PolledRecord, PositionReason};
+use oncesim_history::{ClientKind, EventKind, GroupInfo, PolledRecord, PositionReason};
 use oncesim_types::{GroupId, Offset, RecordId, TopicPartition};
 
 use super::Context;
@@ -168,6 +168,19 @@ impl Processing {
         matches!(input, Some(Some(InputRow { outcomes: 0, deliveries: 1.., .. })))
     }
 
+    /// Whether a group was given the record at a slot.
+    pub(crate) fn is_delivered(&self, group: GroupId, slot: u32) -> bool {
+        let table = self.groups.get(usize::from(group.0));
+        table.and_then(|t| t.inputs.get(slot as usize)).is_some_and(|input| input.deliveries > 0)
+    }
+
+    /// The first offset of a partition that is a group's business.
+    pub(crate) fn start(&self, group: GroupId, p: u32, info: &GroupInfo) -> i64 {
+        let table = self.groups.get(usize::from(group.0));
+        let start = table.and_then(|t| t.start.get(p as usize).copied().flatten());
+        if info.from_earliest { i64::MIN } else { start.unwrap_or(i64::MAX) }
+    }
+
     /// Whether a group was there.
     pub(crate) fn is_active(&self, group: GroupId) -> bool {
         self.groups.get(usize::from(group.0)).is_some_and(|table| table.active)
@@ -183,7 +196,8 @@ impl Processing {
     ) {
         let mut undrained = false;
         for (group, table) in (0u16..).zip(&self.groups) {
-            if table.active {
+            let group_info = context.history.groups.get(usize::from(group));
+            if table.active && group_info.is_none_or(|info| info.processor.is_none()) {
                 table.repeated(context, GroupId(group), findings);
                 undrained |= table.lost(context, ledger, commits, GroupId(group), findings);
             }

@@ -39,6 +39,10 @@ pub(crate) struct Setting {
     pub(crate) reported: Vec<&'static str>,
     /// Which actors read the final drain.
     auditors: Vec<bool>,
+    /// Which actors read at `read_committed`.
+    committed: Vec<bool>,
+    /// Whether anybody writes in transactions.
+    pub(crate) transactional: bool,
     /// Whether `__consumer_offsets` may have lost committed offsets.
     offsets_at_risk: bool,
 }
@@ -53,6 +57,8 @@ impl Setting {
             restless: false,
             reported: Vec::new(),
             auditors: history.actors.iter().map(|a| a.role == ActorRole::Auditor).collect(),
+            committed: history.actors.iter().map(|a| a.read_committed).collect(),
+            transactional: false,
             offsets_at_risk: false,
         };
         for (row, partition) in index.partitions.iter().enumerate() {
@@ -73,6 +79,9 @@ impl Setting {
                     if let Some(row) = index.partition(*partition) {
                         setting.partitions[row as usize].drained = Some((from.0, to.0, position));
                     }
+                }
+                EventKind::Client(ClientKind::TransactionBegin { .. }) => {
+                    setting.transactional = true;
                 }
                 EventKind::World(world) => setting.world(index, event.actor, world),
                 EventKind::Client(_) => {}
@@ -119,6 +128,11 @@ impl Setting {
     /// Whether an actor reads the final drain.
     pub(crate) fn is_auditor(&self, actor: ActorId) -> bool {
         self.auditors.get(usize::from(actor.0)).copied().unwrap_or(false)
+    }
+
+    /// Whether an actor reads at `read_committed`.
+    pub(crate) fn reads_committed(&self, actor: ActorId) -> bool {
+        self.committed.get(usize::from(actor.0)).copied().unwrap_or(false)
     }
 
     /// How severe it is that a partition loses, replaces or reorders what it had promised to keep.

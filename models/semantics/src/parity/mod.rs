@@ -12,7 +12,7 @@ mod cases;
 mod cycles;
 mod orders;
 mod polls;
-mod scc;
+pub(crate) mod scc;
 
 use oncesim_history::Name;
 use oncesim_history::jepsen::JepsenHistory;

@@ -3,14 +3,14 @@
 
 /// Edges, grouped by where they begin.
 #[derive(Debug)]
-pub(super) struct Graph {
+pub(crate) struct Graph {
     starts: Vec<u32>,
     targets: Vec<u32>,
 }
 
 impl Graph {
     /// The graph of `nodes` nodes with these edges.
-    pub(super) fn of(nodes: u32, edges: &[&[(u32, u32)]]) -> Graph {
+    pub(crate) fn of(nodes: u32, edges: &[&[(u32, u32)]]) -> Graph {
         let mut starts = vec![0u32; nodes as usize + 1];
         let all = || edges.iter().copied().flatten();
         for (from, _) in all() {
@@ -35,7 +35,7 @@ impl Graph {
     }
 
     /// The component of each node; nodes share a number if and only if each can reach the other.
-    pub(super) fn components(&self) -> Vec<u32> {
+    pub(crate) fn components(&self) -> Vec<u32> {
         const NEW: u32 = u32::MAX;
         let nodes = self.starts.len() - 1;
         let mut component = vec![NEW; nodes];

@@ -5,7 +5,7 @@
 use oncesim_history::{ClientKind, EventKind};
 use oncesim_types::{Offset, RecordId, TopicPartition};
 
-use super::{CONFLICT, Ledger, RecordRow, known};
+use super::{CONFLICT, Ledger, NOT_COMMITTED, RecordRow, Standing, known};
 use crate::anomaly::{Severity, Witness};
 use crate::catalogue::log::{
     ACK_OFFSET_MISMATCH, CONSISTENT_READ, FAILED_WRITE_VISIBLE, INCONSISTENT_OFFSET,
@@ -24,7 +24,7 @@ pub(crate) fn check(context: &Context<'_>, ledger: &Ledger, findings: &mut Findi
         }
     }
     for (record, row) in (0u32..).zip(&ledger.records) {
-        if row.is_failed() && row.places > 0 {
+        if row.is_failed() && row.places > 0 && row.standing == Standing::Plain {
             findings.add(&FAILED_WRITE_VISIBLE, Severity::Always, || {
                 failed_visible(context, record, row)
             });
@@ -61,6 +61,7 @@ fn slot_rows(
     if let Some((from, to, drained)) = context.setting.partitions[partition as usize].drained
         && seen.polled != NONE
         && seen.polled != seen.drained
+        && seen.flags & NOT_COMMITTED == 0
         && context.index.offset(partition, slot) >= from
     {
         let severity = context.setting.storage_severity(Some(partition));

@@ -7,7 +7,7 @@
 //! Each batch knows its predecessor of the same producer, so that a cut costs what it cuts.
 
 use oncesim_history::{SpanIndex, WorldEvent};
-use oncesim_types::{ActorId, Sequence};
+use oncesim_types::{ActorId, Sequence, TransactionResult};
 
 use super::{Ledger, known};
 use crate::anomaly::{AnomalyClass, Severity};
@@ -21,21 +21,40 @@ use crate::check::index::NONE;
 /// How many batches of one producer a broker remembers.
 const CACHED_BATCHES: usize = 5;
 
+/// What a batch is to transactions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BatchKind {
+    /// Nothing.
+    Plain,
+    /// A part of one.
+    Transactional,
+    /// The end of one.
+    Commit,
+    /// The end of one.
+    Abort,
+}
+
 #[derive(Debug, Clone, Copy)]
-struct Batch {
-    base: i64,
+pub(crate) struct Batch {
+    pub(crate) base: i64,
     len: u32,
     leader_epoch: i32,
-    producer: i64,
-    producer_epoch: i16,
-    sequence: i32,
-    records: SpanIndex,
-    position: u32,
+    pub(crate) producer: i64,
+    pub(crate) producer_epoch: i16,
+    /// Of a marker: the epoch of its coordinator.
+    pub(crate) sequence: i32,
+    pub(crate) records: SpanIndex,
+    pub(crate) position: u32,
     /// The batch before of the same producer, or `NONE`.
     before: u32,
+    pub(crate) kind: BatchKind,
 }
 
 impl Batch {
+    const fn is_marker(&self) -> bool {
+        matches!(self.kind, BatchKind::Commit | BatchKind::Abort)
+    }
+
     fn last_sequence(&self) -> Sequence {
         Sequence(self.sequence).plus(i32::try_from(self.len).unwrap_or(i32::MAX).max(1) - 1)
     }
@@ -86,13 +105,15 @@ pub(crate) struct LeaderLogs {
     partitions: Vec<PartitionLog>,
     /// How many batches leaders appended.
     pub(crate) appends: u64,
+    /// Whether there is a batch of a transaction.
+    pub(crate) transactional: bool,
 }
 
 impl LeaderLogs {
     pub(crate) fn new(context: &Context<'_>) -> Self {
         let mut partitions = Vec::new();
         partitions.resize_with(context.index.partitions.len(), PartitionLog::default);
-        LeaderLogs { partitions, appends: 0 }
+        LeaderLogs { partitions, appends: 0, transactional: false }
     }
 
     /// A broker began to lead.
@@ -139,11 +160,13 @@ impl LeaderLogs {
             producer_epoch,
             base_sequence,
             leader,
+            transactional,
             ..
         } = event
         else {
             return;
         };
+        self.transactional |= transactional;
         let mut batch = Batch {
             base: base_offset.0,
             len: *len,
@@ -154,6 +177,7 @@ impl LeaderLogs {
             records: *records,
             position,
             before: NONE,
+            kind: if *transactional { BatchKind::Transactional } else { BatchKind::Plain },
         };
         let log = &mut self.partitions[partition as usize];
         let index = log.replica(broker);
@@ -181,6 +205,72 @@ impl LeaderLogs {
             }
         }
         replica.batches.push(batch);
+    }
+
+    /// A replica appended the end of a transaction.
+    pub(crate) fn on_marker(
+        &mut self,
+        context: &Context<'_>,
+        findings: &mut Findings,
+        partition: u32,
+        broker: ActorId,
+        position: u32,
+        event: &WorldEvent,
+    ) {
+        let WorldEvent::Marker {
+            offset,
+            producer_id,
+            producer_epoch,
+            result,
+            coordinator_epoch,
+            leader_epoch,
+            leader,
+            ..
+        } = event
+        else {
+            return;
+        };
+        self.transactional = true;
+        let log = &mut self.partitions[partition as usize];
+        let index = log.replica(broker);
+        let current = leader_epoch.0 >= log.epoch;
+        let replica = &mut log.replicas[index];
+        replica.cut_to(offset.0);
+        let mut batch = Batch {
+            base: offset.0,
+            len: 1,
+            leader_epoch: leader_epoch.0,
+            producer: producer_id.0,
+            producer_epoch: producer_epoch.0,
+            sequence: coordinator_epoch.0,
+            records: SpanIndex::default(),
+            position,
+            before: NONE,
+            kind: match result {
+                TransactionResult::Commit => BatchKind::Commit,
+                TransactionResult::Abort => BatchKind::Abort,
+            },
+        };
+        batch.before = replica.link(batch.producer);
+        if *leader && current {
+            log.leader = Some(index);
+            if let Some(last) = replica.batches.get(batch.before as usize)
+                && last.producer_epoch > batch.producer_epoch
+            {
+                let text = format!(
+                    "that ends a transaction of producer id {} with epoch {} after epoch {}",
+                    batch.producer, batch.producer_epoch, last.producer_epoch
+                );
+                let class = &PRODUCER_EPOCH_REGRESS;
+                report(context, findings, class, partition, last, &batch, &text);
+            }
+        }
+        replica.batches.push(batch);
+    }
+
+    /// What the last leader of a partition holds.
+    pub(crate) fn last_leader(&self, partition: u32) -> &[Batch] {
+        self.partitions[partition as usize].last_leader()
     }
 
     /// By record row: whether the last leader has it.
@@ -295,9 +385,17 @@ impl ReplicaLog {
         partition: u32,
         batch: &Batch,
     ) {
-        let Some(last) = self.batches.get(batch.before as usize) else {
+        let Some(mut last) = self.batches.get(batch.before as usize) else {
             return;
         };
+        // The end of a transaction may raise the epoch; it has no sequence.
+        let regress = batch.producer_epoch < last.producer_epoch;
+        while last.is_marker() && !regress {
+            match self.batches.get(last.before as usize) {
+                Some(earlier) => last = earlier,
+                None => return,
+            }
+        }
         let class: &'static AnomalyClass = if batch.producer_epoch < last.producer_epoch {
             &PRODUCER_EPOCH_REGRESS
         } else if batch.producer_epoch > last.producer_epoch {
@@ -328,7 +426,9 @@ impl ReplicaLog {
         let mut before = batch.before;
         for _ in 0..CACHED_BATCHES {
             let Some(earlier) = self.batches.get(before as usize) else { return false };
-            if earlier.producer_epoch == batch.producer_epoch && earlier.sequence == batch.sequence
+            if earlier.producer_epoch == batch.producer_epoch
+                && earlier.sequence == batch.sequence
+                && !earlier.is_marker()
             {
                 return true;
             }

@@ -31,7 +31,7 @@ pub(crate) fn check(
         if row.invoked == NONE || row.places > 0 {
             continue;
         }
-        if !row.is_acked() {
+        if !row.is_owed() {
             excused += 1;
             continue;
         }
@@ -94,14 +94,16 @@ fn lost_final(context: &Context<'_>, record: u32, row: &RecordRow) -> Witness {
     let history = context.history;
     let id = context.index.record_id(record);
     let name = record_name(history, id);
-    let when = time_of(history, row.acked);
+    let acknowledged = match row.acked {
+        NONE => "was committed".to_owned(),
+        acked => format!("was acknowledged at {}", time_of(history, acked)),
+    };
     let mut events = vec![row.invoked, row.acked];
     let drained = known(row.partition)
         .and_then(|p| Some((p, context.setting.partitions[p as usize].drained?)));
     let Some((p, (from, to, event))) = drained else {
-        let sentence = format!(
-            "{name} was acknowledged at {when}, and the final read of its topic never shows it"
-        );
+        let sentence =
+            format!("{name} {acknowledged}, and the final read of its topic never shows it");
         return Proof::new(history, sentence).record(id).events(&events).done();
     };
     events.push(event);
@@ -110,7 +112,7 @@ fn lost_final(context: &Context<'_>, record: u32, row: &RecordRow) -> Witness {
     let acked = known(row.acked_slot).map(|slot| context.index.place(slot).1);
     let at = acked.map_or(String::new(), |offset| format!(" offset {offset}"));
     let sentence = format!(
-        "{name} was acknowledged at {when} for {place}{at}; the final read of {place} covers \
+        "{name} {acknowledged} for {place}{at}; the final read of {place} covers \
          offsets {from} to {to} and does not show it"
     );
     let offsets: Vec<i64> = acked.into_iter().collect();

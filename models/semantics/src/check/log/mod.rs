@@ -50,6 +50,19 @@ pub(crate) struct RecordRow {
     pub(crate) place: u32,
     pub(crate) key: Option<u32>,
     pub(crate) payload: u64,
+    /// What its transaction says about it.
+    pub(crate) standing: Standing,
+}
+
+/// What a record's transaction says about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It has none.
+    Plain,
+    /// It was committed.
+    Committed,
+    /// It was aborted, or nobody knows.
+    NotCommitted,
 }
 
 impl RecordRow {
@@ -70,7 +83,17 @@ impl RecordRow {
         place: NONE,
         key: None,
         payload: 0,
+        standing: Standing::Plain,
     };
+
+    /// Whether the log owes it: a client saw it succeed, or its transaction.
+    pub(crate) fn is_owed(&self) -> bool {
+        match self.standing {
+            Standing::Plain => self.is_acked(),
+            Standing::Committed => true,
+            Standing::NotCommitted => false,
+        }
+    }
 
     /// Whether a client saw it succeed.
     pub(crate) const fn is_acked(&self) -> bool {
@@ -92,12 +115,20 @@ pub(crate) struct SlotRow {
     pub(crate) polled: u32,
     /// The first record that was acknowledged there.
     pub(crate) acked: u32,
-    /// [`CONFLICT`] or nothing.
+    /// [`CONFLICT`], [`POLLED_COMMITTED`], [`POLLED_UNCOMMITTED`], [`DRAINED_COMMITTED`].
     pub(crate) flags: u32,
 }
 
 /// Two different records were read at the offset.
 pub(crate) const CONFLICT: u32 = 1;
+/// A `read_committed` consumer read the record.
+pub(crate) const POLLED_COMMITTED: u32 = 2;
+/// A `read_uncommitted` consumer read the record.
+pub(crate) const POLLED_UNCOMMITTED: u32 = 4;
+/// The final drain read it at `read_committed`.
+pub(crate) const DRAINED_COMMITTED: u32 = 8;
+/// What was read here belongs to a transaction that was not committed.
+pub(crate) const NOT_COMMITTED: u32 = 16;
 
 impl SlotRow {
     const EMPTY: SlotRow = SlotRow { drained: NONE, polled: NONE, acked: NONE, flags: 0 };
@@ -112,6 +143,8 @@ pub(crate) struct LedgerCounts {
     pub(crate) unknown: u64,
     pub(crate) polled: u64,
     pub(crate) drained: u64,
+    /// Records that the log owes.
+    pub(crate) owed: u64,
 }
 
 /// Every record and every offset of a history.
@@ -267,7 +300,7 @@ impl Ledger {
         context: &Context<'_>,
         findings: &mut Findings,
         position: u32,
-        auditor: bool,
+        (auditor, committed): (bool, bool),
         polled: &PolledRecord,
     ) {
         let index = &context.index;
@@ -291,8 +324,10 @@ impl Ledger {
                 seen.flags |= CONFLICT;
             }
             seen.drained = record;
+            seen.flags |= if committed { DRAINED_COMMITTED } else { 0 };
         } else {
             self.counts.polled += 1;
+            seen.flags |= if committed { POLLED_COMMITTED } else { POLLED_UNCOMMITTED };
             if seen.polled == NONE {
                 seen.polled = record;
             } else if seen.polled != record {

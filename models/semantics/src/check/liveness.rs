@@ -11,7 +11,7 @@ use super::processing::Processing;
 use super::replication::Replication;
 use crate::anomaly::Severity;
 use crate::catalogue::liveness::{
-    COMMIT_LAG_FINAL, DRAIN_INCOMPLETE, NO_LEADER, UNDER_REPLICATED, UNRESOLVED_OP,
+    COMMIT_LAG_FINAL, DRAIN_INCOMPLETE, NO_LEADER, STUCK_LSO, UNDER_REPLICATED, UNRESOLVED_OP,
 };
 use crate::catalogue::meta::UNNAMED_INVARIANT;
 use crate::catalogue::processing::LOST_PROCESSING;
@@ -65,6 +65,7 @@ pub(crate) fn check(
         return;
     }
     unresolved(context, ledger, findings);
+    unstable(context, replication, findings);
     undrained(context, findings);
     if !context.setting.settled {
         return;
@@ -80,6 +81,32 @@ pub(crate) fn check(
         let at = context.index.partitions[row as usize];
         findings.add(&UNDER_REPLICATED, Severity::Informative, || {
             last_word(context, at, position, "has fewer in-sync replicas than before")
+        });
+    }
+}
+
+/// A final read at `read_committed` that ended below the high watermark.
+fn unstable(context: &Context<'_>, replication: &Replication, findings: &mut Findings) {
+    for (row, partition) in (0u32..).zip(&context.setting.partitions) {
+        let Some((_, end, drained)) = partition.drained else { continue };
+        let (high_watermark, since) = replication.high_watermark(row);
+        let auditor = context.history.events[drained as usize].actor;
+        if high_watermark <= end
+            || !context.setting.reads_committed(auditor)
+            || context.setting.storage_severity(Some(row)) != Severity::Always
+        {
+            continue;
+        }
+        let at = context.index.partitions[row as usize];
+        findings.add(&STUCK_LSO, Severity::Always, || {
+            let sentence = format!(
+                "the final read of {} ended at {end}, and its high watermark is {high_watermark}",
+                context.history.partition_name(at),
+            );
+            Proof::new(context.history, sentence)
+                .at(at, &[end, high_watermark])
+                .events(&[since, drained])
+                .done()
         });
     }
 }
@@ -158,6 +185,7 @@ fn undrained(context: &Context<'_>, findings: &mut Findings) {
 /// A group that has processed everything, and whose committed offset is certainly behind.
 pub(crate) fn commit_lag(
     context: &Context<'_>,
+    ledger: &Ledger,
     processing: &Processing,
     commits: &mut Commits,
     findings: &mut Findings,
@@ -177,6 +205,12 @@ pub(crate) fn commit_lag(
             let committed = commits.of(context, group, p);
             let hi = committed.plausible(Some(info)).hi;
             if !committed.is_certain() || hi >= end {
+                continue;
+            }
+            // The ends of transactions take offsets, and nobody has to commit beyond them.
+            let rest = context.index.slot_from(p, hi)..context.index.slots(p).end;
+            let held = |slot: u32| ledger.in_log(context, p, slot) != super::index::NONE;
+            if context.setting.transactional && !rest.into_iter().any(held) {
                 continue;
             }
             let partition = context.index.partitions[p as usize];

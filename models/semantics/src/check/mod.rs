@@ -149,6 +149,7 @@ impl Pass {
     fn group(&mut self, context: &Context<'_>, position: u32, event: &Event, kind: &ClientKind) {
         let findings = &mut self.findings;
         self.transactions.on_client(context, findings, position, event, kind);
+        self.commits.on_transaction(context, position, event, kind);
         match kind {
             ClientKind::Emitted { record, input, partition, offset, output } => {
                 let (lineage, place) = ((*record, *input), (*partition, *offset));
@@ -233,6 +234,9 @@ impl Pass {
             WorldEvent::OffsetAccepted { .. } => {
                 self.commits.on_accepted(context, findings, position, world);
             }
+            WorldEvent::OffsetPending { .. } | WorldEvent::OffsetResolved { .. } => {
+                self.commits.on_pending(context, findings, position, world);
+            }
             WorldEvent::Served { partition, from, to, high_watermark, .. }
                 if to > high_watermark =>
             {
@@ -285,13 +289,13 @@ impl Pass {
         let ordered_pairs = log::order::check(context, ledger, findings);
         self.leader_logs.check(context, ledger, findings);
         self.replication.check(context, ledger, findings);
-        self.readers.gaps.check(context, ledger, findings);
+        self.readers.gaps.check(context, ledger, &self.transactions, findings);
         self.processing.check(context, ledger, &mut self.commits, findings);
         let beside = (&self.transactions, &self.processing);
         self.processors.check(context, ledger, beside, &mut self.commits, findings);
         self.ownership.check(context, findings);
         liveness::check(context, ledger, &self.replication, findings);
-        liveness::commit_lag(context, &self.processing, &mut self.commits, findings);
+        liveness::commit_lag(context, ledger, &self.processing, &mut self.commits, findings);
         self.form.check(context, ledger, findings);
         let seen = [
             ("processed records", self.processing.outcomes),

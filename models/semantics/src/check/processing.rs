@@ -162,8 +162,13 @@ impl Processing {
         }
     }
 
-    /// Whether a group was given the record at a slot and has not finished it.
-    pub(crate) fn is_open(&self, group: GroupId, slot: u32) -> bool {
+    /// Whether a group was given the record at a slot and has not finished it, as far as its
+    /// consumers say; a processor's word is its output.
+    pub(crate) fn is_open(&self, context: &Context<'_>, group: GroupId, slot: u32) -> bool {
+        let info = context.history.groups.get(usize::from(group.0));
+        if info.is_some_and(|info| info.processor.is_some()) {
+            return false;
+        }
         let input = self.groups.get(usize::from(group.0)).map(|g| g.inputs.get(slot as usize));
         matches!(input, Some(Some(InputRow { outcomes: 0, deliveries: 1.., .. })))
     }

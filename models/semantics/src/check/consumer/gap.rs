@@ -2,10 +2,13 @@
 //! whether the log holds anything in between.
 
 use crate::anomaly::AnomalyClass;
+use crate::catalogue::group::COMMIT_BEYOND_POSITION;
+use crate::catalogue::transaction::LATE_COMMIT;
 use crate::check::Context;
 use crate::check::findings::{Findings, Proof, record_name};
 use crate::check::index::NONE;
 use crate::check::log::Ledger;
+use crate::check::transaction::Transactions;
 
 /// A jump over the offsets `from .. to` of a partition.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +37,13 @@ impl Gaps {
 
     /// Reports jumps over records. The next record after each offset is found once, so that many
     /// long jumps cost no more than the log.
-    pub(crate) fn check(&self, context: &Context<'_>, ledger: &Ledger, findings: &mut Findings) {
+    pub(crate) fn check(
+        &self,
+        context: &Context<'_>,
+        ledger: &Ledger,
+        transactions: &Transactions,
+        findings: &mut Findings,
+    ) {
         if self.0.is_empty() {
             return;
         }
@@ -59,14 +68,31 @@ impl Gaps {
                 continue;
             }
             let severity = context.setting.storage_severity(Some(gap.p));
-            findings.add(gap.class, severity, || {
+            let reader = context.history.events[gap.position as usize].actor;
+            let record = ledger.in_log(context, gap.p, skipped);
+            let class = match transactions.owner(record, skipped) {
+                NONE => gap.class,
+                // Nobody at read_committed passes a transaction that is not decided.
+                txn if context.setting.reads_committed(reader)
+                    && transactions.rows[txn as usize].commit_ok > gap.position
+                    && !std::ptr::eq(gap.class, &COMMIT_BEYOND_POSITION) =>
+                {
+                    &LATE_COMMIT
+                }
+                _ => gap.class,
+            };
+            findings.add(class, severity, || {
                 let history = context.history;
                 let partition = context.index.partitions[gap.p as usize];
                 let missed = context.index.offset(gap.p, skipped);
                 let record = context.index.record_id(ledger.in_log(context, gap.p, skipped));
                 let event = &history.events[gap.position as usize];
+                let did = match gap.class.id {
+                    "commit-beyond-position" => "committed",
+                    _ => "got",
+                };
                 let sentence = format!(
-                    "{} got {} offset {} at {} and passed over {} at offset {missed}",
+                    "{} {did} {} offset {} at {} and passed over {} at offset {missed}",
                     history.actor_name(event.actor),
                     history.partition_name(partition),
                     gap.to,

@@ -154,6 +154,7 @@ impl Readers {
         (to, reason): (Offset, PositionReason),
     ) {
         let Some(p) = context.index.partition(partition) else { return };
+        let actor = context.history.events[position as usize].actor;
         let stream = &mut self.reader(context, position).streams[p as usize];
         stream.last = UNKNOWN;
         stream.first = UNKNOWN;
@@ -170,6 +171,7 @@ impl Readers {
         let range = committed.plausible(info).with(stream.plausible);
         let known = committed.knows(to.0);
         let certain = committed.is_certain() && stream.plausible.lo != i64::MIN;
+        let lagging = committed.by_transaction && !context.setting.reads_committed(actor);
         let class: Option<&'static AnomalyClass> = match reason {
             PositionReason::Committed if !known => Some(&COMMITTED_OFFSET_PHANTOM),
             PositionReason::Committed if settled && to.0 < range.lo => Some(&COMMITTED_OFFSET_LOST),
@@ -180,7 +182,8 @@ impl Readers {
             commits.on_moved(context, group, p);
         }
         let Some(class) = class else { return };
-        findings.add(class, context.setting.group_severity(), || {
+        let severity = if lagging { Severity::Legal } else { context.setting.group_severity() };
+        findings.add(class, severity, || {
             let history = context.history;
             let before = match range {
                 Range { lo: i64::MIN, .. } => "nothing for certain".to_owned(),
@@ -282,7 +285,9 @@ impl Readers {
         let offset = polled.offset.0;
         if offset < range.lo {
             let what = format!("although its group had committed at least {}", range.lo);
-            let severity = context.setting.group_severity();
+            let actor = context.history.events[position as usize].actor;
+            let lagging = committed.by_transaction && !context.setting.reads_committed(actor);
+            let severity = if lagging { Severity::Legal } else { context.setting.group_severity() };
             report_as(
                 context,
                 findings,
@@ -308,13 +313,19 @@ impl Readers {
         group: GroupId,
         entries: SpanIndex,
     ) {
+        let mut beyond = Vec::new();
         let reader = self.reader(context, position);
         for entry in context.history.commits(entries) {
             let Some(p) = context.index.partition(entry.partition) else { continue };
             let stream = &mut reader.streams[p as usize];
             let next = if stream.last == UNKNOWN { stream.floor } else { stream.last + 1 };
             let offset = entry.offset.0;
-            if next != UNKNOWN && offset > next {
+            if next != UNKNOWN && offset > next && context.setting.transactional {
+                // The position moves on over the ends of transactions, and over what was aborted.
+                let class = &COMMIT_BEYOND_POSITION;
+                let gap = Gap { class, p, from: next, to: offset, since: NONE, position };
+                beyond.push(gap);
+            } else if next != UNKNOWN && offset > next {
                 let severity = Severity::UnderThisConfiguration;
                 findings.add(&COMMIT_BEYOND_POSITION, severity, || {
                     let what = format!("{offset}, beyond its position {next}");
@@ -328,7 +339,7 @@ impl Readers {
             let to = context.index.slot_from(p, offset.min(next));
             stream.compared = offset.min(next);
             for slot in from..to {
-                if processing.is_open(group, slot) {
+                if processing.is_open(context, group, slot) {
                     findings.add(&COMMIT_BEFORE_PROCESS, Severity::Informative, || {
                         let open = context.index.offset(p, slot);
                         let what = format!("{offset} before it had processed offset {open}");
@@ -337,6 +348,7 @@ impl Readers {
                 }
             }
         }
+        beyond.into_iter().for_each(|gap| self.gaps.add(gap));
     }
 }
 

@@ -4,8 +4,13 @@
 //! A commit that has not ended, or whose end is unknown, may or may not count: the committed offset
 //! is one of a range until it is seen. The range is never narrower than the truth.
 
-use oncesim_history::{CommitEntry, GroupInfo, Outcome, WorldEvent};
-use oncesim_types::{ActorId, CallId, ErrorCode, GroupId, LeaderEpoch, MemberId};
+use std::collections::BTreeMap;
+
+use oncesim_history::{ClientKind, CommitEntry, Event, GroupInfo, Outcome, WorldEvent};
+use oncesim_types::{
+    ActorId, CallId, ErrorCode, GroupId, LeaderEpoch, MemberId, TopicPartition, TransactionNumber,
+    TransactionResult,
+};
 
 use crate::anomaly::Severity;
 use crate::catalogue::group::{OFFSET_COMMIT_REGRESS, STALE_GENERATION_COMMIT};
@@ -42,6 +47,11 @@ pub(crate) struct Committed {
     sure_since: u32,
     /// Offsets of commits whose end is unknown.
     doubtful: Range,
+    /// Offsets of transactions whose end is unknown; a later one of the group settles them.
+    in_doubt: Range,
+    /// Whether the last successful commit was a transaction's: it counts once its markers are
+    /// written, which only readers at `read_committed` wait for.
+    pub(crate) by_transaction: bool,
     /// Offsets of commits that have not ended.
     open: Range,
     open_count: u32,
@@ -62,6 +72,8 @@ impl Committed {
         sure: Range::EMPTY,
         sure_since: 0,
         doubtful: Range::EMPTY,
+        in_doubt: Range::EMPTY,
+        by_transaction: false,
         open: Range::EMPTY,
         open_count: 0,
         asked: 0,
@@ -79,7 +91,7 @@ impl Committed {
     /// What may be the committed offset now. Without a certain commit the group may also begin
     /// wherever `auto.offset.reset` says.
     pub(crate) fn plausible(&self, info: Option<&GroupInfo>) -> Range {
-        let mut range = self.sure.with(self.doubtful).with(self.open);
+        let mut range = self.sure.with(self.doubtful).with(self.in_doubt).with(self.open);
         if !self.is_certain() {
             range.lo = i64::MIN;
             if info.is_none_or(|info| !info.from_earliest) {
@@ -130,9 +142,40 @@ struct OpenCommit {
     sync: bool,
 }
 
+/// Offsets that a transaction commits.
+#[derive(Debug, Clone, Copy)]
+struct InTransaction {
+    incarnation: u32,
+    number: TransactionNumber,
+    group: GroupId,
+    entries: oncesim_history::SpanIndex,
+    /// Whether the group fences the member (KIP-447).
+    fenced: bool,
+}
+
+/// A call that ends a transaction.
+#[derive(Debug, Clone, Copy)]
+struct Ending {
+    call: CallId,
+    number: TransactionNumber,
+    result: TransactionResult,
+    asked: u32,
+}
+
+/// What one producer's transactions commit.
+#[derive(Debug, Default)]
+struct Producer {
+    open: Vec<InTransaction>,
+    ending: Option<Ending>,
+}
+
 /// The commits of all groups.
 #[derive(Debug, Default)]
 pub(crate) struct Commits {
+    /// By actor.
+    producers: Vec<Producer>,
+    /// Who asked for the offset that waits for a producer id: group, partition, producer id.
+    pending: BTreeMap<(u16, u32, i64), Option<MemberId>>,
     /// By group and partition row; a group's row is empty until it commits.
     groups: Vec<Vec<Committed>>,
     /// By actor.
@@ -237,6 +280,7 @@ impl Commits {
                     }
                     state.sure.add(offset.0);
                     state.sure_since = position;
+                    state.by_transaction = false;
                     if offset.0 >= state.highest.0 {
                         let actor = context.history.events[commit.invoked as usize].actor;
                         state.highest = (offset.0, position, actor);
@@ -245,6 +289,160 @@ impl Commits {
                 Some(Outcome::Fail(error)) if is_refusal(error) => {}
                 _ => state.doubtful.add(offset.0),
             }
+        }
+    }
+
+    fn producer(&mut self, event: &Event) -> &mut Producer {
+        let actor = usize::from(event.actor.0);
+        if self.producers.len() <= actor {
+            self.producers.resize_with(actor + 1, Producer::default);
+        }
+        &mut self.producers[actor]
+    }
+
+    /// What a transactional producer does with offsets.
+    pub(crate) fn on_transaction(
+        &mut self,
+        context: &Context<'_>,
+        position: u32,
+        event: &Event,
+        kind: &ClientKind,
+    ) {
+        match kind {
+            ClientKind::TransactionBegin { .. } | ClientKind::InitTransactions { .. } => {
+                // What is still open was given up: nobody will tell how it ended.
+                let given_up = match self.producers.get_mut(usize::from(event.actor.0)) {
+                    Some(producer) => std::mem::take(&mut producer.open),
+                    None => return,
+                };
+                for sent in given_up {
+                    self.settle_sent(context, &sent, None, (position, position));
+                }
+            }
+            ClientKind::SendOffsets { number, group, offsets, member, .. } => {
+                for entry in context.history.commits(*offsets) {
+                    if let Some(p) = context.index.partition(entry.partition) {
+                        self.of(context, *group, p).ask(entry.offset.0);
+                    }
+                }
+                let sent = InTransaction {
+                    incarnation: event.incarnation,
+                    number: *number,
+                    group: *group,
+                    entries: *offsets,
+                    fenced: member.is_some(),
+                };
+                self.producer(event).open.push(sent);
+            }
+            ClientKind::EndTransaction { call, number, result } => {
+                let ending =
+                    Ending { call: *call, number: *number, result: *result, asked: position };
+                self.producer(event).ending = Some(ending);
+            }
+            ClientKind::TransactionEnd { call, outcome } => {
+                let producer = self.producer(event);
+                let Some(ending) = producer.ending.filter(|e| e.call == *call) else { return };
+                let result = match outcome {
+                    Outcome::Ok => ending.result,
+                    // It may be asked for again; until then its end is open.
+                    _ => return,
+                };
+                let ended = |sent: &mut InTransaction| {
+                    sent.number == ending.number && sent.incarnation == event.incarnation
+                };
+                let sent: Vec<InTransaction> = producer.open.extract_if(.., ended).collect();
+                for sent in sent {
+                    self.succeeded += u64::from(result == TransactionResult::Commit);
+                    let when = (ending.asked, position);
+                    self.settle_sent(context, &sent, Some(result), when);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn settle_sent(
+        &mut self,
+        context: &Context<'_>,
+        sent: &InTransaction,
+        result: Option<TransactionResult>,
+        (asked, position): (u32, u32),
+    ) {
+        for CommitEntry { partition, offset, .. } in context.history.commits(sent.entries) {
+            let Some(p) = context.index.partition(*partition) else { continue };
+            let state = self.of(context, sent.group, p);
+            state.end();
+            match result {
+                Some(TransactionResult::Commit) => {
+                    if asked >= state.sure_since {
+                        state.sure = Range::EMPTY;
+                    }
+                    state.sure.add(offset.0);
+                    state.sure_since = position;
+                    state.in_doubt = Range::EMPTY;
+                    state.by_transaction = true;
+                }
+                Some(TransactionResult::Abort) => {}
+                None if sent.fenced => state.in_doubt.add(offset.0),
+                None => state.doubtful.add(offset.0),
+            }
+        }
+    }
+
+    /// The group coordinator holds an offset back until its transaction ends, or lets it go.
+    pub(crate) fn on_pending(
+        &mut self,
+        context: &Context<'_>,
+        findings: &mut Findings,
+        position: u32,
+        event: &WorldEvent,
+    ) {
+        match event {
+            WorldEvent::OffsetPending {
+                group,
+                producer_id,
+                member,
+                generation,
+                current,
+                partition,
+                offset,
+                ..
+            } => {
+                if let Some(p) = context.index.partition(*partition) {
+                    self.pending.insert((group.0, p, producer_id.0), *member);
+                }
+                if member.is_some() && generation.0 >= 0 && generation != current {
+                    findings.add(&STALE_GENERATION_COMMIT, Severity::Always, || {
+                        let sentence = format!(
+                            "group {} took {offset} on {} in a transaction at {} with generation \
+                             {generation}, in generation {current}",
+                            context.history.group_name(*group),
+                            context.history.partition_name(*partition),
+                            time_of(context.history, position),
+                        );
+                        Proof::new(context.history, sentence)
+                            .at(*partition, &[offset.0])
+                            .events(&[position])
+                            .done()
+                    });
+                }
+            }
+            WorldEvent::OffsetResolved {
+                group,
+                producer_id,
+                partition,
+                offset,
+                result,
+                coordinator_epoch,
+            } => {
+                let Some(p) = context.index.partition(*partition) else { return };
+                let member = self.pending.remove(&(group.0, p, producer_id.0)).flatten();
+                if *result == TransactionResult::Commit {
+                    let accepted = (offset.0, member, position, *coordinator_epoch);
+                    self.accept(context, findings, (*group, *partition, p), accepted);
+                }
+            }
+            _ => {}
         }
     }
 
@@ -331,27 +529,45 @@ impl Commits {
             });
         }
         let Some(p) = context.index.partition(*partition) else { return };
-        let state = self.of(context, *group, p);
+        let accepted = (offset.0, *member, position, *coordinator_epoch);
+        self.accept(context, findings, (*group, *partition, p), accepted);
+    }
+
+    /// `offset-commit-regress` as the coordinator sees it.
+    fn accept(
+        &mut self,
+        context: &Context<'_>,
+        findings: &mut Findings,
+        (group, partition, p): (GroupId, TopicPartition, u32),
+        accepted: (i64, Option<MemberId>, u32, LeaderEpoch),
+    ) {
+        let (offset, member, position, coordinator_epoch) = accepted;
+        let state = self.of(context, group, p);
         // A coordinator that was deposed learns late that what it wrote in its time is durable: its
         // successor has loaded that, and went on from there.
-        if state.accepted.is_some_and(|(.., epoch)| epoch > *coordinator_epoch) {
+        if state.accepted.is_some_and(|(.., epoch)| epoch > coordinator_epoch) {
             return;
         }
-        let accepted = (offset.0, *member, position, *coordinator_epoch);
         let before = state.accepted.replace(accepted);
         let moved = std::mem::take(&mut state.moved);
         if let Some((last, by, since, _)) = before
-            && offset.0 < last
+            && offset < last
             && !moved
         {
-            let severity = if by == *member || member.is_none() {
+            let severity = if by == member || member.is_none() {
                 Severity::Legal
             } else {
                 context.setting.group_severity()
             };
             findings.add(&OFFSET_COMMIT_REGRESS, severity, || {
-                Proof::new(context.history, format!("{} after {last}", name()))
-                    .at(*partition, &[last, offset.0])
+                let sentence = format!(
+                    "group {} was given {offset} on {} at {} after {last}",
+                    context.history.group_name(group),
+                    context.history.partition_name(partition),
+                    time_of(context.history, position),
+                );
+                Proof::new(context.history, sentence)
+                    .at(partition, &[last, offset])
                     .events(&[since, position])
                     .done()
             });

@@ -95,6 +95,10 @@ impl Processors {
                 let mut partitions = context.index.topic(*topic);
                 partitions.all(|p| context.setting.partitions[p as usize].drained.is_some())
             };
+            let changelog = match processor.transform {
+                Transform::Aggregate { changelog } => Some(changelog),
+                _ => None,
+            };
             let mut task = Task {
                 context,
                 ledger,
@@ -102,7 +106,7 @@ impl Processors {
                 info,
                 processor,
                 group,
-                drained: processor.to.iter().all(seen),
+                drained: processor.to.iter().chain(&changelog).all(seen),
                 outputs: 0,
                 unproved: !processor.to.iter().chain(&info.topics).all(seen),
                 aggregates: state::Aggregates::default(),

@@ -88,6 +88,11 @@ impl Replication {
         Replication { partitions, brokers, leaderships: 0 }
     }
 
+    /// The highest high watermark of a partition's leaders, and its event.
+    pub(crate) fn high_watermark(&self, row: u32) -> (i64, u32) {
+        self.partitions[row as usize].high_watermark
+    }
+
     /// Something happened to a replica on broker `actor`.
     pub(crate) fn on_event(
         &mut self,

@@ -155,6 +155,9 @@ mutations! {
     /// Bug bank: a transaction log with acks=1.
     CoordinatorReplyBeforeHighWatermark = "tc.reply-before-hw",
         "the transaction coordinator acts on what its log's replicas do not have yet";
+    /// Own reading of `TransactionStateManager.loadTransactionMetadata`.
+    CoordinatorServesUnreplicated = "tc.serve-unreplicated-load",
+        "a new transaction coordinator serves a state that only its own replica has";
     /// KIP-98.
     CoordinatorNoResumePrepare = "tc.no-resume-prepare",
         "a new transaction coordinator does not resume the transactions that were being ended";

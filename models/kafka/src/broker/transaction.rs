@@ -4,9 +4,8 @@
 //! Mirrors `KafkaApis.handleInitProducerIdRequest` and friends, `BrokerMetadataPublisher` (elections
 //! of `__transaction_state`), `TransactionMarkerChannelManager`.
 //!
-//! Simplifications: a new leader loads its partition in the step that makes it leader, up to the
-//! log end; requests never see a coordinator that is still loading (Kafka answers
-//! COORDINATOR_LOAD_IN_PROGRESS, which the client waits out).
+//! Simplifications: a new leader reads its partition in the step that makes it leader, up to the
+//! log end.
 
 use std::rc::Rc;
 
@@ -19,7 +18,6 @@ use crate::broker::Broker;
 use crate::log::batch::{CoordinatorRecord, RecordBatch, Records};
 use crate::machine::{Effect, Effects, ReplyTo, TimerKey};
 use crate::message::{Request, WrittenMarkers};
-use crate::note::Note;
 use crate::transaction::{TransactionEffect, coordinator_partition};
 
 /// The transactional id that a request is about.
@@ -80,11 +78,9 @@ impl Broker {
             };
             (batch.base_offset.0..).map(Offset).zip(records.iter().cloned())
         });
-        transactions.loaded(now, partition.partition, &mut records, transaction_effects);
-        transaction_effects.push(TransactionEffect::Note(Note::CoordinatorLoaded {
-            partition,
-            leader_epoch: replica.leader_epoch,
-        }));
+        let (records, high_watermark) = (&mut records, replica.high_watermark);
+        let partition = partition.partition;
+        transactions.loaded(now, partition, records, high_watermark, transaction_effects);
     }
 
     pub(super) fn transaction_resigned(&mut self, now: Instant, index: u32) {

@@ -100,16 +100,19 @@ impl TransactionCoordinator {
         shard.elected(epoch, &mut turn!(self, now, out));
     }
 
-    /// The whole log of `partition` up to its log end offset, in order.
+    /// The whole log of `partition` up to its log end offset, in order, and the high watermark that
+    /// the broker has at that moment. Requests get COORDINATOR_LOAD_IN_PROGRESS until
+    /// `high_watermark` covers it.
     pub fn loaded(
         &mut self,
         now: Instant,
         partition: u16,
         records: &mut dyn Iterator<Item = (Offset, CoordinatorRecord)>,
+        high_watermark: Offset,
         out: &mut Vec<TransactionEffect>,
     ) {
         let Some(Some(shard)) = self.shards.get_mut(usize::from(partition)) else { return };
-        shard.load(records, &mut turn!(self, now, out));
+        shard.load(records, high_watermark, &mut turn!(self, now, out));
     }
 
     /// The broker does not lead `partition` any more: waiting requests get NOT_COORDINATOR, and
@@ -209,10 +212,7 @@ impl TransactionCoordinator {
         out: &mut Vec<TransactionEffect>,
     ) {
         let Some(Some(shard)) = self.shards.get_mut(usize::from(partition)) else { return };
-        if shard.state == ShardState::Active {
-            shard.writes.advance(high_watermark);
-            shard.drain(&mut turn!(self, now, out));
-        }
+        shard.advance(high_watermark, &mut turn!(self, now, out));
     }
 
     /// Whether `dispatch_markers` may have something to send.

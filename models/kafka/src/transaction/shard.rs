@@ -2,8 +2,10 @@
 //!
 //! Mirrors `TransactionStateManager`: its cache, its log, loading and unloading.
 //!
-//! Simplifications: loading takes no virtual time beyond what the broker gives it, so a load cannot
-//! be overtaken by an unload.
+//! Simplifications: a load takes until what it has read is replicated. Kafka reads up to the log end
+//! in the background, which takes longer than that as a rule; but it does not wait for it, and a
+//! coordinator that is deposed at once may have acted on what its successor does not have
+//! (`tc.serve-unreplicated-load`).
 
 use std::collections::BTreeMap;
 
@@ -31,7 +33,7 @@ use crate::transaction::{ProducerIds, TransactionEffect, end_txn, init_producer_
 pub(super) enum ShardState {
     /// Another broker coordinates.
     Resigned,
-    /// Elected; the log is being read.
+    /// Elected; what the log says is not replicated yet, as far as this broker knows.
     Loading,
     /// Serves.
     Active,
@@ -47,6 +49,8 @@ pub(super) struct Shard {
     pub(super) epoch: LeaderEpoch,
     pub(super) ids: BTreeMap<TransactionalId, TransactionMetadata>,
     pub(super) writes: Writes,
+    /// The log end when the shard was loaded.
+    loaded_end: Offset,
 }
 
 /// How long a tombstone may take (`request.timeout.ms`).
@@ -94,6 +98,7 @@ impl Shard {
             epoch: LeaderEpoch::NONE,
             ids: BTreeMap::new(),
             writes: Writes::new(partition.partition),
+            loaded_end: Offset::ZERO,
         }
     }
 
@@ -108,18 +113,19 @@ impl Shard {
         self.state = ShardState::Loading;
     }
 
-    /// Replays a log.
+    /// Replays a log. The coordinator serves when its replicas have all of it.
     pub(super) fn load(
         &mut self,
         records: &mut dyn Iterator<Item = (Offset, CoordinatorRecord)>,
+        high_watermark: Offset,
         turn: &mut Turn<'_>,
     ) {
         if self.state != ShardState::Loading {
             return;
         }
-        self.state = ShardState::Active;
-        self.writes.loaded();
-        for (_, record) in records {
+        self.loaded_end = Offset::ZERO;
+        for (offset, record) in records {
+            self.loaded_end = offset.next();
             let CoordinatorRecord::Transaction { transactional_id, metadata } = record else {
                 // Of another coordinator's log.
                 continue;
@@ -133,6 +139,28 @@ impl Shard {
                 }
             }
         }
+        self.writes.loaded();
+        if self.loaded_end > high_watermark && turn.hits(Mutation::CoordinatorServesUnreplicated) {
+            self.activate(turn);
+        }
+        self.advance(high_watermark, turn);
+    }
+
+    /// The high watermark is known to be this.
+    pub(super) fn advance(&mut self, high_watermark: Offset, turn: &mut Turn<'_>) {
+        self.writes.advance(high_watermark);
+        if self.state == ShardState::Loading && high_watermark >= self.loaded_end {
+            self.activate(turn);
+        }
+        if self.state == ShardState::Active {
+            self.drain(turn);
+        }
+    }
+
+    fn activate(&mut self, turn: &mut Turn<'_>) {
+        self.state = ShardState::Active;
+        let (partition, leader_epoch) = (self.partition, self.epoch);
+        turn.note(Note::CoordinatorLoaded { partition, leader_epoch });
         let loaded: Vec<TransactionalId> = self.ids.keys().copied().collect();
         for id in loaded {
             let metadata = &self.ids[&id];
@@ -179,7 +207,7 @@ impl Shard {
     }
 
     /// Acts on what is replicated now.
-    pub(super) fn drain(&mut self, turn: &mut Turn<'_>) {
+    fn drain(&mut self, turn: &mut Turn<'_>) {
         while let Some(write) = self.writes.pop_replicated() {
             self.finish(write, Ok(()), turn);
         }

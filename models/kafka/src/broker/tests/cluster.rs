@@ -505,6 +505,11 @@ impl Cluster {
         None
     }
 
+    /// The id of the record that the next batch has.
+    pub(super) fn next_record_id(&self) -> RecordId {
+        RecordId::new(CLIENT, self.next_record + 1)
+    }
+
     pub(super) fn batch(&mut self, producer: Option<(i64, i16, i32)>) -> Rc<RecordBatch> {
         self.next_record += 1;
         let (producer_id, epoch, sequence) = producer.unwrap_or((-1, -1, -1));

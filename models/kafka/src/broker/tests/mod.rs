@@ -2,6 +2,7 @@
 
 mod cluster;
 mod coordination;
+mod coordinator_walk;
 mod delivery;
 mod in_sync;
 mod random_walk;

@@ -28,16 +28,24 @@ use TransactionVersion::{V1, V2};
 
 const ID: TransactionalId = TransactionalId(0);
 const GROUP: GroupId = GroupId(0);
-const STATE: TopicPartition = TopicPartition::new(TopicId(1), 0);
+pub(super) const STATE: TopicPartition = TopicPartition::new(TopicId(1), 0);
 const OFFSETS: TopicPartition = TopicPartition::new(TopicId(2), 0);
-const BROKERS: [ActorId; 3] = [B1, B2, B3];
+pub(super) const BROKERS: [ActorId; 3] = [B1, B2, B3];
 
 /// Partition `n` of the topic of the stories; each has another leader.
-const fn data(n: u16) -> TopicPartition {
+pub(super) const fn data(n: u16) -> TopicPartition {
     TopicPartition::new(TopicId(0), n)
 }
 
 fn cluster(version: TransactionVersion, mutations: Mutations) -> Cluster {
+    cluster_with(version, mutations, None)
+}
+
+pub(super) fn cluster_with(
+    version: TransactionVersion,
+    mutations: Mutations,
+    random: Option<u64>,
+) -> Cluster {
     let config = BrokerConfig { transaction_version: version, ..BrokerConfig::default() };
     let internal = |partition: TopicPartition, internal| TopicConfig {
         topic: partition.topic,
@@ -49,26 +57,29 @@ fn cluster(version: TransactionVersion, mutations: Mutations) -> Cluster {
         internal(STATE, InternalTopic::TransactionState),
         internal(OFFSETS, InternalTopic::ConsumerOffsets),
     ];
-    Cluster::with(3, topics, mutations, config, None)
+    Cluster::with(3, topics, mutations, config, random)
 }
 
 /// A producer as a script.
 #[derive(Debug, Clone)]
-struct Producer {
+pub(super) struct Producer {
     version: TransactionVersion,
     id: ProducerId,
     epoch: ProducerEpoch,
     number: u64,
     sequences: [i32; 3],
+    /// Whether its session is no good any more.
+    pub(super) is_lost: bool,
 }
 
 impl Producer {
     /// Initializes its transactions, trying again while it has to.
-    fn start(t: &mut Cluster, version: TransactionVersion) -> Producer {
+    pub(super) fn start(t: &mut Cluster, version: TransactionVersion) -> Producer {
         for _ in 0..1_000 {
             match t.init() {
                 Ok((id, epoch)) => {
-                    return Producer { version, id, epoch, number: 0, sequences: [0; 3] };
+                    let (number, sequences, is_lost) = (0, [0; 3], false);
+                    return Producer { version, id, epoch, number, sequences, is_lost };
                 }
                 Err(_) => t.run_ms(100),
             }
@@ -78,9 +89,21 @@ impl Producer {
 
     /// Sends a record to partition `n`, trying again while it has to.
     fn send(&mut self, t: &mut Cluster, n: u16) -> Result<(), ErrorCode> {
-        if self.version == V1 {
-            t.until_done(|t| t.add(self, n))?;
-        }
+        self.send_amid(t, n, |_| ())
+    }
+
+    /// Ends its transaction, trying again while it has to, and goes on with the session it is told.
+    fn end(&mut self, t: &mut Cluster, result: TransactionResult) -> Result<(), ErrorCode> {
+        self.end_amid(t, result, |_| ())
+    }
+
+    /// Like `send`; something happens between the tries.
+    pub(super) fn send_amid(
+        &mut self,
+        t: &mut Cluster,
+        n: u16,
+        mut between: impl FnMut(&mut Cluster),
+    ) -> Result<(), ErrorCode> {
         let sequence = &mut self.sequences[usize::from(n)];
         let batch = t.batch(Some((self.id.0, self.epoch.0, *sequence)));
         *sequence += 1;
@@ -90,7 +113,10 @@ impl Producer {
             version: self.version,
             number: TransactionNumber(self.number),
         };
-        t.until_done(|t| {
+        if self.version == V1 {
+            t.until_done_amid(&mut between, |t| t.add(self, n))?;
+        }
+        t.until_done_amid(between, |t| {
             let request = Request::Produce(ProduceRequest {
                 acks: Acks::All,
                 timeout: Duration::from_secs(30),
@@ -105,10 +131,17 @@ impl Producer {
         })
     }
 
-    /// Ends its transaction, trying again while it has to, and goes on with the session it is told.
-    fn end(&mut self, t: &mut Cluster, result: TransactionResult) -> Result<(), ErrorCode> {
+    /// Like `end`; something happens between the tries.
+    pub(super) fn end_amid(
+        &mut self,
+        t: &mut Cluster,
+        result: TransactionResult,
+        between: impl FnMut(&mut Cluster),
+    ) -> Result<(), ErrorCode> {
         let own = self.clone();
-        let (id, epoch) = t.until_done(|t| t.end_once(&own, result))?;
+        let ended = t.until_done_amid(between, |t| t.end_once(&own, result));
+        self.is_lost = ended.is_err();
+        let (id, epoch) = ended?;
         if self.version == V2 {
             (self.id, self.epoch, self.sequences) = (id, epoch, [0; 3]);
         }
@@ -182,11 +215,23 @@ impl Cluster {
     /// Tries again every 100 ms while the error says so.
     fn until_done<T>(
         &mut self,
+        attempt: impl FnMut(&mut Cluster) -> Result<T, ErrorCode>,
+    ) -> Result<T, ErrorCode> {
+        self.until_done_amid(|_| (), attempt)
+    }
+
+    /// Like `until_done`; something happens between the tries.
+    fn until_done_amid<T>(
+        &mut self,
+        mut between: impl FnMut(&mut Cluster),
         mut attempt: impl FnMut(&mut Cluster) -> Result<T, ErrorCode>,
     ) -> Result<T, ErrorCode> {
         for _ in 0..600 {
             match attempt(self) {
-                Err(error) if error.is_retriable() => self.run_ms(100),
+                Err(error) if error.is_retriable() => {
+                    self.run_ms(100);
+                    between(self);
+                }
                 done => return done,
             }
         }

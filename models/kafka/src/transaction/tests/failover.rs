@@ -250,3 +250,24 @@ fn an_id_whose_first_write_failed_is_usable() {
     assert_eq!(world.init(None), Ok(session(1000, 0)));
     assert_eq!(world.state(), Some(Empty));
 }
+
+#[test]
+fn a_new_coordinator_waits_until_its_log_is_replicated() {
+    let story = |mutations| {
+        let (mut world, own) = open(V2, mutations);
+        world.mode = Log::Stuck;
+        world.send(end(own, 1, V2, Commit));
+        // The decision is in this log alone.
+        world.fail_over();
+        let early = world.end(own, 1, V2, Commit);
+        let markers = world.markers.len();
+        let told = world.coordinator.settled(true);
+        world.heal();
+        (early, markers, told.is_ok(), world.state())
+    };
+    let loading = Err(ErrorCode::CoordinatorLoadInProgress);
+    assert_eq!(story(Mutations::NONE), (loading, 0, false, Some(CompleteCommit)));
+    let planted = Mutations::only(Mutation::CoordinatorServesUnreplicated);
+    let concurrent = Err(ErrorCode::ConcurrentTransactions);
+    assert_eq!(story(planted), (concurrent, 1, false, Some(CompleteCommit)));
+}

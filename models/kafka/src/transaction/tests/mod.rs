@@ -142,9 +142,12 @@ impl World {
         self.coordinator.elected(self.now, LOG, LeaderEpoch(self.epoch), &mut out);
         let log = self.log.clone();
         let mut records = (0..).map(Offset).zip(log);
-        self.coordinator.loaded(self.now, 0, &mut records, &mut out);
+        let high_watermark = Offset(i64::try_from(self.high_watermark).unwrap());
+        self.coordinator.loaded(self.now, 0, &mut records, high_watermark, &mut out);
         self.perform(out);
-        self.replicate(self.high_watermark);
+        if self.mode == Log::Healthy {
+            self.replicate(self.log.len());
+        }
     }
 
     fn replicate(&mut self, to: usize) {

@@ -13,7 +13,7 @@ use crate::kafka;
 use crate::names::Names;
 use crate::node::{Entry, Value};
 use crate::property::Properties;
-use crate::scenario::{ProcessorCommit, ProcessorSpec};
+use crate::scenario::{ProcessorCommit, ProcessorSpec, TransactionsSpec};
 use crate::section::{Section, wrong_type};
 
 /// How a processor commits, as scenarios name it.
@@ -323,7 +323,8 @@ pub(super) fn doubts(
         let mut producers = producers.filter(|producer| producer.transactions.is_some());
         let processors = applications.processors.iter();
         let mut processors = processors.filter(|p| p.commit == ProcessorCommit::Transaction);
-        producers.any(|producer| producer.to == *topic)
+        let transfer = |t: &TransactionsSpec| t.transfer_to == Some(*topic);
+        producers.any(|it| it.to == *topic || it.transactions.as_ref().is_some_and(transfer))
             || processors.any(|processor| processor.to.contains(topic))
     };
     let readers = applications.processors.iter().map(|processor| {

@@ -5,7 +5,9 @@
 //! passes. Replicas keep batch boundaries, so that batches are compared by position.
 
 use oncesim_history::{SpanIndex, WorldEvent};
-use oncesim_types::{ActorId, Offset, TopicPartition};
+use oncesim_types::{
+    ActorId, Offset, ProducerEpoch, ProducerId, TopicPartition, TransactionResult,
+};
 
 use super::Context;
 use super::findings::{Findings, Proof, record_name};
@@ -23,6 +25,8 @@ struct Batch {
     len: u32,
     leader_epoch: i32,
     records: SpanIndex,
+    /// The end of a transaction, instead of records.
+    marker: Option<(ProducerId, ProducerEpoch, TransactionResult)>,
     position: u32,
 }
 
@@ -111,6 +115,27 @@ impl Replication {
                     len: *len,
                     leader_epoch: leader_epoch.0,
                     records: *records,
+                    marker: None,
+                    position,
+                };
+                let replica = partition.replica(actor);
+                replica.cut(batch.base);
+                replica.log.push(batch);
+            }
+            WorldEvent::Marker {
+                offset,
+                producer_id,
+                producer_epoch,
+                result,
+                leader_epoch,
+                ..
+            } => {
+                let batch = Batch {
+                    base: offset.0,
+                    len: 1,
+                    leader_epoch: leader_epoch.0,
+                    records: SpanIndex::default(),
+                    marker: Some((*producer_id, *producer_epoch, *result)),
                     position,
                 };
                 let replica = partition.replica(actor);
@@ -420,7 +445,7 @@ impl Partition {
 }
 
 fn same(context: &Context<'_>, a: &Batch, b: &Batch) -> bool {
-    (a.base, a.len, a.leader_epoch) == (b.base, b.len, b.leader_epoch)
+    (a.base, a.len, a.leader_epoch, a.marker) == (b.base, b.len, b.leader_epoch, b.marker)
         && context.history.appended(a.records) == context.history.appended(b.records)
 }
 

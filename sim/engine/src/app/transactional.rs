@@ -21,9 +21,6 @@ use oncesim_types::{
 use super::AppEffect;
 use crate::draw::{Draws, Purpose};
 
-/// Set in the ids of calls that are no `send()`.
-const NO_SEND: u64 = 1 << 63;
-
 /// Amounts of transfers are from 1 to this.
 const AMOUNT_MAX: u64 = 100;
 
@@ -181,7 +178,8 @@ impl TransactionalApp {
     fn await_call(&mut self, doing: Doing, body: ProducerCall, out: &mut Vec<AppEffect>) {
         self.doing = doing;
         self.calls += 1;
-        self.awaited = CallId(NO_SEND | self.calls);
+        // Ids of `send()`s have their attempt, from 1, in the low half.
+        self.awaited = CallId(self.calls << 16);
         let body = Call::Producer(body);
         out.push(AppEffect::Call { call: self.awaited, attempt: 0, body });
     }

@@ -39,9 +39,6 @@ use super::AppEffect;
 /// The timeout of `poll()`, of which only an application with something left to do takes notice.
 const POLL_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Set in the ids of calls to the producer that are no `send()`.
-const NO_SEND: u64 = 1 << 63;
-
 /// What the application's thread is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Doing {
@@ -217,7 +214,8 @@ impl ProcessorApp {
 
     fn producer_call(&mut self, body: ProducerCall, out: &mut Vec<AppEffect>) -> CallId {
         self.calls += 1;
-        let call = CallId(NO_SEND | self.calls);
+        // Ids of `send()`s have their attempt, from 1, in the low half.
+        let call = CallId(self.calls << 16);
         out.push(AppEffect::Call { call, attempt: 0, body: Call::Producer(body) });
         call
     }

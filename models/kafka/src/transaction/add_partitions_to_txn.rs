@@ -83,6 +83,7 @@ pub(super) fn prepare(
     }
     let is_known = |partition| metadata.partitions.binary_search(partition).is_ok();
     if metadata.state == TransactionState::Ongoing && addition.partitions.iter().all(is_known) {
+        metadata.number = metadata.number.max(addition.number);
         return Err(ErrorCode::None);
     }
     let Addition { partitions, version, number, .. } = *addition;

@@ -212,7 +212,10 @@ impl TransactionMetadata {
     ) -> Transit {
         let mut value = self.value(TransactionState::Ongoing, now);
         value.version = version;
-        if self.state != TransactionState::Ongoing {
+        if self.state == TransactionState::Ongoing {
+            // A request of the transaction before may have come late and begun this one.
+            value.number = value.number.max(number);
+        } else {
             value.started = now;
             value.number = number;
         }

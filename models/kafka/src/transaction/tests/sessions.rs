@@ -284,3 +284,21 @@ fn prepare_abort_may_be_logged_without_a_transaction() {
     assert_eq!(world.story(), [(Empty, 0), (PrepareAbort, 1), (CompleteAbort, 1)]);
     assert!(world.markers.is_empty());
 }
+
+#[test]
+fn a_transaction_that_a_late_request_of_the_one_before_began_is_the_newer_one() {
+    for partition in [X, Y] {
+        let mut world = World::new(V1);
+        let own = world.init(None).unwrap();
+        world.add(own, 1, V1, X);
+        world.end(own, 1, V1, Commit).unwrap();
+        world.add(own, 1, V1, X);
+        world.add(own, 2, V1, partition);
+        world.end(own, 2, V1, Commit).unwrap();
+        let mut decided = world.notes.iter().filter_map(|note| match note {
+            Note::EndTxnApplied { issued, applied, .. } => Some((issued.0, applied.0)),
+            _ => None,
+        });
+        assert_eq!((decided.next(), decided.next()), (Some((1, 1)), Some((2, 2))));
+    }
+}

@@ -204,10 +204,10 @@ pub enum Note {
         /// Why.
         error: ErrorCode,
     },
-    /// A broker began to coordinate groups of one `__consumer_offsets` partition, and has loaded
-    /// its log.
+    /// A broker began to coordinate the groups of one `__consumer_offsets` partition, or the
+    /// transactional ids of one `__transaction_state` partition, and has loaded its log.
     CoordinatorLoaded {
-        /// The partition of `__consumer_offsets`.
+        /// The coordinator's partition.
         partition: TopicPartition,
         /// Its leader epoch.
         leader_epoch: LeaderEpoch,

@@ -51,6 +51,8 @@ pub(super) struct Shard {
     pub(super) writes: Writes,
     /// The log end when the shard was loaded.
     loaded_end: Offset,
+    /// Whether it serves although another broker coordinates (planted bug).
+    deposed: bool,
 }
 
 /// How long a tombstone may take (`request.timeout.ms`).
@@ -99,12 +101,14 @@ impl Shard {
             ids: BTreeMap::new(),
             writes: Writes::new(partition.partition),
             loaded_end: Offset::ZERO,
+            deposed: false,
         }
     }
 
     /// The broker leads the partition with `epoch`. What is in memory counts no more.
     pub(super) fn elected(&mut self, epoch: LeaderEpoch, turn: &mut Turn<'_>) {
         self.epoch = epoch;
+        self.deposed = false;
         if self.state == ShardState::Active && turn.hits(Mutation::CoordinatorKeepStateAfterResign)
         {
             return;
@@ -176,6 +180,7 @@ impl Shard {
     pub(super) fn resigned(&mut self, turn: &mut Turn<'_>) {
         if self.state == ShardState::Active && turn.hits(Mutation::CoordinatorKeepStateAfterResign)
         {
+            self.deposed = true;
             return;
         }
         self.unload(turn);
@@ -427,6 +432,8 @@ impl Shard {
     pub(super) fn settled(&self, words: bool) -> Result<(), String> {
         match self.state {
             ShardState::Resigned => return Ok(()),
+            // Whatever it waits for is another's business.
+            ShardState::Active if self.deposed => return Ok(()),
             ShardState::Loading => {
                 return Err(said(words, format_args!("a transaction coordinator is loading")));
             }

@@ -239,6 +239,7 @@ fn a_stale_copy_serves_under_a_planted_bug() {
     assert_eq!(world.verify(own, X), ErrorCode::None);
     assert_eq!(world.state(), Some(Ongoing));
     assert!(world.hits() > 0);
+    world.coordinator.settled(true).unwrap();
 }
 
 #[test]

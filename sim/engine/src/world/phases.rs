@@ -392,7 +392,9 @@ impl World {
         }
         for (partition, end, position) in missing {
             let name = self.recorder.history.partition_name(partition);
-            let detail = format!("the drain of {name} is at {position:?} of {end:?}");
+            let shown = |offset: Option<Offset>| offset.map_or(-1, |offset| offset.0);
+            let (at, end) = (shown(position), shown(end));
+            let detail = format!("the drain of {name} is at offset {at} of {end}");
             let id = "drain-incomplete";
             let partition = Some(partition);
             self.recorder.world(who, WorldEvent::Stuck { id, partition, detail });

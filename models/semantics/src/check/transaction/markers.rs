@@ -82,7 +82,8 @@ impl Truth {
                 });
                 truth.batch(context, transactions, findings, (p, batch), producer, &mut first);
             }
-            if context.setting.settled {
+            // A world that never settles may be held back by just that.
+            if context.setting.settled || context.setting.restless {
                 hanging(context, transactions, findings, p, &producers);
             }
         }
@@ -165,7 +166,8 @@ fn owner(context: &Context<'_>, transactions: &Transactions, batch: &Batch) -> u
     owners.next().unwrap_or(NONE)
 }
 
-/// Transactions that are still open in a world that has settled, and that no coordinator will end.
+/// Transactions that are still open when the world has had its time, and that no coordinator will
+/// end.
 fn hanging(
     context: &Context<'_>,
     transactions: &Transactions,

@@ -236,7 +236,7 @@ impl Task<'_, '_> {
     ) {
         let id = self.context.index.record_id(input);
         let (mut missing, mut any) = (false, false);
-        let expected = self.expected(id);
+        let expected = self.expected(id, self.ledger.records[input as usize].key);
         for n in 0..expected {
             let output = match (self.processor.transform, n) {
                 (Transform::Aggregate { .. }, 0) => Output::Aggregate,
@@ -287,7 +287,7 @@ impl Task<'_, '_> {
     }
 
     /// How many outputs an input has.
-    fn expected(&self, input: RecordId) -> u16 {
+    fn expected(&self, input: RecordId, key: Option<u32>) -> u16 {
         match self.processor.transform {
             Transform::Map => 1,
             Transform::FanOut { outputs } => {
@@ -295,7 +295,8 @@ impl Task<'_, '_> {
                 outputs.saturating_mul(topics)
             }
             Transform::Filter { per_million } => u16::from(lineage::keeps(input, per_million)),
-            Transform::Aggregate { .. } => 2,
+            // What has no key belongs to no aggregate.
+            Transform::Aggregate { .. } => 2 * u16::from(key.is_some()),
         }
     }
 

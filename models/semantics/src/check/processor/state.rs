@@ -53,7 +53,7 @@ impl Aggregates {
         made: &[Emit],
         findings: &mut Findings,
     ) {
-        let key = ledger.records[input as usize].key.unwrap_or(u32::MAX);
+        let Some(key) = ledger.records[input as usize].key else { return };
         let value = self.store.entry(key).or_insert(0);
         *value = lineage::aggregated(*value, context.index.record_id(input));
         for emit in made.iter().filter(|e| e.input == input && copies(ledger, e.record) > 0) {

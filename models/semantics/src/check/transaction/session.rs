@@ -44,7 +44,7 @@ pub(crate) struct Sessions {
     /// By transactional id, ascending by position.
     fences: Vec<Vec<Fence>>,
     /// By transactional id: when the highest epoch of the newest producer id was told.
-    told: Vec<Vec<(u32, i64, i16)>>,
+    told: Vec<Vec<(u32, i64, i16, (u16, u32))>>,
     /// By actor: the id of its process.
     ids: BTreeMap<(u16, u32), u16>,
 }
@@ -63,7 +63,7 @@ impl Sessions {
         if let Some(id) = self.ids.get(&process) {
             let told = &mut self.told[usize::from(*id)];
             if told.last().is_none_or(|last| last.1 != producer.0 || last.2 < producer.1) {
-                told.push((position, producer.0, producer.1));
+                told.push((position, producer.0, producer.1, process));
             }
         }
         if producer.0 < 0 {
@@ -120,9 +120,11 @@ impl Sessions {
         let id = usize::from(init.id);
         self.fences[id].push(Fence { position, process, producer });
         let before = self.told[id].partition_point(|told| told.0 < init.invoked);
-        if let Some((since, pid, epoch)) = before.checked_sub(1).map(|last| self.told[id][last])
+        // A process may have been told before its call has ended: when it had timed out.
+        if let Some((since, pid, epoch, whose)) =
+            before.checked_sub(1).map(|last| self.told[id][last])
             && producer.0 == pid
-            && producer.1 <= epoch
+            && (producer.1 < epoch || producer.1 == epoch && whose != process)
         {
             findings.add(&EPOCH_REGRESS, Severity::Always, || {
                 let history = context.history;

@@ -9,12 +9,16 @@ use std::collections::BTreeMap;
 use oncesim_types::{
     ActorId, CallId, Duration, ErrorCode, GenerationId, GroupId, Instant, LeaderEpoch, MemberId,
     Offset, ProducerEpoch, ProducerId, RecordId, Sequence, TopicId, TopicPartition,
+    TransactionNumber, TransactionResult, TransactionalId,
 };
 
 use crate::event::{
-    ClientKind, Event, EventKind, Outcome, PolledRecord, PositionReason, SpanIndex, WorldEvent,
+    ClientKind, Event, EventKind, Outcome, Output, PolledRecord, PositionReason, SpanIndex,
+    WorldEvent,
 };
-use crate::history::{ActorInfo, ActorRole, CommitEntry, GroupInfo, History, Promise, TopicInfo};
+use crate::history::{
+    ActorInfo, ActorRole, CommitEntry, GroupInfo, History, ProcessorInfo, Promise, TopicInfo,
+};
 
 /// Builds a [`History`] event by event.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +36,8 @@ pub struct HistoryBuilder {
 struct Sent {
     attempt: u32,
     key: Option<u32>,
+    /// Its payload, if it is not derived from its id alone.
+    payload: Option<u64>,
 }
 
 /// A batch as [`HistoryBuilder::append`] writes it.
@@ -45,6 +51,8 @@ pub struct AppendedBatch {
     pub producer: Option<(i64, i16, i32)>,
     /// Whether the leader wrote it (else: a follower copied it).
     pub leader: bool,
+    /// Whether it belongs to a transaction.
+    pub transactional: bool,
 }
 
 impl HistoryBuilder {
@@ -251,7 +259,11 @@ impl HistoryBuilder {
             leader_epoch: LeaderEpoch::NONE,
             record,
             key: self.sent.get(&record).and_then(|sent| sent.key),
-            payload: Self::payload(record),
+            payload: self
+                .sent
+                .get(&record)
+                .and_then(|sent| sent.payload)
+                .unwrap_or(Self::payload(record)),
         }
     }
 
@@ -389,7 +401,7 @@ impl HistoryBuilder {
                 producer_epoch: ProducerEpoch(epoch),
                 base_sequence: Sequence(sequence),
                 leader: batch.leader,
-                transactional: false,
+                transactional: batch.transactional,
             },
         )
     }
@@ -415,6 +427,144 @@ impl HistoryBuilder {
                 coordinator_epoch,
             },
         )
+    }
+
+    /// Makes an actor read at `read_committed`.
+    pub fn read_committed(&mut self, actor: ActorId) -> &mut Self {
+        self.history.actors[usize::from(actor.0)].read_committed = true;
+        self
+    }
+
+    /// Makes the members of a group processors.
+    pub fn processor(&mut self, group: GroupId, processor: ProcessorInfo) -> &mut Self {
+        self.history.groups[usize::from(group.0)].processor = Some(processor);
+        self
+    }
+
+    /// `initTransactions()` that succeeds with a session.
+    pub fn init_transactions(&mut self, producer: ActorId, id: &str, session: (i64, i16)) -> u32 {
+        let known = self.history.transactional_ids.iter().position(|name| name == id);
+        let at = known.unwrap_or_else(|| {
+            self.history.transactional_ids.push(id.to_owned());
+            self.history.transactional_ids.len() - 1
+        });
+        let transactional_id = TransactionalId(u16::try_from(at).expect("a few ids"));
+        let call = self.call();
+        self.client(producer, ClientKind::InitTransactions { call, transactional_id });
+        let (producer_id, producer_epoch) = (ProducerId(session.0), ProducerEpoch(session.1));
+        self.client(producer, ClientKind::ProducerSession { producer_id, producer_epoch });
+        self.client(producer, ClientKind::InitTransactionsEnd { call, outcome: Outcome::Ok })
+    }
+
+    /// `beginTransaction()`.
+    pub fn begin(&mut self, producer: ActorId, number: u64) -> u32 {
+        let number = TransactionNumber(number);
+        self.client(producer, ClientKind::TransactionBegin { number })
+    }
+
+    /// `commitTransaction()` or `abortTransaction()`, and its end.
+    pub fn end_transaction(
+        &mut self,
+        producer: ActorId,
+        number: u64,
+        result: TransactionResult,
+        outcome: Outcome,
+    ) -> u32 {
+        let call = self.call();
+        let number = TransactionNumber(number);
+        self.client(producer, ClientKind::EndTransaction { call, number, result });
+        self.client(producer, ClientKind::TransactionEnd { call, outcome })
+    }
+
+    /// `sendOffsetsToTransaction()` that succeeds, of a member of `consumer`'s group.
+    pub fn send_offsets(
+        &mut self,
+        producer: ActorId,
+        number: u64,
+        consumer: ActorId,
+        offsets: &[(TopicPartition, i64)],
+    ) -> u32 {
+        let group = self.group_of(consumer);
+        let member = Some(self.member(consumer));
+        let entries: Vec<CommitEntry> = offsets
+            .iter()
+            .map(|&(partition, offset)| CommitEntry {
+                partition,
+                offset: Offset(offset),
+                leader_epoch: LeaderEpoch::NONE,
+            })
+            .collect();
+        let offsets = span(&mut self.history.commits, &entries);
+        let (call, number, generation) = (self.call(), TransactionNumber(number), GenerationId(1));
+        let sent = ClientKind::SendOffsets { call, number, group, offsets, member, generation };
+        self.client(producer, sent);
+        self.client(producer, ClientKind::SendOffsetsEnd { call, outcome: Outcome::Ok })
+    }
+
+    /// A processor makes a record from an input and sends it, with a value of its own.
+    pub fn emit(
+        &mut self,
+        (consumer, producer): (ActorId, ActorId),
+        (partition, offset, input): (TopicPartition, i64, RecordId),
+        output: Output,
+        to: TopicPartition,
+        value: i64,
+    ) -> RecordId {
+        let ordinal = self.ordinals[usize::from(producer.0)];
+        self.ordinals[usize::from(producer.0)] += 1;
+        let record = RecordId::new(producer, ordinal);
+        let offset = Offset(offset);
+        self.client(consumer, ClientKind::Emitted { record, input, partition, offset, output });
+        let key = self.sent.get(&input).and_then(|sent| sent.key);
+        let payload = oncesim_types::lineage::payload(record, Some(value));
+        self.sent.insert(record, Sent { attempt: 1, key, payload: Some(payload) });
+        let call = CallId(record.0 << 4 | 1);
+        self.client(
+            producer,
+            ClientKind::SendInvoke { call, partition: to, record, key, payload, attempt: 1 },
+        );
+        record
+    }
+
+    /// A replica appends the end of a transaction.
+    pub fn marker(
+        &mut self,
+        broker: ActorId,
+        partition: TopicPartition,
+        offset: i64,
+        (id, epoch): (i64, i16),
+        result: TransactionResult,
+    ) -> u32 {
+        self.world(
+            broker,
+            WorldEvent::Marker {
+                partition,
+                offset: Offset(offset),
+                producer_id: ProducerId(id),
+                producer_epoch: ProducerEpoch(epoch),
+                result,
+                coordinator_epoch: LeaderEpoch(0),
+                leader_epoch: LeaderEpoch(0),
+                leader: true,
+            },
+        )
+    }
+
+    /// The final drain of a partition that has records at these offsets, and ends at `to`.
+    pub fn drain_at(
+        &mut self,
+        auditor: ActorId,
+        partition: TopicPartition,
+        records: &[(i64, RecordId)],
+        to: i64,
+    ) {
+        let polled: Vec<PolledRecord> =
+            records.iter().map(|(offset, r)| self.polled(partition, *offset, *r)).collect();
+        if !polled.is_empty() {
+            self.poll(auditor, &polled);
+        }
+        let (from, to) = (Offset::ZERO, Offset(to));
+        self.client(auditor, ClientKind::Drained { partition, from, to });
     }
 
     /// A list of actors, for [`WorldEvent::PartitionChanged`].

@@ -34,7 +34,13 @@ fn history(events: usize) -> History {
         for (broker, leader) in brokers.iter().zip([true, false]) {
             let sequence = i32::try_from(base).expect("a short log");
             let producer = Some((7, 0, sequence));
-            let batch = AppendedBatch { base_offset: base, leader_epoch: 0, producer, leader };
+            let batch = AppendedBatch {
+                base_offset: base,
+                leader_epoch: 0,
+                producer,
+                leader,
+                transactional: false,
+            };
             b.append(*broker, at(p), batch, &records);
             let high_watermark = Offset(base + BATCH);
             let partition = at(p);

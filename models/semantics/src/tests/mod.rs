@@ -7,6 +7,7 @@ mod log;
 mod processing;
 mod prop;
 mod rows;
+mod transactions;
 
 use oncesim_history::History;
 use oncesim_types::{TopicId, TopicPartition};

@@ -391,9 +391,10 @@ impl Transactions {
             txn.fate = Fate::Unknown;
             if txn.commit_ok != NONE {
                 txn.fate = Fate::Committed;
-            } else if txn.abort_ok != NONE || txn.commit_asked == NONE {
-                txn.fate = Fate::Aborted;
-            } else if txn.commit_failed && !(txn.fenced && context.setting.white_box) {
+            } else if txn.abort_ok != NONE
+                || txn.commit_asked == NONE
+                || txn.commit_failed && !(txn.fenced && context.setting.white_box)
+            {
                 txn.fate = Fate::Aborted;
             } else if *seen {
                 txn.fate = Fate::Committed;

@@ -34,6 +34,9 @@ struct Init {
     invoked: u32,
 }
 
+/// When which producer id and epoch were told, and to which process.
+type Told = (u32, i64, i16, (u16, u32));
+
 /// The sessions of all producers.
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
@@ -44,7 +47,7 @@ pub(crate) struct Sessions {
     /// By transactional id, ascending by position.
     fences: Vec<Vec<Fence>>,
     /// By transactional id: when the highest epoch of the newest producer id was told.
-    told: Vec<Vec<(u32, i64, i16, (u16, u32))>>,
+    told: Vec<Vec<Told>>,
     /// By actor: the id of its process.
     ids: BTreeMap<(u16, u32), u16>,
 }

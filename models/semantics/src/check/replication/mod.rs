@@ -142,13 +142,6 @@ impl Replication {
                 replica.cut(batch.base);
                 replica.log.push(batch);
             }
-            WorldEvent::Marker { offset, leader_epoch, .. } => {
-                let (base, leader_epoch, len) = (offset.0, leader_epoch.0, 1);
-                let records = SpanIndex::default();
-                let replica = partition.replica(actor);
-                replica.cut(base);
-                replica.log.push(Batch { base, len, leader_epoch, records, position });
-            }
             WorldEvent::Truncate { to, .. } => partition.replica(actor).cut(to.0),
             WorldEvent::DiskLoss { to, .. } => {
                 let replica = partition.replica(actor);

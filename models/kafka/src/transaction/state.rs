@@ -219,6 +219,8 @@ impl TransactionMetadata {
             value.started = now;
             value.number = number;
         }
+        // A late request of an earlier transaction may have begun this one: it is that of the newest.
+        value.number = value.number.max(number);
         for partition in added {
             if let Err(at) = value.partitions.binary_search(partition) {
                 value.partitions.insert(at, *partition);

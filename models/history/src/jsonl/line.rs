@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use oncesim_types::TransactionResult;
 use serde::de::{Deserializer, Error, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -37,6 +38,9 @@ pub(super) struct ActorLine {
     pub(super) idempotent: bool,
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub(super) ordered: bool,
+    /// Of a reader.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(super) read_committed: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +73,35 @@ pub(super) struct GroupLine {
     /// `auto.offset.reset` is `earliest`.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub(super) from_earliest: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) processor: Option<ProcessorLine>,
+}
+
+/// What the members of a group make of their input.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ProcessorLine {
+    pub(super) to: Vec<String>,
+    pub(super) transform: TransformLine,
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub(super) transactional: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) enum TransformLine {
+    Map,
+    FanOut { outputs: u16 },
+    Filter { per_million: u32 },
+    Aggregate { changelog: String },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum OutputLine {
+    Ordinal(u16),
+    Aggregate,
+    Changelog,
 }
 
 const fn yes() -> bool {
@@ -100,6 +133,16 @@ pub(super) enum Kind {
     Poll,
     PollEnd,
     Processed,
+    InitTransactions,
+    InitTransactionsEnd,
+    Begin,
+    SendOffsets,
+    SendOffsetsEnd,
+    EndTransaction,
+    TransactionEnd,
+    Emitted,
+    Restored,
+    Transfer,
     Commit,
     CommitEnd,
     Position,
@@ -186,6 +229,22 @@ pub(super) struct Line<'a> {
     pub(super) reason: Option<ReasonWord>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) power: Option<bool>,
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    pub(super) id: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) number: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) result: Option<TransactionResult>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) input: Option<RecordName>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) output: Option<OutputLine>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) keys: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) fingerprint: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) amount: Option<i64>,
 }
 
 /// A record as a poll returned it.

@@ -6,6 +6,7 @@
 
 mod line;
 mod read;
+mod transaction;
 mod write;
 
 pub use read::read_jsonl;

@@ -62,13 +62,14 @@ pub fn read_jsonl(text: &[u8], lenient: bool) -> Result<Read<History>, Complaint
 }
 
 #[derive(Default)]
-struct Reader {
+pub(super) struct Reader {
     line: u32,
-    history: History,
+    pub(super) history: History,
     actors: Interner<Name>,
     topics: Interner<Name>,
     groups: Interner<Name>,
     records: Interner<Name>,
+    pub(super) ids: Interner<Name>,
     /// By record: who sent it first.
     senders: Vec<Option<ActorId>>,
     /// Calls that have begun, and whether they have not ended.
@@ -76,7 +77,7 @@ struct Reader {
     now: u64,
 }
 
-fn text(name: &str) -> Name {
+pub(super) fn text(name: &str) -> Name {
     Name::Text(name.into())
 }
 
@@ -119,6 +120,10 @@ impl Reader {
             let info = &mut self.history.groups[usize::from(id.0)];
             info.from_earliest = group.from_earliest;
             info.topics = topics;
+            if let Some(processor) = &group.processor {
+                let processor = self.processor(processor)?;
+                self.history.groups[usize::from(id.0)].processor = Some(processor);
+            }
         }
         header.actors.iter().try_for_each(|actor| self.declare(actor))
     }
@@ -137,11 +142,13 @@ impl Reader {
             (Role::Consumer, None) | (Role::Other, _) => ActorRole::Other,
         };
         let id = self.actor(&actor.name)?;
-        self.history.actors[usize::from(id.0)].role = role;
+        let info = &mut self.history.actors[usize::from(id.0)];
+        info.role = role;
+        info.read_committed = actor.read_committed;
         Ok(())
     }
 
-    fn number(&self, n: u32, what: &str) -> Result<u16, Complaint> {
+    pub(super) fn number(&self, n: u32, what: &str) -> Result<u16, Complaint> {
         u16::try_from(n)
             .ok()
             .filter(|n| *n < u16::MAX - 1)
@@ -159,7 +166,7 @@ impl Reader {
         Ok(ActorId(id))
     }
 
-    fn topic(&mut self, name: &str) -> Result<TopicId, Complaint> {
+    pub(super) fn topic(&mut self, name: &str) -> Result<TopicId, Complaint> {
         let id = self.topics.intern(text(name));
         let id = self.number(id, "topics")?;
         if self.history.topics.len() <= usize::from(id) {
@@ -173,7 +180,7 @@ impl Reader {
         Ok(TopicId(id))
     }
 
-    fn group(&mut self, name: &str) -> Result<GroupId, Complaint> {
+    pub(super) fn group(&mut self, name: &str) -> Result<GroupId, Complaint> {
         let id = self.groups.intern(text(name));
         let id = self.number(id, "groups")?;
         if self.history.groups.len() <= usize::from(id) {
@@ -199,7 +206,7 @@ impl Reader {
     }
 
     /// `shop#12` is the record 12 of shop; any other name is a label.
-    fn record(&mut self, name: RecordName) -> RecordId {
+    pub(super) fn record(&mut self, name: RecordName) -> RecordId {
         if let Name::Text(text) = &name.0
             && let Some((actor, ordinal)) = text.rsplit_once('#')
             && let Some(actor) = self.actors.find(&self::text(actor))
@@ -237,8 +244,22 @@ impl Reader {
         let actor = self.actor(&line.actor)?;
         let run = line.run.unwrap_or(0);
         let (time, call) = (Instant(line.time), line.call);
-        let starts = matches!(line.event, Kind::Send | Kind::Commit);
-        let ends = matches!(line.event, Kind::SendEnd | Kind::CommitEnd);
+        let starts = matches!(
+            line.event,
+            Kind::Send
+                | Kind::Commit
+                | Kind::InitTransactions
+                | Kind::SendOffsets
+                | Kind::EndTransaction
+        );
+        let ends = matches!(
+            line.event,
+            Kind::SendEnd
+                | Kind::CommitEnd
+                | Kind::InitTransactionsEnd
+                | Kind::SendOffsetsEnd
+                | Kind::TransactionEnd
+        );
         let open = call.map(|call| (actor, run, call));
         if let Some(open) = open.filter(|_| starts || ends) {
             match (self.calls.get(&open), starts) {
@@ -269,7 +290,12 @@ impl Reader {
         Ok(())
     }
 
-    fn need<T>(&self, value: Option<T>, field: &str, kind: Kind) -> Result<T, Complaint> {
+    pub(super) fn need<T>(
+        &self,
+        value: Option<T>,
+        field: &str,
+        kind: Kind,
+    ) -> Result<T, Complaint> {
         value.ok_or_else(|| {
             let name = serde_json::to_string(&kind).unwrap_or_default();
             self.wrong(format!("an event {name} without \"{field}\""), format!("\"{field}\" in it"))
@@ -285,6 +311,16 @@ impl Reader {
                 self.group_event(actor, line)
             }
             Kind::Assign => Ok(ClientKind::Assign),
+            Kind::InitTransactions
+            | Kind::InitTransactionsEnd
+            | Kind::Begin
+            | Kind::SendOffsets
+            | Kind::SendOffsetsEnd
+            | Kind::EndTransaction
+            | Kind::TransactionEnd
+            | Kind::Emitted
+            | Kind::Restored
+            | Kind::Transfer => self.transaction_event(line),
             Kind::Poll => Ok(ClientKind::PollInvoke),
             Kind::PollEnd => self.poll_end(line),
             Kind::Session => Ok(ClientKind::ProducerSession {
@@ -322,7 +358,7 @@ impl Reader {
         }
     }
 
-    fn place(
+    pub(super) fn place(
         &mut self,
         topic: Option<Cow<'_, str>>,
         partition: Option<u16>,
@@ -333,7 +369,7 @@ impl Reader {
         self.partition(&topic, partition)
     }
 
-    fn outcome(&self, line: &Line<'_>) -> Result<Outcome, Complaint> {
+    pub(super) fn outcome(&self, line: &Line<'_>) -> Result<Outcome, Complaint> {
         let code = line.error.as_deref().and_then(error_code);
         Ok(match self.need(line.outcome, "outcome", line.event)? {
             OutcomeWord::Ok => Outcome::Ok,
@@ -443,14 +479,22 @@ impl Reader {
         }
         let group = self.need(line.group, "group", kind)?;
         let group = self.group(&group)?;
+        let offsets = self.need(line.offsets, "offsets", kind)?;
+        let offsets = self.offsets(offsets)?;
+        Ok(ClientKind::CommitInvoke { call, group, offsets, sync: line.sync.unwrap_or(true) })
+    }
+
+    pub(super) fn offsets(
+        &mut self,
+        entries: Vec<(Cow<'_, str>, u16, i64)>,
+    ) -> Result<SpanIndex, Complaint> {
         let start = span_start(self.history.commits.len());
-        for (topic, partition, offset) in self.need(line.offsets, "offsets", kind)? {
+        for (topic, partition, offset) in entries {
             let partition = self.partition(&topic, partition)?;
             let (offset, leader_epoch) = (Offset(offset), LeaderEpoch::NONE);
             self.history.commits.push(CommitEntry { partition, offset, leader_epoch });
         }
-        let offsets = SpanIndex { start, len: span_start(self.history.commits.len()) - start };
-        Ok(ClientKind::CommitInvoke { call, group, offsets, sync: line.sync.unwrap_or(true) })
+        Ok(SpanIndex { start, len: span_start(self.history.commits.len()) - start })
     }
 
     /// Gives labelled records to those who sent them first, and groups the topics that they read.
@@ -475,6 +519,11 @@ impl Reader {
                 EventKind::Client(
                     ClientKind::SendInvoke { record, .. } | ClientKind::SendEnd { record, .. },
                 ) => settle(record),
+                EventKind::Client(ClientKind::Emitted { record, input, .. }) => {
+                    settle(record);
+                    settle(input);
+                }
+                EventKind::Client(ClientKind::Transfer { record, .. }) => settle(record),
                 EventKind::Client(ClientKind::Processed { record, group, partition, .. }) => {
                     settle(record);
                     let topics = &mut consumed[usize::from(group.0)];

@@ -1,11 +1,11 @@
 //! What is written is read again; what is wrong is named with its line.
 
-use oncesim_types::{Offset, TopicId, TopicPartition};
+use oncesim_types::{Offset, TopicId, TopicPartition, TransactionResult, Transform};
 use proptest::prelude::*;
 
 use super::{read_jsonl, write_jsonl};
-use crate::event::{ClientKind, EventKind, PositionReason};
-use crate::history::History;
+use crate::event::{ClientKind, EventKind, Output, PositionReason};
+use crate::history::{History, ProcessorInfo};
 use crate::{HistoryBuilder, Outcome};
 
 /// A history from a list of small choices.
@@ -98,6 +98,37 @@ proptest! {
         let _ = read_jsonl(cut, false);
         let _ = read_jsonl(cut, true);
     }
+}
+
+#[test]
+fn transactions_are_written_and_read() {
+    let mut b = HistoryBuilder::new();
+    let (orders, counts) = (b.topic("orders", 1), b.topic("counts", 1));
+    let group = b.group("billing", &[orders]);
+    let transform = Transform::Aggregate { changelog: counts };
+    b.processor(group, ProcessorInfo { to: vec![counts], transform, transactional: true });
+    let (shop, billing) = (b.producer("shop"), b.consumer("billing-0", group));
+    let producer = b.producer("billing-0-producer");
+    b.read_committed(billing);
+    let (from, to) = (TopicPartition::new(orders, 0), TopicPartition::new(counts, 0));
+    let order = b.send_keyed(shop, from, Some(7));
+    b.acked(order, from, 0);
+    b.client(shop, ClientKind::Transfer { record: order, amount: -5 });
+    b.init_transactions(producer, "billing", (4, 0));
+    b.begin(producer, 1);
+    for output in [Output::Aggregate, Output::Changelog, Output::Ordinal(3)] {
+        b.emit((billing, producer), (from, 0, order), output, to, 9);
+    }
+    b.send_offsets(producer, 1, billing, &[(from, 1)]);
+    b.end_transaction(producer, 1, TransactionResult::Commit, Outcome::Ok);
+    let (changelog, keys, fingerprint) = (to, 1, u64::MAX);
+    b.client(billing, ClientKind::StateRestored { changelog, to: Offset(2), keys, fingerprint });
+    let history = b.finish();
+    let text = write_jsonl(&history);
+    let read = read_jsonl(text.as_bytes(), false).expect("its own text").value;
+    same(&history, &read);
+    assert_eq!(history.transactional_ids, read.transactional_ids);
+    assert_eq!(write_jsonl(&read), text);
 }
 
 #[test]

@@ -2,14 +2,16 @@
 
 use std::borrow::Cow;
 
-use oncesim_types::{ErrorCode, LeaderEpoch, RecordId, TopicPartition};
+use oncesim_types::{ErrorCode, LeaderEpoch, RecordId, TopicPartition, Transform};
 
 use super::VERSION;
 use super::line::{
-    ActorLine, GroupLine, Header, Kind, Line, OutcomeWord, PolledLine, ReasonWord, RecordName,
-    Role, TopicLine,
+    ActorLine, GroupLine, Header, Kind, Line, OutcomeWord, OutputLine, PolledLine, ProcessorLine,
+    ReasonWord, RecordName, Role, TopicLine, TransformLine,
 };
-use crate::event::{ClientKind, Event, EventKind, Outcome, PositionReason, SpanIndex, WorldEvent};
+use crate::event::{
+    ClientKind, Event, EventKind, Outcome, Output, PositionReason, SpanIndex, WorldEvent,
+};
 use crate::history::{ActorRole, History};
 use crate::intern::Name;
 
@@ -52,6 +54,7 @@ fn header(history: &History) -> Header {
             durable: promise.is_none_or(|p| p.durable),
             idempotent: promise.is_none_or(|p| p.idempotent),
             ordered: promise.is_none_or(|p| p.ordered),
+            read_committed: actor.read_committed,
         }
     });
     let topics = history.topics.iter().map(|topic| TopicLine {
@@ -66,6 +69,20 @@ fn header(history: &History) -> Header {
         name: group.name.clone(),
         topics: group.topics.iter().map(topic_name).collect(),
         from_earliest: group.from_earliest,
+        processor: group.processor.as_ref().map(|processor| ProcessorLine {
+            to: processor.to.iter().map(topic_name).collect(),
+            transform: match &processor.transform {
+                Transform::Map => TransformLine::Map,
+                Transform::FanOut { outputs } => TransformLine::FanOut { outputs: *outputs },
+                Transform::Filter { per_million } => {
+                    TransformLine::Filter { per_million: *per_million }
+                }
+                Transform::Aggregate { changelog } => {
+                    TransformLine::Aggregate { changelog: topic_name(changelog) }
+                }
+            },
+            transactional: processor.transactional,
+        }),
     });
     Header {
         version: VERSION,
@@ -133,6 +150,14 @@ fn blank<'a>(history: &'a History, event: &Event, kind: Kind) -> Line<'a> {
         to: None,
         reason: None,
         power: None,
+        id: None,
+        number: None,
+        result: None,
+        input: None,
+        output: None,
+        keys: None,
+        fingerprint: None,
+        amount: None,
     }
 }
 
@@ -146,7 +171,7 @@ fn line<'a>(history: &'a History, event: &Event) -> Option<Line<'a>> {
         EventKind::World(WorldEvent::NotSettled) => Some(blank(history, event, Kind::NotSettled)),
         EventKind::World(_) => None,
         EventKind::Client(client) => {
-            let mut line = blank(history, event, kind(client)?);
+            let mut line = blank(history, event, kind(client));
             match client {
                 ClientKind::SendInvoke { .. }
                 | ClientKind::SendEnd { .. }
@@ -159,8 +184,8 @@ fn line<'a>(history: &'a History, event: &Event) -> Option<Line<'a>> {
     }
 }
 
-const fn kind(client: &ClientKind) -> Option<Kind> {
-    Some(match client {
+const fn kind(client: &ClientKind) -> Kind {
+    match client {
         ClientKind::SendInvoke { .. } => Kind::Send,
         ClientKind::SendEnd { .. } => Kind::SendEnd,
         ClientKind::ProducerSession { .. } => Kind::Session,
@@ -177,9 +202,17 @@ const fn kind(client: &ClientKind) -> Option<Kind> {
         ClientKind::PositionReset { .. } => Kind::Position,
         ClientKind::Closed => Kind::Closed,
         ClientKind::Drained { .. } => Kind::Drained,
-        // Transactions have no lines yet.
-        _ => return None,
-    })
+        ClientKind::InitTransactions { .. } => Kind::InitTransactions,
+        ClientKind::InitTransactionsEnd { .. } => Kind::InitTransactionsEnd,
+        ClientKind::TransactionBegin { .. } => Kind::Begin,
+        ClientKind::SendOffsets { .. } => Kind::SendOffsets,
+        ClientKind::SendOffsetsEnd { .. } => Kind::SendOffsetsEnd,
+        ClientKind::EndTransaction { .. } => Kind::EndTransaction,
+        ClientKind::TransactionEnd { .. } => Kind::TransactionEnd,
+        ClientKind::Emitted { .. } => Kind::Emitted,
+        ClientKind::StateRestored { .. } => Kind::Restored,
+        ClientKind::Transfer { .. } => Kind::Transfer,
+    }
 }
 
 fn records<'a>(history: &'a History, line: &mut Line<'a>, client: &ClientKind) {
@@ -247,11 +280,7 @@ fn groups<'a>(history: &'a History, line: &mut Line<'a>, client: &ClientKind) {
         ClientKind::CommitInvoke { call, group, offsets, sync } => {
             of(*group);
             line.call = Some(call.0);
-            let entries = history.commits(*offsets).iter();
-            let entry = |e: &crate::history::CommitEntry| {
-                (topic(history, e.partition), e.partition.partition, e.offset.0)
-            };
-            line.offsets = Some(entries.map(entry).collect());
+            line.offsets = Some(self::offsets(history, *offsets));
             line.sync = (!sync).then_some(false);
         }
         ClientKind::CommitEnd { call, outcome: how } => {
@@ -283,6 +312,65 @@ fn groups<'a>(history: &'a History, line: &mut Line<'a>, client: &ClientKind) {
             line.from = Some(from.0);
             line.to = Some(to.0);
         }
+        _ => transactions(history, line, client),
+    }
+}
+
+fn transactions<'a>(history: &'a History, line: &mut Line<'a>, client: &ClientKind) {
+    match client {
+        ClientKind::InitTransactions { call, transactional_id } => {
+            line.call = Some(call.0);
+            let id = history.transactional_ids.get(usize::from(transactional_id.0));
+            line.id = Some(Cow::Borrowed(id.map_or("?", String::as_str)));
+        }
+        ClientKind::TransactionBegin { number } => line.number = Some(number.0),
+        ClientKind::SendOffsets { call, number, group, offsets: span, member, generation } => {
+            line.call = Some(call.0);
+            line.number = Some(number.0);
+            line.group = Some(Cow::Borrowed(history.group_name(*group)));
+            line.offsets = Some(offsets(history, *span));
+            line.member = member.map(|member| member.0);
+            line.generation = Some(generation.0);
+        }
+        ClientKind::EndTransaction { call, number, result } => {
+            line.call = Some(call.0);
+            line.number = Some(number.0);
+            line.result = Some(*result);
+        }
+        ClientKind::InitTransactionsEnd { call, outcome: how }
+        | ClientKind::SendOffsetsEnd { call, outcome: how }
+        | ClientKind::TransactionEnd { call, outcome: how } => {
+            line.call = Some(call.0);
+            outcome(line, *how);
+        }
+        ClientKind::Emitted { record: id, input, partition, offset, output } => {
+            line.record = Some(record(history, *id));
+            line.input = Some(record(history, *input));
+            line.topic = Some(topic(history, *partition));
+            line.partition = Some(partition.partition);
+            line.offset = Some(offset.0);
+            line.output = Some(match output {
+                Output::Ordinal(n) => OutputLine::Ordinal(*n),
+                Output::Aggregate => OutputLine::Aggregate,
+                Output::Changelog => OutputLine::Changelog,
+            });
+        }
+        ClientKind::StateRestored { changelog, to, keys, fingerprint } => {
+            line.topic = Some(topic(history, *changelog));
+            line.partition = Some(changelog.partition);
+            line.to = Some(to.0);
+            line.keys = Some(*keys);
+            line.fingerprint = Some(*fingerprint);
+        }
+        ClientKind::Transfer { record: id, amount } => {
+            line.record = Some(record(history, *id));
+            line.amount = Some(*amount);
+        }
         _ => {}
     }
+}
+
+fn offsets(history: &History, span: SpanIndex) -> Vec<(Cow<'_, str>, u16, i64)> {
+    let entries = history.commits(span).iter();
+    entries.map(|e| (topic(history, e.partition), e.partition.partition, e.offset.0)).collect()
 }

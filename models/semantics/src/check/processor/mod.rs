@@ -329,7 +329,7 @@ impl Task<'_, '_> {
         for emit in emits {
             let Output::Ordinal(n) = emit.output else { continue };
             let row = &self.ledger.records[emit.record as usize];
-            if row.invoked == NONE || row.places == 0 {
+            if row.invoked == NONE || row.places == 0 || row.payload == 0 {
                 continue;
             }
             let [id, input] = [emit.record, emit.input].map(|r| self.context.index.record_id(r));

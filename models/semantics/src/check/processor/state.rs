@@ -59,7 +59,7 @@ impl Aggregates {
         for emit in made.iter().filter(|e| e.input == input && copies(ledger, e.record) > 0) {
             let id = context.index.record_id(emit.record);
             let row = &ledger.records[emit.record as usize];
-            if row.invoked == NONE {
+            if row.invoked == NONE || row.payload == 0 {
                 continue;
             }
             if row.payload == lineage::payload(id, Some(*value)) {

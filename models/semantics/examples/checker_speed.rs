@@ -5,8 +5,12 @@
 //! The histories are a producer with keys, a leader and a follower, and a group of two that polls,
 //! processes and commits in batches of ten: 3.1 events per record, in both tiers.
 
-use oncesim_history::{AppendedBatch, History, HistoryBuilder, WorldEvent};
-use oncesim_types::{Offset, RecordId, TopicId, TopicPartition};
+use oncesim_history::{
+    AppendedBatch, History, HistoryBuilder, Outcome, Output, ProcessorInfo, WorldEvent,
+};
+use oncesim_types::{
+    Offset, RecordId, TopicId, TopicPartition, TransactionResult, Transform, lineage,
+};
 
 const PARTITIONS: u16 = 4;
 const BATCH: i64 = 10;
@@ -74,11 +78,82 @@ fn history(events: usize) -> History {
     b.finish()
 }
 
+/// The same work in transactions: a processor makes an invoice of each order, ten to a transaction,
+/// one in ten aborted and made again.
+fn transactional(events: usize) -> History {
+    let mut b = HistoryBuilder::new();
+    let (from, to) = (b.topic("orders", 1), b.topic("invoices", 1));
+    let (orders, invoices) = (TopicPartition::new(from, 0), TopicPartition::new(to, 0));
+    let group = b.group("billing", &[from]);
+    let processor = ProcessorInfo { to: vec![to], transform: Transform::Map, transactional: true };
+    b.processor(group, processor);
+    let (shop, billing) = (b.producer("shop"), b.consumer("billing-0", group));
+    let (producer, auditor, broker) =
+        (b.producer("billing-0-producer"), b.auditor(), b.broker("b1"));
+    b.read_committed(billing).read_committed(auditor);
+    b.assigned(billing, 1, &[orders], &[orders]);
+    b.init_transactions(producer, "billing", (4, 0));
+    let (mut input, mut shown) = (Vec::new(), Vec::new());
+    let (mut end, mut number, mut sequence, mut length) = (0i64, 0u64, 0i32, 0);
+    while length < events {
+        let base = i64::try_from(input.len()).expect("a short log");
+        let batch: Vec<RecordId> =
+            (0..BATCH).map(|k| b.send_keyed(shop, orders, Some(k as u32))).collect();
+        for (offset, record) in (base..).zip(&batch) {
+            b.acked(*record, orders, offset);
+        }
+        let polled: Vec<_> =
+            (base..).zip(&batch).map(|(o, record)| b.polled(orders, o, *record)).collect();
+        b.poll(billing, &polled);
+        input.extend(&batch);
+        let abort = (base / BATCH) % 10 == 9;
+        let results = [TransactionResult::Abort, TransactionResult::Commit];
+        for result in &results[usize::from(!abort)..] {
+            number += 1;
+            b.begin(producer, number);
+            let mut made = Vec::new();
+            for (offset, record) in (base..).zip(&batch) {
+                let value = lineage::transformed(*record, 0);
+                let clients = (billing, producer);
+                let output = Output::Ordinal(0);
+                made.push(b.emit(clients, (orders, offset, *record), output, invoices, value));
+            }
+            let appended = AppendedBatch {
+                base_offset: end,
+                leader_epoch: 0,
+                producer: Some((4, 0, sequence)),
+                leader: true,
+                transactional: true,
+            };
+            b.append(broker, invoices, appended, &made);
+            for (offset, record) in (end..).zip(&made) {
+                b.acked(*record, invoices, offset);
+                if *result == TransactionResult::Commit {
+                    shown.push((offset, *record));
+                }
+            }
+            b.send_offsets(producer, number, billing, &[(orders, base + BATCH)]);
+            b.end_transaction(producer, number, *result, Outcome::Ok);
+            b.marker(broker, invoices, end + BATCH, (4, 0), *result);
+            end += BATCH + 1;
+            sequence += 10;
+            length += 37;
+        }
+        length += 22;
+    }
+    b.drain(auditor, orders, &input);
+    b.drain_at(auditor, invoices, &shown, end);
+    b.finish()
+}
+
 #[expect(clippy::print_stdout, reason = "a measurement is for people")]
 #[expect(clippy::disallowed_types, reason = "a measurement reads the wall clock")]
 fn main() {
-    for events in [1_000, 2_000, 10_000, 100_000, 1_000_000] {
-        let history = history(events);
+    let sizes = [1_000, 2_000, 10_000, 100_000, 1_000_000];
+    let kinds: [(&str, fn(usize) -> History); 2] =
+        [("plain", history), ("transactional", transactional)];
+    for (events, (kind, make)) in kinds.iter().flat_map(|k| sizes.iter().map(move |n| (*n, k))) {
+        let history = make(events);
         let found = oncesim_semantics::check(&history).anomalies.len();
         let repeat = (2_000_000 / history.events.len()).max(1);
         let start = std::time::Instant::now();
@@ -87,7 +162,7 @@ fn main() {
         }
         let one = start.elapsed().as_secs_f64() / repeat as f64;
         println!(
-            "{:>8} events: {:>9.3} ms wall, {:>6.2} M events/s, {found} anomalies",
+            "{kind:>13} {:>8} events: {:>9.3} ms wall, {:>6.2} M events/s, {found} anomalies",
             history.events.len(),
             one * 1e3,
             history.events.len() as f64 / one / 1e6

@@ -43,6 +43,8 @@ pub(crate) struct Setting {
     committed: Vec<bool>,
     /// Whether anybody writes in transactions.
     pub(crate) transactional: bool,
+    /// Whether anybody moves amounts.
+    pub(crate) transfers: bool,
     /// Whether `__consumer_offsets` may have lost committed offsets.
     offsets_at_risk: bool,
 }
@@ -59,6 +61,7 @@ impl Setting {
             auditors: history.actors.iter().map(|a| a.role == ActorRole::Auditor).collect(),
             committed: history.actors.iter().map(|a| a.read_committed).collect(),
             transactional: false,
+            transfers: false,
             offsets_at_risk: false,
         };
         for (row, partition) in index.partitions.iter().enumerate() {
@@ -83,6 +86,7 @@ impl Setting {
                 EventKind::Client(ClientKind::TransactionBegin { .. }) => {
                     setting.transactional = true;
                 }
+                EventKind::Client(ClientKind::Transfer { .. }) => setting.transfers = true,
                 EventKind::World(world) => setting.world(index, event.actor, world),
                 EventKind::Client(_) => {}
             }

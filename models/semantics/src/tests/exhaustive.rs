@@ -130,3 +130,71 @@ fn the_processing_level_is_its_definition_on_every_history_of_two_members() {
         }
     }
 }
+
+/// What a transaction makes of two orders: which of them (bits), its end, and which of its records
+/// the final read shows (bits).
+type Made = (usize, End, usize);
+
+/// Every transaction on two orders.
+fn made() -> Vec<Made> {
+    let ends = [End::Ok, End::Fail, End::Unknown];
+    let all = (0..4).flat_map(|sent| (0..4).map(move |shown| (sent, shown)));
+    all.filter(|(sent, shown)| shown & !sent == 0)
+        .flat_map(|(sent, shown)| ends.map(|end| (sent, end, shown)))
+        .collect()
+}
+
+#[test]
+fn transactions_are_their_definition_on_every_history_of_two() {
+    use oncesim_history::Outcome::{Info, Ok};
+    use oncesim_types::{ErrorCode, TransactionResult};
+    let mut histories = 0;
+    for (first, second) in made().iter().flat_map(|a| made().into_iter().map(move |b| (*a, b))) {
+        let mut s = super::transactions::Scene::new();
+        let orders = s.orders(2);
+        let group = oncesim_types::GroupId(0);
+        s.b.client(s.billing[0], oncesim_history::ClientKind::Subscribe { group });
+        let (mut end, mut shown) = (0, Vec::new());
+        for (number, (sent, how, visible)) in (1..).zip([first, second]) {
+            s.b.begin(s.producer[0], number);
+            for (order, bit) in orders.iter().zip([1, 2]) {
+                if sent & bit != 0 {
+                    let record = s.invoice(0, (bit as i64 - 1, *order), end);
+                    if visible & bit != 0 {
+                        shown.push((end, record));
+                    }
+                    end += 1;
+                }
+            }
+            end += 1;
+            let (result, outcome) = match how {
+                End::Ok => (TransactionResult::Commit, Ok),
+                End::Fail => (TransactionResult::Abort, Ok),
+                End::Unknown => (TransactionResult::Commit, Info(ErrorCode::RequestTimedOut)),
+            };
+            s.b.end_transaction(s.producer[0], number, result, outcome);
+        }
+        let verdict = check(&s.drained(&orders, &shown, end));
+
+        let both = [first, second];
+        let bits = |n: usize| u64::from(n.count_ones());
+        let committed = |t: &Made| t.1 == End::Ok || t.1 == End::Unknown && t.2 != 0;
+        let sum = |of: &dyn Fn(&Made) -> u64| both.iter().map(of).sum::<u64>();
+        let copies = |bit: usize| both.iter().filter(|t| t.2 & bit != 0).count();
+        let aborted = sum(&|t| if committed(t) { 0 } else { bits(t.2) });
+        let torn = sum(&|t| u64::from(t.2 != 0 && t.2 != t.0));
+        let gone = sum(&|t| if committed(t) { bits(t.0 & !t.2) } else { 0 });
+        let lost = [1, 2].iter().filter(|bit| copies(**bit) == 0).count() as u64;
+        let twice = [1, 2].iter().filter(|bit| copies(**bit) > 1).count() as u64;
+        let context = format!("{both:?}");
+        assert_eq!(count(&verdict, "aborted-read"), aborted, "{context}");
+        assert_eq!(count(&verdict, "torn-txn"), torn, "{context}");
+        assert_eq!(count(&verdict, "lost-write-final"), gone, "{context}");
+        assert_eq!(count(&verdict, "lost-processing"), lost, "{context}");
+        assert_eq!(count(&verdict, "dup-processing"), twice, "{context}");
+        assert_eq!(count(&verdict, "failed-write-visible"), 0, "{context}");
+        assert_eq!(count(&verdict, "duplicate-append"), 0, "{context}");
+        histories += 1;
+    }
+    assert_eq!(histories, 27 * 27);
+}

@@ -44,6 +44,39 @@ fn run(fates: &[Fate], spare: usize, skip: u64) -> History {
     b.finish()
 }
 
+/// A processor that makes an invoice of one order per transaction; an aborted one is made again by
+/// the next that commits. `spare` actors stand before everybody.
+fn transactions(fates: &[bool], spare: usize) -> History {
+    let mut s = super::transactions::Scene::new();
+    for _ in 0..spare {
+        s.b.broker("spare");
+    }
+    let committed = fates.iter().filter(|commit| **commit).count();
+    let orders = s.orders(i64::try_from(committed).unwrap());
+    let (mut next, mut end, mut shown) = (0usize, 0i64, Vec::new());
+    for (number, commit) in (1..).zip(fates) {
+        let Some(order) = orders.get(next) else { break };
+        let input = i64::try_from(next).unwrap();
+        s.b.begin(s.producer[0], number);
+        let made = s.invoice(0, (input, *order), end);
+        s.b.send_offsets(s.producer[0], number, s.billing[0], &[(orders_of(), input + 1)]);
+        let result = if *commit {
+            shown.push((end, made));
+            next += 1;
+            oncesim_types::TransactionResult::Commit
+        } else {
+            oncesim_types::TransactionResult::Abort
+        };
+        s.b.end_transaction(s.producer[0], number, result, oncesim_history::Outcome::Ok);
+        end += 2;
+    }
+    s.drained(&orders, &shown, end)
+}
+
+const fn orders_of() -> oncesim_types::TopicPartition {
+    super::transactions::orders(0)
+}
+
 fn fates() -> impl Strategy<Value = Vec<Fate>> {
     prop::collection::vec((any::<bool>(), 0..3u8, 0..3u8), 1..40)
 }
@@ -110,6 +143,42 @@ proptest! {
         twice[at].1 = 2;
         let (once, twice) = (run(&once, 0, 0), run(&twice, 0, 0));
         prop_assert_eq!(count(&once, "dup-retry") + 1, count(&twice, "dup-retry"));
+    }
+
+    #[test]
+    fn an_aborted_transaction_more_changes_nothing(
+        fates in prop::collection::vec(any::<bool>(), 1..20), at in any::<prop::sample::Index>(),
+    ) {
+        let at = at.index(fates.len());
+        let mut with = fates.clone();
+        with.insert(at, false);
+        let [less, more] = [fates, with].map(|f| super::check(&transactions(&f, 0)));
+        prop_assert_eq!(ids(&less), ids(&more));
+        prop_assert_eq!(less.guarantees, more.guarantees);
+    }
+
+    #[test]
+    fn hiding_a_committed_transaction_is_a_loss_of_all_of_it(
+        fates in prop::collection::vec(any::<bool>(), 1..20), spare in 0..3usize,
+    ) {
+        let mut with = fates;
+        with.push(true);
+        let history = transactions(&with, spare);
+        let mut hidden = history.clone();
+        // The last order's invoice is the last that the final read shows.
+        hidden.polled.pop();
+        for event in &mut hidden.events {
+            if let oncesim_history::EventKind::Client(
+                oncesim_history::ClientKind::PollEnd { records, .. }
+            ) = &mut event.kind
+                && records.start + records.len > u32::try_from(hidden.polled.len()).unwrap()
+            {
+                records.len -= 1;
+            }
+        }
+        for id in ["lost-write-final", "lost-processing"] {
+            prop_assert_eq!(count(&history, id) + 1, count(&hidden, id));
+        }
     }
 
     #[test]

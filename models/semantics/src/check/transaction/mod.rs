@@ -540,7 +540,9 @@ impl Transactions {
         truth: &markers::Truth,
         findings: &mut Findings,
     ) {
-        atomicity::conservation(context, self, ledger, findings);
+        if context.setting.transfers {
+            atomicity::conservation(context, self, ledger, findings);
+        }
         if self.is_empty() {
             return;
         }

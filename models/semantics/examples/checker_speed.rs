@@ -78,6 +78,9 @@ fn history(events: usize) -> History {
     b.finish()
 }
 
+/// Makes a history of about so many events.
+type Make = fn(usize) -> History;
+
 /// The same work in transactions: a processor makes an invoice of each order, ten to a transaction,
 /// one in ten aborted and made again.
 fn transactional(events: usize) -> History {
@@ -150,8 +153,7 @@ fn transactional(events: usize) -> History {
 #[expect(clippy::disallowed_types, reason = "a measurement reads the wall clock")]
 fn main() {
     let sizes = [1_000, 2_000, 10_000, 100_000, 1_000_000];
-    let kinds: [(&str, fn(usize) -> History); 2] =
-        [("plain", history), ("transactional", transactional)];
+    let kinds: [(&str, Make); 2] = [("plain", history), ("transactional", transactional)];
     for (events, (kind, make)) in kinds.iter().flat_map(|k| sizes.iter().map(move |n| (*n, k))) {
         let history = make(events);
         let found = oncesim_semantics::check(&history).anomalies.len();

@@ -20,7 +20,7 @@ use super::transaction::Transactions;
 use crate::anomaly::{AnomalyClass, Severity, Witness};
 use crate::catalogue::processing::{
     DUP_PROCESSING, EOS_PREFIX_MISMATCH, LOST_PROCESSING, OFFSET_AHEAD_OF_OUTPUT, ORPHAN_OUTPUT,
-    OUTPUT_AHEAD_OF_OFFSET, PIPELINE_KEY_ORDER, WRONG_TRANSFORM,
+    OUTPUT_AHEAD_OF_OFFSET, PIPELINE_KEY_ORDER, STATE_FINGERPRINT_MISMATCH, WRONG_TRANSFORM,
 };
 
 /// A record that a processor made.
@@ -213,8 +213,7 @@ impl Task<'_, '_> {
                 continue;
             }
             if matches!(self.processor.transform, Transform::Aggregate { .. }) {
-                let (ledger, processor) = (self.ledger, self.processor);
-                self.aggregates.step(context, ledger, processor, (slot, input), made, findings);
+                self.aggregates.step(context, self.ledger, (slot, input), made, findings);
             }
             if offset < start {
                 continue;
@@ -467,5 +466,10 @@ impl Task<'_, '_> {
 }
 
 /// What judges a whole processing level beside losses and repetitions.
-pub(crate) const EXACTNESS: [&AnomalyClass; 4] =
-    [&ORPHAN_OUTPUT, &OUTPUT_AHEAD_OF_OFFSET, &OFFSET_AHEAD_OF_OUTPUT, &EOS_PREFIX_MISMATCH];
+pub(crate) const EXACTNESS: [&AnomalyClass; 5] = [
+    &ORPHAN_OUTPUT,
+    &OUTPUT_AHEAD_OF_OFFSET,
+    &OFFSET_AHEAD_OF_OUTPUT,
+    &EOS_PREFIX_MISMATCH,
+    &STATE_FINGERPRINT_MISMATCH,
+];

@@ -48,7 +48,6 @@ impl Aggregates {
         &mut self,
         context: &Context<'_>,
         ledger: &Ledger,
-        processor: &ProcessorInfo,
         (slot, input): (u32, u32),
         made: &[Emit],
         findings: &mut Findings,
@@ -68,13 +67,8 @@ impl Aggregates {
                 }
                 continue;
             }
-            let severity = if processor.transactional {
-                Severity::UnderThisConfiguration
-            } else {
-                Severity::Legal
-            };
             let count = *value & 0xffff;
-            findings.add(&STATE_FINGERPRINT_MISMATCH, severity, || {
+            findings.add(&STATE_FINGERPRINT_MISMATCH, Severity::Legal, || {
                 let history = context.history;
                 let (p, offset) = context.index.place(slot);
                 let at = context.index.partitions[p as usize];

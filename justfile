@@ -39,10 +39,11 @@ mutants-table:
 bench *ARGS:
     cargo run --release -- bench {{ARGS}}
 
-# Accept changed golden files and regenerate the schema; read the difference before committing it.
+# Accept changed golden files, regenerate the schema and the page of anomalies; read the difference before committing it.
 bless:
     INSTA_UPDATE=always cargo test -p oncesim-render -p oncesim-spec
     cargo run -- schema > scenarios/scenario.schema.json
+    cargo run -- anomalies --markdown > docs/anomalies.md
 
 # Licences, duplicates and sources of dependencies (needs cargo-deny).
 deny:

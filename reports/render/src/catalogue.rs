@@ -47,8 +47,7 @@ pub fn anomalies_text(classes: &[&AnomalyClass], styled: bool) -> String {
 #[must_use]
 pub fn anomaly_text(class: &AnomalyClass, styled: bool) -> String {
     let mut out = format!("{}\n", paint(styled, STRONG, class.id));
-    let broken = breaks(class.violates);
-    let broken = if broken.is_empty() { "nothing by itself".to_owned() } else { broken.join(", ") };
+    let broken = broken(class);
     for (name, text) in [
         ("meaning", class.meaning),
         ("example", class.example),
@@ -83,6 +82,58 @@ fn textwrap(text: &str, width: usize) -> Vec<String> {
         }
     }
     lines
+}
+
+/// The page of the catalogue: a table, then a section per anomaly. `kinds` are the sub-kinds of
+/// `duplicate-append`.
+#[must_use]
+pub fn anomalies_markdown(classes: &[&AnomalyClass], kinds: &[(&str, &str)]) -> String {
+    let mut out = String::from(
+        "# Anomalies\n\n\
+         <!-- Generated: oncesim anomalies --markdown > docs/anomalies.md -->\n\n\
+         Every anomaly that a checker can name. `oncesim anomalies ID` prints one of them. What the\n\
+         levels and guarantees are, and how severe an anomaly is in which configuration, is in\n\
+         [semantics.md](semantics.md). A history that was recorded elsewhere is judged by its clients'\n\
+         events alone: anomalies that only the inside of a broker can show are then not looked for.\n\n\
+         | anomaly | level | breaks | Jepsen |\n|---|---|---|---|\n",
+    );
+    for class in classes {
+        let jepsen = class.jepsen.map_or("-".to_owned(), |name| format!("`{name}`"));
+        let (id, level) = (class.id, class.level.name());
+        let _ = writeln!(out, "| [{id}](#{id}) | {level} | {} | {jepsen} |", broken(class));
+    }
+    for class in classes {
+        let jepsen = match class.jepsen {
+            Some(name) if name == class.id => "reports it under the same name.".to_owned(),
+            Some(name) => format!("reports it as `{name}`."),
+            None => "has no name for it.".to_owned(),
+        };
+        let paragraph = format!(
+            "{} *Example:* {} *Usual causes:* {} *What fixes it:* {} It counts at the {} level and \
+             breaks {}. Jepsen's Kafka checker {jepsen}",
+            class.meaning,
+            class.example,
+            class.causes,
+            class.fixes,
+            class.level.name(),
+            broken(class),
+        );
+        let _ = writeln!(out, "\n## {}\n\n{}", class.id, textwrap(&paragraph, 99).join("\n"));
+        if class.id == "duplicate-append" {
+            out.push('\n');
+            for (kind, meaning) in kinds {
+                let lines = textwrap(&format!("* `{kind}`: {meaning}"), 97);
+                let _ = writeln!(out, "{}", lines.join("\n  "));
+            }
+        }
+    }
+    out
+}
+
+/// What an anomaly breaks, as words in a sentence.
+fn broken(class: &AnomalyClass) -> String {
+    let broken = breaks(class.violates);
+    if broken.is_empty() { "nothing by itself".to_owned() } else { broken.join(", ") }
 }
 
 #[derive(Serialize)]
@@ -120,4 +171,17 @@ pub fn anomalies_json(classes: &[&AnomalyClass]) -> String {
         })
         .collect();
     crate::json::document(&CatalogueDoc { schema: crate::json::SCHEMA, anomalies })
+}
+
+#[cfg(test)]
+mod tests {
+    use oncesim_semantics::{DUPLICATE_KINDS, catalogue};
+
+    #[test]
+    fn the_page_of_anomalies_is_current() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/anomalies.md");
+        let kept = std::fs::read_to_string(path).expect("docs/anomalies.md");
+        let current = super::anomalies_markdown(catalogue(), DUPLICATE_KINDS);
+        assert!(kept == current, "oncesim anomalies --markdown > docs/anomalies.md");
+    }
 }

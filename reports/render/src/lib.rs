@@ -26,7 +26,7 @@ mod verify;
 mod tests;
 
 pub use campaign::{bound_in_words, campaign_text, summary_text};
-pub use catalogue::{anomalies_json, anomalies_text, anomaly_text};
+pub use catalogue::{anomalies_json, anomalies_markdown, anomalies_text, anomaly_text};
 pub use event::event_text;
 pub use github::{github_annotations, github_summary};
 pub use json::{bench_json, campaign_json, mutants_json, run_json};

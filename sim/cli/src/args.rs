@@ -247,6 +247,9 @@ pub(crate) struct AnomaliesArgs {
     pub(crate) id: Option<String>,
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) format: Format,
+    /// Print docs/anomalies.md
+    #[arg(long, conflicts_with_all = ["format", "id"])]
+    pub(crate) markdown: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,6 @@
 //! `oncesim anomalies`: what anomalies mean.
 
-use oncesim::semantics::{AnomalyClass, catalogue, find};
+use oncesim::semantics::{AnomalyClass, DUPLICATE_KINDS, catalogue, find};
 
 use crate::args::{AnomaliesArgs, Format};
 use crate::exit::{Exit, Refusal};
@@ -9,6 +9,7 @@ use crate::output;
 pub(crate) fn anomalies(args: &AnomaliesArgs) -> Result<Exit, Refusal> {
     let styled = output::styled();
     let text = match (&args.id, args.format) {
+        _ if args.markdown => oncesim_render::anomalies_markdown(catalogue(), DUPLICATE_KINDS),
         (None, Format::Text) => oncesim_render::anomalies_text(catalogue(), styled),
         (None, Format::Json) => oncesim_render::anomalies_json(catalogue()),
         (Some(id), Format::Text) => oncesim_render::anomaly_text(one(id)?, styled),

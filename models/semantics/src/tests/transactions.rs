@@ -478,6 +478,24 @@ fn a_wrong_aggregate_is_told_for_output_and_changelog() {
 }
 
 #[test]
+fn a_session_never_goes_back() {
+    let told = |sessions: &[(i64, i16)]| {
+        let mut s = Scene::new();
+        s.init(0, 7);
+        for &(id, epoch) in sessions {
+            let (producer_id, producer_epoch) = (ProducerId(id), ProducerEpoch(epoch));
+            let kind = ClientKind::ProducerSession { producer_id, producer_epoch };
+            s.b.client(s.producer[0], kind);
+        }
+        let verdict = check(&s.b.finish());
+        ids(&verdict).contains(&"epoch-regress")
+    };
+    assert!(!told(&[(4, 8), (4, 9)]));
+    assert!(!told(&[(4, 8), (5, 0)]), "another producer id begins with epoch 0");
+    assert!(told(&[(4, 8), (4, 0)]));
+}
+
+#[test]
 fn a_clean_pipeline_is_clean() {
     let mut s = Scene::new();
     s.init(0, 0);

@@ -65,6 +65,25 @@ impl Sessions {
         let process = (event.actor.0, event.incarnation);
         if let Some(id) = self.ids.get(&process) {
             let told = &mut self.told[usize::from(*id)];
+            let before = told.last().copied();
+            if let Some((since, pid, epoch, whose)) = before
+                && whose == process
+                && pid == producer.0
+                && producer.1 < epoch
+            {
+                let name = context.history.transactional_ids.get(usize::from(*id));
+                let name = name.map_or("?", String::as_str);
+                findings.add(&EPOCH_REGRESS, Severity::Always, || {
+                    let sentence = format!(
+                        "{name} was told to go on with producer id {pid} and epoch {} at {}, after \
+                         epoch {epoch} at {}",
+                        producer.1,
+                        event.time,
+                        time_of(context.history, since),
+                    );
+                    Proof::new(context.history, sentence).events(&[since, position]).done()
+                });
+            }
             if told.last().is_none_or(|last| last.1 != producer.0 || last.2 < producer.1) {
                 told.push((position, producer.0, producer.1, process));
             }

@@ -36,6 +36,14 @@ impl Broker {
         request.partitions.iter().map(answer).collect()
     }
 
+    /// What `ListOffsets` would answer about the end of `partition` now; `None` for an error.
+    #[must_use]
+    pub fn latest_offset(&self, partition: TopicPartition) -> Option<Offset> {
+        let (any, uncommitted) = (LeaderEpoch::NONE, IsolationLevel::ReadUncommitted);
+        let answer = self.list_offset(partition, any, OffsetSpec::Latest, uncommitted);
+        answer.ok().map(|(offset, _)| offset)
+    }
+
     fn list_offset(
         &self,
         partition: TopicPartition,

@@ -342,14 +342,12 @@ impl World {
         })
     }
 
-    /// The high watermark at a partition's leader.
+    /// Where a partition ends for readers, as its leader would tell. `None` while it cannot: it is
+    /// not aware of its election, or its high watermark is still behind that of its predecessor.
     pub(super) fn end(&self, partition: TopicPartition) -> Option<Offset> {
         let leader = self.leader(partition)?;
         match &self.actor(leader).process {
-            // Elected, and not aware of it yet: its high watermark is that of a follower.
-            Process::Broker(broker) if broker.is_leader(partition).is_some() => {
-                broker.high_watermark(partition)
-            }
+            Process::Broker(broker) => broker.latest_offset(partition),
             _ => None,
         }
     }

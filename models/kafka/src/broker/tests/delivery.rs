@@ -43,6 +43,24 @@ fn a_new_leader_recognises_the_duplicate() {
 }
 
 #[test]
+fn kip_207_a_new_leader_does_not_say_that_its_log_ends_before_what_was_acknowledged() {
+    let mut t = Cluster::new(3, topic(3, 2), Mutations::NONE);
+    let batch = t.batch(Some((1000, 0, 0)));
+    assert_eq!(t.produce(B1, Acks::All, &batch), Some((ErrorCode::None, Offset(0))));
+    assert_eq!(t.broker(B1).latest_offset(P), Some(Offset(1)));
+    assert_eq!(t.broker(B2).latest_offset(P), None, "a follower does not say");
+    t.crash(B1, Crash::Process);
+    for _ in 0..12_000 {
+        t.run_ms(1);
+        for id in [B2, B3] {
+            assert_ne!(t.broker(id).latest_offset(P), Some(Offset(0)));
+        }
+    }
+    let leader = t.leader().unwrap();
+    assert_eq!(t.broker(leader).latest_offset(P), Some(Offset(1)));
+}
+
+#[test]
 fn a_sequence_gap_is_refused_unless_the_check_is_missing() {
     for (mutations, expected) in [
         (Mutations::NONE, ErrorCode::OutOfOrderSequenceNumber),

@@ -5,9 +5,9 @@ use oncesim_history::{
     ProcessorInfo, WorldEvent,
 };
 use oncesim_types::{
-    ActorId, ErrorCode, LeaderEpoch, Offset, ProducerEpoch, ProducerId, RecordId, TopicId,
-    TopicPartition, TransactionNumber, TransactionResult, TransactionState, TransactionalId,
-    Transform, lineage,
+    ActorId, ErrorCode, GenerationId, GroupId, LeaderEpoch, Offset, ProducerEpoch, ProducerId,
+    RecordId, TopicId, TopicPartition, TransactionNumber, TransactionResult, TransactionState,
+    TransactionalId, Transform, lineage,
 };
 
 use super::rows::Row;
@@ -149,6 +149,34 @@ impl Scene {
     }
 
     /// The final read: these orders and invoices.
+    /// A group coordinator holds offset 1 of orders-0 back for producer id 4.
+    fn pending(&mut self, coordinator_epoch: i32, producer_epoch: i16) {
+        let event = WorldEvent::OffsetPending {
+            group: GroupId(0),
+            producer_id: ProducerId(4),
+            producer_epoch: ProducerEpoch(producer_epoch),
+            member: None,
+            generation: GenerationId(-1),
+            current: GenerationId(1),
+            partition: orders(0),
+            offset: Offset(1),
+            coordinator_epoch: LeaderEpoch(coordinator_epoch),
+        };
+        self.b.world(self.broker[0], event);
+    }
+
+    fn resolved(&mut self, coordinator_epoch: i32) {
+        let event = WorldEvent::OffsetResolved {
+            group: GroupId(0),
+            producer_id: ProducerId(4),
+            partition: orders(0),
+            offset: Offset(1),
+            result: Commit,
+            coordinator_epoch: LeaderEpoch(coordinator_epoch),
+        };
+        self.b.world(self.broker[1], event);
+    }
+
     pub(super) fn drained(
         mut self,
         input: &[RecordId],
@@ -242,6 +270,17 @@ pub(super) const TABLE_C: &[Row] = &[
         s.b.begin(s.producer[0], 1);
         let r = s.sent(0, invoices(0), 0);
         s.b.end_transaction(s.producer[0], 1, Abort, Outcome::Ok);
+        s.drained(&[], &[(0, r)], 2)
+    }),
+    ("decision-mismatch", Always, || {
+        // It failed for good, says the client: whoever believes that does the work again.
+        let mut s = Scene::new();
+        s.init(0, 0);
+        s.b.begin(s.producer[0], 1);
+        let r = s.sent(0, invoices(0), 0);
+        s.append(invoices(0), 0, 0, &[r]);
+        s.b.end_transaction(s.producer[0], 1, Commit, Outcome::Fail(ErrorCode::ProducerFenced));
+        s.b.marker(s.broker[0], invoices(0), 1, (4, 0), Commit);
         s.drained(&[], &[(0, r)], 2)
     }),
     ("late-commit", Always, || {
@@ -520,6 +559,52 @@ fn a_clean_pipeline_is_clean() {
         assert_eq!(super::cells(&verdict, level).chars().filter(|c| *c == 'u').count(), 0);
     }
     assert_eq!(super::cells(&verdict, crate::Level::Processing), "hhh", "{:?}", ids(&verdict));
+}
+
+#[test]
+fn a_commit_without_an_answer_may_be_fenced_and_done() {
+    let mut s = Scene::new();
+    s.init(0, 0);
+    s.b.begin(s.producer[0], 1);
+    let r = s.sent(0, invoices(0), 0);
+    s.append(invoices(0), 0, 0, &[r]);
+    s.b.end_transaction(s.producer[0], 1, Commit, Outcome::Info(ErrorCode::RequestTimedOut));
+    s.b.end_transaction(s.producer[0], 1, Commit, Outcome::Fail(ErrorCode::ProducerFenced));
+    s.b.marker(s.broker[0], invoices(0), 1, (4, 0), Commit);
+    assert!(!ids(&check(&s.drained(&[], &[(0, r)], 2))).contains(&"decision-mismatch"));
+}
+
+#[test]
+fn a_commit_that_is_asked_for_again_may_be_as_old_as_the_first_call() {
+    let mut s = Scene::new();
+    let o = s.orders(2);
+    s.b.begin(s.producer[0], 1);
+    let first = s.invoice(0, (0, o[0]), 0);
+    s.b.send_offsets(s.producer[0], 1, s.billing[0], &[(orders(0), 1)]);
+    s.b.end_transaction(s.producer[0], 1, Commit, Outcome::Info(ErrorCode::RequestTimedOut));
+    // Another instance goes on from there before the answer comes.
+    s.b.begin(s.producer[1], 1);
+    let second = s.invoice(1, (1, o[1]), 2);
+    s.b.send_offsets(s.producer[1], 1, s.billing[1], &[(orders(0), 2)]);
+    s.b.end_transaction(s.producer[1], 1, Commit, Outcome::Ok);
+    s.b.end_transaction(s.producer[0], 1, Commit, Outcome::Ok);
+    s.settled();
+    let found = check(&s.drained(&o, &[(0, first), (2, second)], 4));
+    assert!(!ids(&found).contains(&"output-ahead-of-offset"), "{:?}", ids(&found));
+}
+
+#[test]
+fn a_deposed_group_coordinator_learns_late_what_its_successor_has_loaded() {
+    for (epoch, bad) in [(0, false), (1, true)] {
+        let mut s = Scene::new();
+        s.init(0, 0);
+        s.pending(1, 1);
+        s.init(1, 1);
+        s.pending(epoch, 0);
+        s.resolved(1);
+        let found = check(&s.drained(&[], &[], 0));
+        assert_eq!(ids(&found).contains(&"zombie-commit"), bad, "coordinator epoch {epoch}");
+    }
 }
 
 #[test]

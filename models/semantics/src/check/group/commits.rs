@@ -335,9 +335,13 @@ impl Commits {
                 self.producer(event).open.push(sent);
             }
             ClientKind::EndTransaction { call, number, result } => {
-                let ending =
-                    Ending { call: *call, number: *number, result: *result, asked: position };
-                self.producer(event).ending = Some(ending);
+                let producer = self.producer(event);
+                // A call that timed out is made again: what it asked for may have happened since
+                // the first.
+                let same = |e: &Ending| e.number == *number && e.result == *result;
+                let asked = producer.ending.filter(same).map_or(position, |e| e.asked);
+                producer.ending =
+                    Some(Ending { call: *call, number: *number, result: *result, asked });
             }
             ClientKind::TransactionEnd { call, outcome } => {
                 let producer = self.producer(event);

@@ -48,6 +48,14 @@ pub(crate) fn check(
                 "was aborted for its client, and the log says that it was committed"
             }
             (_, true) if whole => "was aborted for its client, and all of its records are there",
+            // An application that believes it does the work again.
+            (false, false)
+                if txn.commit_failed
+                    && !txn.commit_unanswered
+                    && decided == Some(TransactionResult::Commit) =>
+            {
+                "could not be committed for its client, and the log says that it was"
+            }
             _ => continue,
         };
         findings.add(&DECISION_MISMATCH, Severity::Always, || {

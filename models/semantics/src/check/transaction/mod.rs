@@ -45,6 +45,8 @@ pub(crate) struct Txn {
     pub(crate) abort_ok: u32,
     /// A commit failed for good.
     pub(crate) commit_failed: bool,
+    /// A commit ended without an answer: it may still take place.
+    pub(crate) commit_unanswered: bool,
     /// The failure may hide that an earlier request has succeeded.
     pub(crate) fenced: bool,
     /// How many records it has, and how many of them the final read shows.
@@ -256,6 +258,7 @@ impl Transactions {
             commit_ok: NONE,
             abort_ok: NONE,
             commit_failed: false,
+            commit_unanswered: false,
             fenced: false,
             sends: 0,
             visible: 0,
@@ -297,6 +300,7 @@ impl Transactions {
                 row.commit_failed = true;
                 row.fenced |= is_fencing(error);
             }
+            (TransactionResult::Commit, Outcome::Info(_)) => row.commit_unanswered = true,
             _ => {}
         }
     }

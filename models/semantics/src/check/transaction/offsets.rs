@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use oncesim_history::{CommitEntry, PositionReason, SpanIndex, WorldEvent};
-use oncesim_types::{GroupId, Offset, TopicPartition, TransactionResult};
+use oncesim_types::{GroupId, LeaderEpoch, Offset, TopicPartition, TransactionResult};
 
 use super::atomicity::about;
 use super::session::Sessions;
@@ -45,6 +45,8 @@ pub(crate) struct Offsets {
     /// Committed offsets that members were given: group, partition row, offset, when.
     given: Vec<(u16, u32, i64, u32)>,
     pending: BTreeMap<(u16, u32, i64), Pending>,
+    /// By group: the newest epoch of its coordinator.
+    epochs: BTreeMap<u16, LeaderEpoch>,
     resolved: Vec<Resolved>,
 }
 
@@ -91,23 +93,28 @@ impl Offsets {
         position: u32,
         world: &WorldEvent,
     ) {
+        let (WorldEvent::OffsetPending { group, coordinator_epoch, .. }
+        | WorldEvent::OffsetResolved { group, coordinator_epoch, .. }) = world
+        else {
+            return;
+        };
+        // A coordinator that was deposed learns late that what it wrote in its time is durable: its
+        // successor has loaded that, and went on from there.
+        let newest = self.epochs.entry(group.0).or_insert(*coordinator_epoch);
+        *newest = (*newest).max(*coordinator_epoch);
+        if *newest > *coordinator_epoch {
+            return;
+        }
         match world {
             WorldEvent::OffsetPending {
-                group,
-                producer_id,
-                producer_epoch,
-                partition,
-                offset,
-                ..
+                producer_id, producer_epoch, partition, offset, ..
             } => {
                 let Some(p) = context.index.partition(*partition) else { return };
                 let producer = (producer_id.0, producer_epoch.0);
                 let pending = Pending { producer, offset: offset.0, position };
                 self.pending.insert((group.0, p, producer_id.0), pending);
             }
-            WorldEvent::OffsetResolved {
-                group, producer_id, partition, offset, result, ..
-            } => {
+            WorldEvent::OffsetResolved { producer_id, partition, offset, result, .. } => {
                 let Some(p) = context.index.partition(*partition) else { return };
                 let key = (group.0, p, producer_id.0);
                 let Some(pending) = self.pending.remove(&key).filter(|w| w.offset == offset.0)

@@ -149,9 +149,6 @@ mutations! {
     /// KAFKA-5376.
     FetchNoAbortedListOnDelayed = "fetch.no-aborted-list-on-delayed",
         "KAFKA-5376: a fetch that has waited is answered without the aborted transactions";
-    /// KAFKA-19690.
-    PsmGuardBeforeEpoch = "psm.guard-before-epoch",
-        "KAFKA-19690: a fenced producer is told INVALID_TXN_STATE, which is fatal";
     /// Bug bank: a transaction log with acks=1.
     CoordinatorReplyBeforeHighWatermark = "tc.reply-before-hw",
         "the transaction coordinator acts on what its log's replicas do not have yet";

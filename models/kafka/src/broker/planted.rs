@@ -31,11 +31,6 @@ impl Planted<'_> {
             {
                 Validation::New
             }
-            Validation::Refused(ErrorCode::InvalidProducerEpoch)
-                if mutations.has(Mutation::PsmGuardBeforeEpoch) && unverified =>
-            {
-                Validation::Refused(ErrorCode::InvalidTxnState)
-            }
             Validation::Refused(ErrorCode::InvalidTxnState)
                 if mutations.has(Mutation::TxnNoVerification) && unverified
                     || mutations.has(Mutation::TxnTv2StaleGuard)

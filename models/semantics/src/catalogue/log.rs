@@ -184,7 +184,8 @@ pub(crate) static NONMONOTONIC_SEND: AnomalyClass = AnomalyClass {
     jepsen: Some("nonmonotonic-send"),
     meaning: "A producer's records are in a partition in another order than it sent them.",
     causes: "Several requests in flight without idempotence: the first fails, the second does \
-             not, the first is retried.",
+             not, the first is retried. With it, a leader that froze with the first batches of a \
+             session: its successor takes any sequence for the first one.",
     fixes: "enable.idempotence=true, or max.in.flight.requests.per.connection=1.",
     example: "shop sends #1 and #2; the log holds #2 at offset 0 and #1 at offset 1.",
 };

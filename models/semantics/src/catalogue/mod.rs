@@ -125,6 +125,7 @@ static ALL: &[&AnomalyClass] = &[
     &transaction::ZOMBIE_COMMIT,
     &transaction::PID_EPOCH_COLLISION,
     &transaction::EPOCH_REGRESS,
+    &transaction::SPURIOUS_FENCE,
     &transaction::ILLEGAL_TXN_STATE,
     &transaction::TWO_TXN_COORDINATORS,
     &transaction::LSO_REGRESS,

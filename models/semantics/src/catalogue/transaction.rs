@@ -229,6 +229,19 @@ pub(crate) static EPOCH_REGRESS: AnomalyClass = AnomalyClass {
     example: "billing gets producer id 4 with epoch 3, and after a restart epoch 3 again.",
 };
 
+pub(crate) static SPURIOUS_FENCE: AnomalyClass = AnomalyClass {
+    id: "spurious-fence",
+    level: Level::Log,
+    violates: LIVENESS,
+    jepsen: None,
+    meaning: "A producer was told that it is fenced, although its session was the newest of its \
+              transactional id.",
+    causes: "A coordinator that compares epochs while a transaction is still being ended.",
+    fixes: "Defect of the coordinator.",
+    example: "abortTransaction() fails with PRODUCER_FENCED; epoch 2 is the newest that the \
+              coordinator knows, and the next session gets 3.",
+};
+
 pub(crate) static ILLEGAL_TXN_STATE: AnomalyClass = AnomalyClass {
     id: "illegal-txn-state",
     level: Level::Log,

@@ -360,6 +360,15 @@ pub(super) const TABLE_C: &[Row] = &[
         s.init(1, 2);
         s.b.finish()
     }),
+    ("spurious-fence", Always, || {
+        let mut s = Scene::new();
+        s.init(0, 0);
+        s.b.begin(s.producer[0], 1);
+        s.state(TransactionState::Ongoing, TransactionState::PrepareCommit, 0);
+        let fenced = Outcome::Fail(ErrorCode::ProducerFenced);
+        s.b.end_transaction(s.producer[0], 1, Abort, fenced);
+        s.b.finish()
+    }),
     ("illegal-txn-state", Always, || {
         let mut s = Scene::new();
         s.state(TransactionState::PrepareCommit, TransactionState::CompleteAbort, 0);

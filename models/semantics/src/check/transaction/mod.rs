@@ -6,6 +6,7 @@
 
 pub(crate) mod atomicity;
 pub(crate) mod coordinator;
+pub(crate) mod fence;
 pub(crate) mod isolation;
 pub(crate) mod markers;
 pub(crate) mod offsets;
@@ -99,6 +100,7 @@ pub(crate) struct Transactions {
     resent: BTreeMap<u32, Vec<Attempt>>,
     pub(crate) isolation: isolation::Isolation,
     pub(crate) sessions: session::Sessions,
+    fences: fence::Fences,
     pub(crate) coordinator: coordinator::Coordinator,
     pub(crate) offsets: offsets::Offsets,
     /// How many ended with a commit that their client saw.
@@ -289,6 +291,10 @@ impl Transactions {
         if process.open == txn {
             process.open = NONE;
         }
+        let (id, producer) = (process.id, process.producer);
+        if outcome == Outcome::Fail(ErrorCode::ProducerFenced) {
+            self.fences.on_fenced(position, id, producer);
+        }
         let row = &mut self.rows[txn as usize];
         match (result, outcome) {
             (TransactionResult::Commit, Outcome::Ok) => {
@@ -319,8 +325,11 @@ impl Transactions {
                 self.sessions.on_end_applied(context, findings, position, world);
                 self.coordinator.on_event(context, findings, position, event, world);
             }
-            WorldEvent::TransactionState { .. }
-            | WorldEvent::LastStableOffset { .. }
+            WorldEvent::TransactionState { .. } => {
+                self.fences.on_state(context, findings, position, world);
+                self.coordinator.on_event(context, findings, position, event, world);
+            }
+            WorldEvent::LastStableOffset { .. }
             | WorldEvent::BecameLeader { .. }
             | WorldEvent::Served { .. } => {
                 self.coordinator.on_event(context, findings, position, event, world);
@@ -554,6 +563,7 @@ impl Transactions {
         atomicity::check(context, self, ledger, truth, findings);
         self.offsets.check(context, self, findings);
         session::check(context, self, ledger, findings);
+        self.fences.finish(context, findings);
     }
 
     /// The events that tell how a transaction went.

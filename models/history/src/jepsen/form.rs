@@ -78,6 +78,8 @@ pub(crate) struct Reader {
 }
 
 const CLOSED: u32 = u32::MAX;
+/// More than any log has, and small enough that no sum runs over.
+const OFFSET_MAX: i64 = 1 << 60;
 
 impl Reader {
     /// Reads one operation; a refused one leaves no trace.
@@ -172,7 +174,7 @@ impl Reader {
                 "operations in the order of :index, each index once",
             )),
             (Some(Form::Int(index)), _) => Ok(*index),
-            (_, Some(last)) => Ok(here.max(last + 1)),
+            (_, Some(last)) => Ok(here.max(last.saturating_add(1))),
             _ => Ok(here),
         }
     }
@@ -255,7 +257,7 @@ impl Reader {
         let (offset, value) = match value {
             Form::List(pair) => match &pair[..] {
                 [Form::Nil, value] => (SendOffset::Unknown, value),
-                [Form::Int(offset @ 0..), value] => (SendOffset::At(*offset), value),
+                [Form::Int(offset @ 0..=OFFSET_MAX), value] => (SendOffset::At(*offset), value),
                 _ => return None,
             },
             value => (SendOffset::Open, value),
@@ -271,7 +273,7 @@ impl Reader {
         for (key, pairs) in entries {
             let key = self.history.keys.intern(key.key()?);
             for pair in pairs.list()? {
-                let [Form::Int(offset @ 0..), value] = pair.list()? else { return None };
+                let [Form::Int(offset @ 0..=OFFSET_MAX), value] = pair.list()? else { return None };
                 let value = self.history.values.intern(value.value()?);
                 let record = self.history.records.intern((key, value));
                 self.history.polled.push(Polled { record, offset: *offset });

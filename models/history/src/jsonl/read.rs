@@ -23,6 +23,10 @@ use crate::intern::{Interner, Name};
 const HEADER: &str = "a first line {\"oncesim-history\": 1}";
 const LINE: &str =
     "one event per line: {\"time\": 0, \"actor\": \"shop\", \"event\": \"send\", ...}";
+/// Offsets below, and partitions over all topics: more than any cluster has, and few enough that
+/// neither a sum nor a table runs over.
+const OFFSETS: i64 = 1 << 60;
+const PARTITIONS: u32 = 1 << 17;
 /// The origin of a record until all events are read.
 const LATER: ActorId = ActorId(u16::MAX);
 
@@ -74,6 +78,8 @@ pub(super) struct Reader {
     senders: Vec<Option<ActorId>>,
     /// Calls that have begun, and whether they have not ended.
     calls: BTreeMap<(ActorId, u32, u64), bool>,
+    /// Over all topics.
+    partitions: u32,
     now: u64,
 }
 
@@ -109,9 +115,10 @@ impl Reader {
         }
         for topic in &header.topics {
             let id = self.topic(&topic.name)?;
-            let info = &mut self.history.topics[usize::from(id.0)];
-            info.partitions = topic.partitions;
-            info.unclean_election = topic.unclean_election;
+            self.history.topics[usize::from(id.0)].unclean_election = topic.unclean_election;
+            if let Some(last) = topic.partitions.checked_sub(1) {
+                self.partition(&topic.name, last)?;
+            }
         }
         for group in &header.groups {
             let topics =
@@ -201,8 +208,29 @@ impl Reader {
         if partition >= u16::MAX - 1 {
             return Err(self.wrong(format!("partition {partition}"), "partitions below 65534"));
         }
-        info.partitions = info.partitions.max(partition + 1);
+        let more = (partition + 1).saturating_sub(info.partitions);
+        if self.partitions + u32::from(more) > PARTITIONS {
+            return Err(self.wrong("too many partitions", format!("at most {PARTITIONS} in all")));
+        }
+        info.partitions += more;
+        self.partitions += u32::from(more);
         Ok(TopicPartition::new(topic, partition))
+    }
+
+    pub(super) fn offset(&self, offset: i64) -> Result<Offset, Complaint> {
+        if offset.unsigned_abs() < OFFSETS.unsigned_abs() {
+            return Ok(Offset(offset));
+        }
+        Err(self.wrong(format!("offset {offset}"), format!("offsets below {OFFSETS}")))
+    }
+
+    pub(super) fn need_offset(
+        &self,
+        value: Option<i64>,
+        field: &str,
+        kind: Kind,
+    ) -> Result<Offset, Complaint> {
+        self.offset(self.need(value, field, kind)?)
     }
 
     /// `shop#12` is the record 12 of shop; any other name is a label.
@@ -338,7 +366,7 @@ impl Reader {
                 Ok(ClientKind::PositionReset {
                     group: line.group.as_deref().map(|group| self.group(group)).transpose()?,
                     partition: self.place(line.topic, line.partition, kind)?,
-                    to: Offset(self.need(line.to, "to", kind)?),
+                    to: self.need_offset(line.to, "to", kind)?,
                     reason,
                 })
             }
@@ -348,8 +376,8 @@ impl Reader {
                 }
                 Ok(ClientKind::Drained {
                     partition: self.place(line.topic, line.partition, kind)?,
-                    from: Offset(line.from.unwrap_or(0)),
-                    to: Offset(self.need(line.to, "to", kind)?),
+                    from: self.offset(line.from.unwrap_or(0))?,
+                    to: self.need_offset(line.to, "to", kind)?,
                 })
             }
             Kind::Closed | Kind::Crashed | Kind::Settled | Kind::NotSettled => {
@@ -389,7 +417,7 @@ impl Reader {
                 None => None,
             };
             let call = CallId(self.need(line.call, "call", kind)?);
-            let offset = line.offset.map(Offset);
+            let offset = line.offset.map(|offset| self.offset(offset)).transpose()?;
             return Ok(ClientKind::SendEnd { call, record, partition, outcome, offset });
         }
         if kind == Kind::Processed {
@@ -397,7 +425,7 @@ impl Reader {
             return Ok(ClientKind::Processed {
                 group: self.group(&group)?,
                 partition: self.place(line.topic, line.partition, kind)?,
-                offset: Offset(self.need(line.offset, "offset", kind)?),
+                offset: self.need_offset(line.offset, "offset", kind)?,
                 record,
             });
         }
@@ -423,7 +451,7 @@ impl Reader {
         for polled in self.need(line.records, "records", line.event)? {
             let record = PolledRecord {
                 partition: self.partition(&polled.topic, polled.partition)?,
-                offset: Offset(polled.offset),
+                offset: self.offset(polled.offset)?,
                 leader_epoch: polled.leader_epoch.map_or(LeaderEpoch::NONE, LeaderEpoch),
                 record: self.record(polled.record),
                 key: polled.key,
@@ -491,7 +519,7 @@ impl Reader {
         let start = span_start(self.history.commits.len());
         for (topic, partition, offset) in entries {
             let partition = self.partition(&topic, partition)?;
-            let (offset, leader_epoch) = (Offset(offset), LeaderEpoch::NONE);
+            let (offset, leader_epoch) = (self.offset(offset)?, LeaderEpoch::NONE);
             self.history.commits.push(CommitEntry { partition, offset, leader_epoch });
         }
         Ok(SpanIndex { start, len: span_start(self.history.commits.len()) - start })

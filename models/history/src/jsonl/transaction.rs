@@ -1,7 +1,7 @@
 //! Lines about transactions and processors, to events.
 
 use oncesim_types::{
-    CallId, GenerationId, MemberId, Offset, TransactionNumber, TransactionalId, Transform,
+    CallId, GenerationId, MemberId, TransactionNumber, TransactionalId, Transform,
 };
 
 use super::line::{Kind, Line, OutputLine, ProcessorLine, TransformLine};
@@ -78,7 +78,7 @@ impl Reader {
         if kind == Kind::Restored {
             return Ok(ClientKind::StateRestored {
                 changelog: self.place(line.topic, line.partition, kind)?,
-                to: Offset(self.need(line.to, "to", kind)?),
+                to: self.need_offset(line.to, "to", kind)?,
                 keys: self.need(line.keys, "keys", kind)?,
                 fingerprint: self.need(line.fingerprint, "fingerprint", kind)?,
             });
@@ -94,7 +94,7 @@ impl Reader {
             record,
             input: self.record(input),
             partition: self.place(line.topic, line.partition, kind)?,
-            offset: Offset(self.need(line.offset, "offset", kind)?),
+            offset: self.need_offset(line.offset, "offset", kind)?,
             output: match self.need(line.output, "output", kind)? {
                 OutputLine::Ordinal(n) => Output::Ordinal(n),
                 OutputLine::Aggregate => Output::Aggregate,

@@ -4,7 +4,7 @@ use oncesim_history::{ClientKind, Outcome, WorldEvent};
 use oncesim_types::{CallId, ErrorCode, Offset};
 
 use super::rows::{Scene, committed};
-use super::{check, orders};
+use super::{check, ids, orders};
 use crate::Severity::{Always, Legal, UnderThisConfiguration};
 
 #[test]
@@ -56,7 +56,7 @@ fn a_commit_of_unknown_outcome_may_or_may_not_count() {
         s.poll(1, &[(first, r[usize::try_from(first).unwrap()])]);
         let verdict = check(&s.drained(&r));
         let resumes: Vec<_> =
-            super::ids(&verdict).into_iter().filter(|id| id.starts_with("resume")).collect();
+            ids(&verdict).into_iter().filter(|id| id.starts_with("resume")).collect();
         assert_eq!(resumes, anomaly.into_iter().collect::<Vec<_>>(), "resumed at {first}");
     }
 }
@@ -85,7 +85,7 @@ fn a_poll_that_returned_nothing_need_not_have_an_end() {
     let r = s.acked(1);
     s.b.client(s.mailer[0], ClientKind::PollInvoke);
     s.poll(0, &[(0, r[0])]);
-    assert!(!super::ids(&check(&s.drained(&r))).contains(&"history-malformed"));
+    assert!(!ids(&check(&s.drained(&r))).contains(&"history-malformed"));
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn a_lost_record_is_not_overtaken_by_the_one_that_got_an_offset_after_it() {
     let next = s.b.send(s.shop, orders(0));
     s.b.acked(next, orders(0), 1);
     let verdict = check(&s.drained(&[kept, next]));
-    assert_eq!(super::ids(&verdict), ["lost-write-final"]);
+    assert_eq!(ids(&verdict), ["lost-write-final"]);
     assert_eq!(verdict.guarantees.ordering, crate::Holds::Holds);
 }
 
@@ -130,7 +130,7 @@ fn a_broker_that_wakes_up_after_its_time_leads_nobody() {
     s.leads(0, 3, 0);
     s.high_watermark(0, 4, true, 2);
     s.leads(1, 2, 3);
-    assert!(!super::ids(&check(&s.b.finish())).contains(&"leader-incomplete"));
+    assert!(!ids(&check(&s.b.finish())).contains(&"leader-incomplete"));
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn in_different_generations_there_is_one_owner_and_a_zombie() {
         s.b.assigned(s.mailer[1], second, &[orders(0)], &[orders(0)]);
         let verdict = check(&s.b.finish());
         let owners: Vec<_> =
-            super::ids(&verdict).into_iter().filter(|id| id.ends_with("ownership")).collect();
+            ids(&verdict).into_iter().filter(|id| id.ends_with("ownership")).collect();
         assert_eq!(owners, [found], "generation {first}, then {second}");
     }
 }
@@ -168,7 +168,7 @@ fn a_deposed_coordinator_takes_nothing_back() {
         s.accepted_in_epoch(1, 1, (2, 2), 70);
         s.accepted_in_epoch(epoch, 2, (2, 2), 43);
         let verdict = check(&s.b.finish());
-        let regress = super::ids(&verdict).into_iter().find(|id| *id == "offset-commit-regress");
+        let regress = ids(&verdict).into_iter().find(|id| *id == "offset-commit-regress");
         assert_eq!(regress, found);
     }
 }
@@ -185,7 +185,7 @@ fn a_member_of_the_same_generation_that_has_not_heard_of_it_is_no_zombie() {
         }
         s.b.generation(s.broker[0], s.group, 3, &assignment);
         s.b.assigned(s.mailer[1], 3, &[orders(0)], &[orders(0)]);
-        assert!(super::ids(&check(&s.b.finish())).contains(&id), "{in_generation}");
+        assert!(ids(&check(&s.b.finish())).contains(&id), "{in_generation}");
     }
 }
 
@@ -199,5 +199,15 @@ fn a_replica_without_committed_records_is_not_in_sync() {
     s.append(1, 0, 0, &r[..1]);
     s.high_watermark(0, 2, true, 2);
     s.partition_changed(Some(leader), &[leader, follower]);
-    assert!(super::ids(&check(&s.b.finish())).contains(&"unclean-replica-in-isr"));
+    assert!(ids(&check(&s.b.finish())).contains(&"unclean-replica-in-isr"));
+}
+
+#[test]
+fn a_final_read_that_breaks_off_has_read_what_it_has_read() {
+    let mut s = Scene::new();
+    let r = s.acked(3);
+    let polled: Vec<_> = (0..).zip(&r[..2]).map(|(o, r)| s.b.polled(orders(0), o, *r)).collect();
+    s.b.poll(s.auditor, &polled);
+    let verdict = check(&s.b.finish());
+    assert!(!ids(&verdict).iter().any(|id| id.starts_with("lost")), "{:?}", ids(&verdict));
 }

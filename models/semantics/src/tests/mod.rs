@@ -4,6 +4,7 @@ mod exhaustive;
 mod gates;
 mod imported;
 mod log;
+mod noise;
 mod processing;
 mod prop;
 mod rows;

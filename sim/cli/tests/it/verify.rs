@@ -94,3 +94,138 @@ fn bad_input_is_refused_with_its_line() {
     assert_eq!(done.json()["skipped"], 1, "{}", done.err);
     assert_eq!(folder.oncesim(&["verify", "nowhere.jsonl"]).code, 2);
 }
+
+/// The fenced blocks of a page, by their language.
+fn blocks(page: &str, language: &str) -> Vec<String> {
+    let fence = format!("```{language}\n");
+    page.split(&fence)
+        .skip(1)
+        .map(|rest| rest.split("```").next().expect("a block ends").to_owned())
+        .collect()
+}
+
+#[test]
+fn the_transactional_example_of_the_documentation_has_lost_its_output() {
+    let page = std::fs::read_to_string(root().join("docs/history-format.md")).expect("the page");
+    let blocks = blocks(&page, "json");
+    assert_eq!(blocks.len(), 2, "an example of a producer, and one of a processor");
+    let folder = Folder::new();
+    folder.write("processor.jsonl", &blocks[1]);
+    let done = folder.oncesim(&["verify", "processor.jsonl", "--format", "json"]);
+    assert_eq!(done.code, 1, "{}{}", done.out, done.err);
+    for id in ["lost-write-final", "lost-processing", "offset-ahead-of-output"] {
+        assert!(done.out.contains(&format!("\"id\": \"{id}\"")), "{id}: {}", done.out);
+        assert!(page.contains(&format!("`{id}`")), "the page names {id}");
+    }
+}
+
+/// Every event and every field that the examples write is one that the reader knows.
+#[test]
+fn the_code_of_the_documentation_writes_what_is_read() {
+    let page = std::fs::read_to_string(root().join("docs/history-format.md")).expect("the page");
+    let folder = Folder::new();
+    let refused = |line: &str| {
+        folder.write("one.jsonl", &format!("{{\"oncesim-history\":1}}\n{line}\n"));
+        folder.oncesim(&["verify", "one.jsonl"]).err
+    };
+    let (mut events, mut fields) = (Vec::new(), Vec::new());
+    let code = [blocks(&page, "python"), blocks(&page, "java")].concat().join("\n");
+    for call in code.split("event(").skip(1) {
+        let call = call.split(");\n").next().unwrap_or(call);
+        let call = call.split(")\n").next().unwrap_or(call);
+        let quoted = call.split('"').skip(1).step_by(2);
+        events.extend(quoted.filter(|word| word.contains("send") || word.contains("end-")));
+        let named = call.split(|c: char| !(c.is_alphanumeric() || "_=".contains(c)));
+        let named = named.filter_map(|word| word.strip_suffix('='));
+        fields.extend(named.filter(|word| word.starts_with(char::is_alphabetic)));
+    }
+    events.sort_unstable();
+    events.dedup();
+    fields.sort_unstable();
+    fields.dedup();
+    assert!(events.contains(&"end-transaction") && fields.contains(&"offsets"));
+    for event in events {
+        let said = refused(&format!("{{\"time\":1,\"actor\":\"a\",\"event\":\"{event}\"}}"));
+        assert!(!said.contains("unknown variant"), "{event}: {said}");
+    }
+    for field in fields {
+        let line = format!("{{\"time\":1,\"actor\":\"a\",\"event\":\"poll\",\"{field}\":null}}");
+        let said = refused(&line);
+        assert!(!said.contains("unknown field"), "{field}: {said}");
+    }
+}
+
+/// What a recorder can get wrong: exit code 2, with the place, the cause, and what was expected.
+#[test]
+fn every_mistake_of_a_recorder_is_named() {
+    const HEAD: &str = "{\"oncesim-history\":1}\n";
+    const SEND: &str =
+        "{\"time\":9,\"actor\":\"a\",\"event\":\"send\",\"call\":1,\"record\":1,\"topic\":\"t\"}\n";
+    const END: &str = "{\"time\":9,\"actor\":\"a\",\"event\":\"send-end\",\"call\":1,\"record\":1,\"outcome\":\"ok\"}\n";
+    const EARLY: &str = "{\"time\":8,\"actor\":\"a\",\"event\":\"poll\"}\n";
+    const INVOKE: &str = "{:type :invoke, :process 0, :f :send, :value [[:send 1 5]]}\n";
+    const OK: &str = "{:type :ok, :process 0, :f :send, :value [[:send 1 [0 5]]]}\n";
+    const J_INVOKE: &str = "{\"type\":\"invoke\",\"process\":0,\"f\":\"poll\",\"value\":null}\n";
+    const J_OK: &str = "{\"type\":\"ok\",\"process\":0,\"f\":\"poll\",\"value\":null}\n";
+    let cases: Vec<(&str, String, &str, &str)> = vec![
+        ("empty.jsonl", String::new(), ":1", "empty"),
+        ("empty.edn", String::new(), ":1", "no operation"),
+        ("blank.jsonl", " \n\n".into(), ":1", "empty"),
+        ("head.jsonl", HEAD.into(), ":1", "no event"),
+        ("headless.jsonl", SEND.into(), ":1", "send"),
+        ("version.jsonl", "{\"oncesim-history\":2}\n".into(), ":1", "version 2"),
+        ("cut.jsonl", format!("{HEAD}{SEND}{}", &END[..50]), ":3", "EOF"),
+        ("cut.edn", format!("{INVOKE}{}", &OK[..30]), ":2", "{:type :ok"),
+        ("cut-json.txt", format!("{J_INVOKE}{}", &J_OK[..20]), ":2", "is no JSON"),
+        ("end.jsonl", format!("{HEAD}{END}"), ":2", "call 1 of a ends, but is not open"),
+        ("end.edn", OK.into(), ":1", "has not begun"),
+        ("end-json.txt", J_OK.into(), ":1", "has not begun"),
+        ("ends.jsonl", format!("{HEAD}{SEND}{END}{END}"), ":4", "is not open"),
+        ("again.jsonl", format!("{HEAD}{SEND}{SEND}"), ":3", "call 1 of a begins again"),
+        ("two.edn", format!("{INVOKE}{INVOKE}"), ":2", "while another is open"),
+        ("two-json.txt", format!("{J_INVOKE}{J_INVOKE}"), ":2", "while another is open"),
+        ("back.jsonl", format!("{HEAD}{SEND}{EARLY}"), ":3", "time goes back from 9 to 8"),
+        (
+            "back.edn",
+            "{:time 9, :type :invoke, :process 0, :f :poll, :value nil}\n\
+             {:time 8, :type :ok, :process 0, :f :poll, :value nil}\n"
+                .into(),
+            ":2",
+            "time goes back from 9 to 8",
+        ),
+        (
+            "index.edn",
+            "{:index 9, :type :invoke, :process 0, :f :poll, :value nil}\n\
+             {:index 9, :type :ok, :process 0, :f :poll, :value nil}\n"
+                .into(),
+            ":2",
+            "index goes back from 9 to 9",
+        ),
+        ("mixed.jsonl", format!("{HEAD}{SEND}{INVOKE}"), ":3", "{:type :invoke"),
+        ("mixed.edn", format!("{INVOKE}{SEND}"), ":2", "is no EDN"),
+        ("mixed-json.txt", format!("{J_INVOKE}{SEND}"), ":2", "without :process"),
+        (
+            "far.jsonl",
+            format!(
+                "{HEAD}{{\"time\":9,\"actor\":\"a\",\"event\":\"drained\",\"topic\":\"t\",\"partition\":0,\"to\":9223372036854775807}}\n"
+            ),
+            ":2",
+            "offset 9223372036854775807",
+        ),
+        ("long.jsonl", format!("{HEAD}{}", "x".repeat(1 << 20)), ":2", "`xxx"),
+        ("deep.edn", format!("{}\n", "[".repeat(1 << 20)), ":1", "nested deeper"),
+        ("deep-json.txt", format!("{J_INVOKE}{}\n", "[".repeat(1 << 20)), ":2", "is no JSON"),
+    ];
+    let folder = Folder::new();
+    let began = std::time::Instant::now();
+    for (name, text, place, cause) in cases {
+        folder.write(name, &text);
+        let done = folder.oncesim(&["verify", name]);
+        let said = &done.err;
+        assert_eq!(done.code, 2, "{name}: {}{said}", done.out);
+        assert!(said.contains(&format!("{name}{place}")), "{name}: {said}");
+        assert!(said.contains(cause) && said.contains("expected"), "{name}: {said}");
+        assert!(said.len() < 1_000, "{name}: a diagnosis, not the whole line");
+    }
+    assert!(began.elapsed().as_secs() < 60, "bad input takes no time: {:?}", began.elapsed());
+}

@@ -339,11 +339,9 @@ impl Ledger {
     /// Counts where each record is in the log. Called once, after the last event.
     pub(crate) fn settle(&mut self, context: &Context<'_>) {
         for partition in 0..context.index.partitions.len() {
-            let drained = context.setting.partitions[partition].drained.is_some();
             let partition = u32::try_from(partition).expect("partition rows are 32 bits");
             for slot in context.index.slots(partition) {
-                let seen = &self.slots[slot as usize];
-                let record = if drained { seen.drained } else { seen.polled };
+                let record = self.in_log(context, partition, slot);
                 if record != NONE {
                     let row = &mut self.records[record as usize];
                     row.places = row.places.saturating_add(1);
@@ -353,12 +351,12 @@ impl Ledger {
         }
     }
 
-    /// What holds a slot in the log.
+    /// What holds a slot in the log. A final read that did not reach the end is a read like others.
     pub(crate) fn in_log(&self, context: &Context<'_>, partition: u32, slot: u32) -> u32 {
         let seen = &self.slots[slot as usize];
         match context.setting.partitions[partition as usize].drained {
-            Some(_) => seen.drained,
-            None => seen.polled,
+            None if seen.polled != NONE => seen.polled,
+            Some(_) | None => seen.drained,
         }
     }
 

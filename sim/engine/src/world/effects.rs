@@ -30,6 +30,7 @@ impl World {
     pub(super) fn step_now(&mut self, actor: ActorId, input: Input) {
         let mut effects = std::mem::take(&mut self.effects);
         let now = self.actor(actor).clock.read(self.now);
+        let incarnation = self.actor(actor).incarnation;
         match &mut self.actor_mut(actor).process {
             Process::Controller(machine) => machine.step(now, input, &mut effects),
             Process::Broker(machine) => machine.step(now, input, &mut effects),
@@ -46,9 +47,11 @@ impl World {
         for effect in effects.0.drain(..) {
             if let Effect::Halt(reason) = effect {
                 halt = Some(reason);
-            } else {
+            } else if self.actor(actor).incarnation == incarnation {
                 self.perform(actor, effect);
             }
+            // Else the application has dropped this client for another one: what the old one had
+            // still to do is not the new one's.
         }
         self.effects = effects;
         if let Some(reason) = halt {

@@ -93,8 +93,8 @@ pub fn anomalies_markdown(classes: &[&AnomalyClass], kinds: &[(&str, &str)]) -> 
          <!-- Generated: oncesim anomalies --markdown > docs/anomalies.md -->\n\n\
          Every anomaly that a checker can name. `oncesim anomalies ID` prints one of them. What the\n\
          levels and guarantees are, and how severe an anomaly is in which configuration, is in\n\
-         [semantics.md](semantics.md). A history that was recorded elsewhere is judged by its clients'\n\
-         events alone: anomalies that only the inside of a broker can show are then not looked for.\n\n\
+         `docs/semantics.md`. A history that was recorded elsewhere is judged by its clients' events\n\
+         alone: anomalies that only the inside of a broker can show are then not looked for.\n\n\
          | anomaly | level | breaks | Jepsen |\n|---|---|---|---|\n",
     );
     for class in classes {
@@ -175,12 +175,14 @@ pub fn anomalies_json(classes: &[&AnomalyClass]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use oncesim_semantics::{DUPLICATE_KINDS, catalogue};
 
     #[test]
     fn the_page_of_anomalies_is_current() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/anomalies.md");
-        let kept = std::fs::read_to_string(path).expect("docs/anomalies.md");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/anomalies.md");
+        let kept = std::fs::read_to_string(path).expect("the page");
         let current = super::anomalies_markdown(catalogue(), DUPLICATE_KINDS);
         assert!(kept == current, "oncesim anomalies --markdown > docs/anomalies.md");
     }

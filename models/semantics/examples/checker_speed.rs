@@ -1,6 +1,6 @@
 //! How many events per second the checkers judge, wall time, on one core.
 //!
-//! `cargo run --release -p oncesim-semantics --example checker_speed`
+//! `cargo run --release -p oncesim-semantics --example checker_speed [-- --ten-million]`
 //!
 //! The histories are a producer with keys, a leader and a follower, and a group of two that polls,
 //! processes and commits in batches of ten: 3.1 events per record, in both tiers.
@@ -29,8 +29,7 @@ fn history(events: usize) -> History {
     }
     let mut logs: Vec<Vec<RecordId>> = vec![Vec::new(); usize::from(PARTITIONS)];
     let mut length = 0;
-    for round in 0u16.. {
-        let p = round % PARTITIONS;
+    for p in (0..PARTITIONS).cycle() {
         let log = &mut logs[usize::from(p)];
         let base = i64::try_from(log.len()).expect("a short log");
         let records: Vec<RecordId> =
@@ -70,7 +69,6 @@ fn history(events: usize) -> History {
         if length >= events {
             break;
         }
-        assert!(round < u16::MAX, "fewer than 2.4 million events");
     }
     for (p, log) in (0..).zip(&logs) {
         b.drain(auditor, at(p), log);
@@ -149,10 +147,20 @@ fn transactional(events: usize) -> History {
     b.finish()
 }
 
+/// The most memory that this process has had so far, KiB: history and tables. Linux says; else 0.
+fn peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
 #[expect(clippy::print_stdout, reason = "a measurement is for people")]
 #[expect(clippy::disallowed_types, reason = "a measurement reads the wall clock")]
 fn main() {
-    let sizes = [1_000, 2_000, 10_000, 100_000, 1_000_000];
+    let mut sizes = vec![1_000, 2_000, 10_000, 100_000, 1_000_000];
+    if std::env::args().any(|arg| arg == "--ten-million") {
+        sizes.push(10_000_000);
+    }
     let kinds: [(&str, Make); 2] = [("plain", history), ("transactional", transactional)];
     for (events, (kind, make)) in kinds.iter().flat_map(|k| sizes.iter().map(move |n| (*n, k))) {
         let history = make(events);
@@ -164,10 +172,13 @@ fn main() {
         }
         let one = start.elapsed().as_secs_f64() / repeat as f64;
         println!(
-            "{kind:>13} {:>8} events: {:>9.3} ms wall, {:>6.2} M events/s, {found} anomalies",
+            "{kind:>13} {:>8} events: {:>9.3} ms wall, {:>6.2} M events/s, {:>4.0} ns/event, \
+             {found} anomalies, peak {} MiB",
             history.events.len(),
             one * 1e3,
-            history.events.len() as f64 / one / 1e6
+            history.events.len() as f64 / one / 1e6,
+            one * 1e9 / history.events.len() as f64,
+            peak() / 1024,
         );
     }
 }

@@ -22,14 +22,15 @@ impl Broker {
     /// The set of in-sync replicas changed, or a follower may join it now.
     pub(super) fn after_isr_change(&mut self, now: Instant, index: u32, effects: &mut Effects) {
         self.advance_high_watermark(now, index, effects);
-        self.expand_isr(index, effects);
+        self.expand_isr(now, index, effects);
         self.watch_for_laggards(effects);
     }
 
     /// Asks to add the first follower that has caught up with the high watermark and with the
     /// leader epoch's start.
-    pub(super) fn expand_isr(&mut self, index: u32, effects: &mut Effects) {
+    pub(super) fn expand_isr(&mut self, now: Instant, index: u32, effects: &mut Effects) {
         let (image, mutations) = (&self.image, self.mutations);
+        let lag = self.config.replica_lag_time_max;
         let Some(replica) = self.slots[index as usize].replica.as_deref() else { return };
         let Some(leader) = replica.leader() else { return };
         if leader.pending.is_some() || leader.isr.len() > leader.remotes.len() {
@@ -40,6 +41,7 @@ impl Broker {
                 && remote
                     .log_end
                     .is_some_and(|end| end >= replica.high_watermark && end >= leader.epoch_start)
+                && remote.is_heard(replica.log.log_end(), now, lag)
                 && is_eligible(image, mutations, remote)
         });
         let Some(joins) = joins else { return };

@@ -38,6 +38,13 @@ impl RemoteReplica {
         self.log_end == Some(leader_log_end) || now.since(self.last_caught_up) <= lag
     }
 
+    /// Whether it is known to be there: a follower joins the in-sync replicas with a fetch of its own
+    /// (Kafka), and here also while its fetch waits, or when it has fetched not long ago.
+    #[must_use]
+    pub fn is_heard(&self, leader_log_end: Offset, now: Instant, lag: Duration) -> bool {
+        self.log_end == Some(leader_log_end) || now.since(self.last_fetch) <= lag
+    }
+
     /// `Replica.updateFetchStateOrThrow`.
     pub fn fetched(&mut self, from: Offset, leader_log_end: Offset, now: Instant) {
         if from >= leader_log_end {
@@ -236,6 +243,20 @@ mod tests {
             waiting: VecDeque::new(),
             unflushed: VecDeque::new(),
         }
+    }
+
+    #[test]
+    fn a_follower_that_is_cut_off_is_not_heard() {
+        let end = Offset(10);
+        let heard = |log_end, last_fetch, now| {
+            let remote = RemoteReplica { last_fetch: at(last_fetch), ..remote(2, log_end) };
+            remote.is_heard(end, at(now), LAG)
+        };
+        let lag = LAG.as_nanos() / Duration::from_secs(1).as_nanos();
+        assert!(heard(Some(10), 0, lag + 1), "its fetch waits for more");
+        assert!(heard(Some(7), 5, lag + 5), "it has fetched not long ago");
+        assert!(!heard(Some(7), 5, lag + 6), "it was behind, and nothing has come since");
+        assert!(!heard(None, 0, lag + 1));
     }
 
     #[test]

@@ -223,7 +223,8 @@ pub(crate) static EPOCH_REGRESS: AnomalyClass = AnomalyClass {
     violates: DUPLICATE,
     jepsen: None,
     meaning: "initTransactions() returned an epoch that is not higher than that of the session \
-              before, with the same producer id.",
+              before, with the same producer id; or a session of one process went back, to an \
+              earlier producer id or epoch.",
     causes: "A coordinator that lost a state of its log, or that bumps in memory only.",
     fixes: "Defect of the coordinator.",
     example: "billing gets producer id 4 with epoch 3, and after a restart epoch 3 again.",

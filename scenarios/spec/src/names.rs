@@ -67,7 +67,17 @@ impl Names {
             n => (0..*n).any(|i| format!("{name}-{i}") == instance),
         };
         let (name, n) = self.processors.iter().find(|processor| is_it(processor))?;
-        Some(if *n == 1 { name.clone() } else { instance.to_owned() })
+        let processor = if *n == 1 { name.clone() } else { instance.to_owned() };
+        // With an id per partition it has several.
+        let own = format!("{processor}-producer-");
+        let several = self.transactional.iter().any(|(actor, _)| actor.starts_with(&own));
+        (!several).then_some(processor)
+    }
+
+    /// The partitions of some topics, as `orders-0`.
+    pub(crate) fn partitions_of(&self, topics: &[TopicId]) -> Vec<String> {
+        let topics = topics.iter().map(|topic| &self.topics[usize::from(topic.0)]);
+        topics.flat_map(|(topic, count)| (0..*count).map(move |n| format!("{topic}-{n}"))).collect()
     }
 
     /// The names of the single actors, as a person would type them.
@@ -97,7 +107,8 @@ impl Names {
             return self.role(role.trim(), of.trim(), place, out);
         }
         let instances = self.instances();
-        if instances.iter().any(|name| name == text) {
+        let has_id = self.transactional.iter().any(|(actor, _)| actor == text);
+        if has_id || instances.iter().any(|name| name == text) {
             return Some(text.to_owned());
         }
         if text == "coordinator" && self.groups.len() == 1 {

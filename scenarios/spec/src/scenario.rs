@@ -125,12 +125,14 @@ pub struct TransactionsSpec {
 pub struct TransactionalIdPattern {
     /// As it was written.
     pub text: String,
-    /// The ids of the instances (all the same without `{instance}`); of several partitions, that of
-    /// the first. Later ones are made up while the run lasts.
+    /// The ids of the instances (all the same without `{instance}`), or of the input partitions
+    /// (the same for all instances), topic by topic. Those of later starts are made up while the run
+    /// lasts.
     pub ids: Vec<TransactionalId>,
     /// `{restart}`: another id after each start (a mistake: nobody fences the one before).
     pub per_restart: bool,
-    /// `{partition}`: one producer per input partition, as before KIP-447.
+    /// `{partition}`: one producer per input partition, as before KIP-447. The place is filled with
+    /// `orders-0`.
     pub per_partition: bool,
 }
 
@@ -151,7 +153,8 @@ pub enum Mistake {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProcessorSpec {
     /// Its name; instances are `name-0`, `name-1`, ... when there are several. The producer of each
-    /// is an actor of its own, `name-0-producer`: one process, two clients.
+    /// is an actor of its own, `name-0-producer`: one process, two clients; with an id per partition
+    /// there are several, `name-0-producer-orders-0`.
     pub name: String,
     /// How many run at the same time.
     pub instances: u16,

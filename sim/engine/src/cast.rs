@@ -4,7 +4,7 @@ use oncesim_history::{ActorRole, Promise};
 use oncesim_kafka::config::{ConsumerConfig, ProducerConfig, TopicConfig};
 use oncesim_kafka::message::{Acks, IsolationLevel};
 use oncesim_spec::{ConsumerGroupSpec, ProcessorSpec, ProducerSpec, Scenario, TopicSpec};
-use oncesim_types::{ActorId, Duration, Instant, TopicId, Transform};
+use oncesim_types::{ActorId, Duration, Instant, TopicId, TopicPartition, Transform};
 
 /// When clients start: registration and the first metadata have reached every broker by then.
 pub(crate) const CLIENTS_START: Duration = Duration::from_millis(50);
@@ -28,8 +28,8 @@ pub(crate) enum Part<'a> {
     Consumer(&'a ConsumerGroupSpec),
     /// An instance of a processor; its consumer.
     Processor(&'a ProcessorSpec, u16),
-    /// The producer of the processor's instance that is this actor.
-    ProcessorProducer(&'a ProcessorSpec, ActorId),
+    /// A producer of the processor's instance that is this actor: the one of this number.
+    ProcessorProducer(&'a ProcessorSpec, ActorId, usize),
     /// The restore consumer of the processor's instance that is this actor.
     ProcessorRestore(&'a ProcessorSpec, ActorId),
     Hosted(&'a ProducerConfig),
@@ -81,12 +81,20 @@ pub(crate) fn cast<'a>(
         let role = ActorRole::Producer(promise(scenario, &spec.producer, outputs_of(spec)));
         for instance in 0..spec.instances {
             let name = instance_name(&spec.name, instance, spec.instances);
-            let (producer, restore) = (format!("{name}-producer"), format!("{name}-restore"));
+            let restore = format!("{name}-restore");
             let process = actor_id(cast.len());
             let part = Part::Processor(spec, instance);
+            let producers = producers_of(scenario, spec).into_iter();
+            let producers = producers.map(|partition| match partition {
+                Some(it) => format!("{name}-producer-{}", partition_name(scenario, it)),
+                None => format!("{name}-producer"),
+            });
+            let producers: Vec<_> = producers.collect();
             cast.push(member(name, ActorRole::Consumer(spec.group), part));
-            let part = Part::ProcessorProducer(spec, process);
-            cast.push(member(producer, role.clone(), part));
+            for (number, producer) in producers.into_iter().enumerate() {
+                let part = Part::ProcessorProducer(spec, process, number);
+                cast.push(member(producer, role.clone(), part));
+            }
             if matches!(spec.transform, Transform::Aggregate { .. }) {
                 let part = Part::ProcessorRestore(spec, process);
                 cast.push(member(restore, ActorRole::Other, part));
@@ -118,6 +126,25 @@ pub(crate) fn is_instance(name: &str, reference: &str) -> bool {
         || name.rsplit_once('-').is_some_and(|(stem, n)| {
             stem == reference && n.bytes().all(|byte| byte.is_ascii_digit())
         })
+}
+
+/// What each producer of a processor's instance serves: one partition, or (`None`) all of them.
+pub(crate) fn producers_of(
+    scenario: &Scenario,
+    spec: &ProcessorSpec,
+) -> Vec<Option<TopicPartition>> {
+    if !spec.transactional_id.as_ref().is_some_and(|id| id.per_partition) {
+        return vec![None];
+    }
+    let partitions = |topic: &TopicId| {
+        let (topic, count) = (*topic, scenario.topics[usize::from(topic.0)].config.partitions);
+        (0..count).map(move |index| Some(TopicPartition::new(topic, index)))
+    };
+    spec.from.iter().flat_map(partitions).collect()
+}
+
+fn partition_name(scenario: &Scenario, partition: TopicPartition) -> String {
+    format!("{}-{}", scenario.topics[usize::from(partition.topic.0)].name, partition.partition)
 }
 
 fn topics_of(spec: &ProducerSpec) -> impl Iterator<Item = TopicId> {

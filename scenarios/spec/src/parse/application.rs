@@ -112,7 +112,7 @@ pub(super) fn drafts<'t>(
     }
     let mut processors = Vec::new();
     for (entry, section, instances) in side(top, "processors", names, &mut taken, out) {
-        processors.push(processor::draft(entry, section, instances, reading, out));
+        processors.push(processor::draft(entry, section, instances, names, reading, out));
     }
     producers.sort_by(|a, b| a.name.cmp(&b.name));
     consumers.sort_by(|a, b| a.name.cmp(&b.name));
@@ -161,23 +161,32 @@ impl Drafts<'_> {
         names.groups.sort();
         names.groups.dedup();
         let producers = self.producers.iter().filter_map(|draft| {
-            Some((&draft.name, draft.instances, &draft.transactions.as_ref()?.id))
+            let id = &draft.transactions.as_ref()?.id;
+            Some((&draft.name, draft.instances, id, [].as_slice()))
         });
-        let processors = self
-            .processors
-            .iter()
-            .filter_map(|draft| Some((&draft.name, draft.instances, draft.id.as_ref()?)));
-        for (name, instances, id) in producers.chain(processors) {
-            number_ids(name, instances, id, names);
+        let processors = self.processors.iter().filter_map(|draft| {
+            Some((&draft.name, draft.instances, draft.id.as_ref()?, draft.from.as_slice()))
+        });
+        for (name, instances, id, from) in producers.chain(processors) {
+            number_ids((name, instances), id, from, names);
         }
     }
 }
 
-fn number_ids(name: &str, instances: u16, text: &IdText, names: &mut Names) {
-    for instance in 0..instances {
-        let id = text.of(instance);
-        let actor = if instances == 1 { name.to_owned() } else { format!("{name}-{instance}") };
-        names.transactional.push((actor, id.clone()));
+fn number_ids((name, instances): (&str, u16), text: &IdText, from: &[TopicId], names: &mut Names) {
+    let instance = |n: u16| if instances == 1 { name.to_owned() } else { format!("{name}-{n}") };
+    let ids = text.ids(instances, from, names);
+    if text.is_per_partition() {
+        let partitions = names.partitions_of(from);
+        for n in 0..instances {
+            let name = instance(n);
+            let actors = partitions.iter().map(|it| format!("{name}-producer-{it}"));
+            names.transactional.extend(actors.zip(ids.iter().cloned()));
+        }
+    } else {
+        names.transactional.extend((0..instances).map(instance).zip(ids.iter().cloned()));
+    }
+    for id in ids {
         if !names.transactional_ids.contains(&id) {
             names.transactional_ids.push(id);
         }

@@ -13,7 +13,7 @@ use crate::kafka;
 use crate::names::Names;
 use crate::node::{Entry, Value};
 use crate::property::Properties;
-use crate::scenario::{ProcessorCommit, ProcessorSpec, TransactionsSpec};
+use crate::scenario::{Mistake, ProcessorCommit, ProcessorSpec, TransactionsSpec};
 use crate::section::{Section, wrong_type};
 
 /// How a processor commits, as scenarios name it.
@@ -34,6 +34,7 @@ pub(super) struct Draft<'t> {
     pub(super) group: String,
     pub(super) group_place: Place,
     pub(super) id: Option<IdText>,
+    pub(super) from: Vec<TopicId>,
     section: Section<'t>,
     commit: ProcessorCommit,
     consumer: Properties,
@@ -45,6 +46,7 @@ pub(super) fn draft<'t>(
     entry: &'t Entry,
     mut section: Section<'t>,
     instances: u16,
+    names: &Names,
     reading: &mut Reading<'_>,
     out: &mut Diagnostics,
 ) -> Draft<'t> {
@@ -68,7 +70,8 @@ pub(super) fn draft<'t>(
         .and_then(|(text, place)| crate::section::word(text, place, "commit", COMMITS, out))
         .unwrap_or(ProcessorCommit::AfterProcessing);
     let id = transactional_id(commit, &mut producer, (&name, entry.key_place), out);
-    Draft { name, instances, group, group_place, id, section, commit, consumer, producer }
+    let from = application::topics(&mut section, "from", "[\"orders\"]", names, out);
+    Draft { name, instances, group, group_place, id, from, section, commit, consumer, producer }
 }
 
 /// Its `transactional.id`, if it commits by transaction.
@@ -89,7 +92,7 @@ fn transactional_id(
         return None;
     }
     let id = match written {
-        Some((text, place)) => IdText::read(&text, place, out)?,
+        Some((text, place)) => IdText::read(&text, place, true, out)?,
         None => IdText::default(name, place),
     };
     producer.set("transactional.id", id.text(), id.place());
@@ -103,9 +106,9 @@ pub(super) fn build(
     names: &Names,
     out: &mut Diagnostics,
 ) -> Option<ProcessorSpec> {
-    let Draft { name, instances, group, id, mut section, commit, mut consumer, producer, .. } =
-        draft;
-    let from = application::topics(&mut section, "from", "[\"orders\"]", names, out);
+    let Draft {
+        name, instances, group, id, from, mut section, commit, mut consumer, producer, ..
+    } = draft;
     let to = application::topics(&mut section, "to", "\"invoices\"", names, out);
     let transform = transform(&mut section, &from, &to, names, out);
     let interval_place = section.get("commit-interval").map(|entry| entry.key_place);
@@ -117,6 +120,13 @@ pub(super) fn build(
         let message = "`mistakes` are about transactions, and this processor has none";
         let item = Diagnostic::error(id::CONFLICT, message).at(place);
         out.push(item.help("choose `commit = \"transaction\"`"));
+    }
+    if let (Some(place), true) = (mistakes_place, mistakes.contains(&Mistake::NoGroupMetadata))
+        && id.as_ref().is_some_and(IdText::is_per_partition)
+    {
+        let message = "with an id per partition there is no group metadata to forget";
+        let item = Diagnostic::error(id::CONFLICT, message).at(place);
+        out.push(item.help("delete \"no-group-metadata\""));
     }
     let auto = commit == ProcessorCommit::Auto;
     if let (true, Some(place)) = (auto, interval_place) {
@@ -139,6 +149,7 @@ pub(super) fn build(
         transaction::timeout_allowed(&producer_config, brokers, &producer, place, out);
     }
     let (transform, processing_time) = transform?;
+    let transactional_id = id.map(|id| id.pattern(instances, &from, names));
     Some(ProcessorSpec {
         name,
         instances,
@@ -150,7 +161,7 @@ pub(super) fn build(
         commit,
         commit_interval,
         batch: batch.unsigned_abs(),
-        transactional_id: id.map(|id| id.pattern(instances, names)),
+        transactional_id,
         mistakes,
         static_membership,
         consumer: consumer_config,

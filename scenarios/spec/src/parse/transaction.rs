@@ -9,7 +9,7 @@ use crate::names::Names;
 use crate::node::{Entry, Value};
 use crate::property::Properties;
 use crate::scenario::{Mistake, TransactionalIdPattern, TransactionsSpec};
-use crate::section::{self, Section, not_modelled, wrong_type};
+use crate::section::{self, Section, wrong_type};
 use crate::unit;
 
 /// What an application can do wrong with transactions, as scenarios name it.
@@ -39,7 +39,12 @@ pub(super) struct IdText {
 
 impl IdText {
     /// Complains about places that nothing fills.
-    pub(super) fn read(text: &str, place: Place, out: &mut Diagnostics) -> Option<IdText> {
+    pub(super) fn read(
+        text: &str,
+        place: Place,
+        has_inputs: bool,
+        out: &mut Diagnostics,
+    ) -> Option<IdText> {
         if text.is_empty() {
             let message = "an empty `transactional.id` is none";
             let item = Diagnostic::error(id::BAD_PROPERTY, message).at(place);
@@ -52,19 +57,39 @@ impl IdText {
             rest = after;
             let word = format!("{{{word}}}");
             if word == PARTITION {
-                let what = "one transactional id per input partition (`{partition}`) is";
-                out.push(not_modelled(what).at(place));
+                if has_inputs {
+                    continue;
+                }
+                let message = "a producer has no input partition that `{partition}` could name";
+                let item = Diagnostic::error(id::BAD_VALUE, message).at(place);
+                out.push(item.help(format!("places are {INSTANCE} and {RESTART}")));
                 return None;
             }
             if word != INSTANCE && word != RESTART {
                 let message = format!("nothing fills `{word}` in a `transactional.id`");
                 let item = Diagnostic::error(id::BAD_VALUE, message).at(place);
-                out.push(match nearest(&word, [INSTANCE, RESTART]) {
+                let places = [INSTANCE, RESTART, PARTITION].into_iter();
+                let places = places.filter(|place| has_inputs || *place != PARTITION);
+                out.push(match nearest(&word, places) {
                     Some(near) => item.help(format!("did you mean `{near}`?")),
+                    None if has_inputs => {
+                        item.help(format!("places are {INSTANCE}, {PARTITION} and {RESTART}"))
+                    }
                     None => item.help(format!("places are {INSTANCE} and {RESTART}")),
                 });
                 return None;
             }
+        }
+        let other = [INSTANCE, RESTART].into_iter().find(|other| text.contains(other));
+        if let (true, Some(other)) = (text.contains(PARTITION), other) {
+            let message = format!("an id with `{PARTITION}` and `{other}` fences nobody");
+            out.push(
+                Diagnostic::error(id::CONFLICT, message)
+                    .at(place)
+                    .label("the next owner of a partition has another id")
+                    .help(format!("leave out {other}, or {PARTITION}")),
+            );
+            return None;
         }
         Some(IdText { text: text.to_owned(), place })
     }
@@ -83,26 +108,46 @@ impl IdText {
     }
 
     /// The id of an instance at its first start.
-    pub(super) fn of(&self, instance: u16) -> String {
+    fn of(&self, instance: u16) -> String {
         self.text.replace(INSTANCE, &instance.to_string()).replace(RESTART, "0")
     }
 
+    /// Whether each input partition has an id of its own.
+    pub(super) fn is_per_partition(&self) -> bool {
+        self.text.contains(PARTITION)
+    }
+
+    /// The ids of the instances, or of the partitions that they read.
+    pub(super) fn ids(&self, instances: u16, from: &[TopicId], names: &Names) -> Vec<String> {
+        if self.is_per_partition() {
+            let partitions = names.partitions_of(from).into_iter();
+            return partitions.map(|it| self.text.replace(PARTITION, &it)).collect();
+        }
+        (0..instances).map(|instance| self.of(instance)).collect()
+    }
+
     /// What the engine makes ids from.
-    pub(super) fn pattern(&self, instances: u16, names: &Names) -> TransactionalIdPattern {
+    pub(super) fn pattern(
+        &self,
+        instances: u16,
+        from: &[TopicId],
+        names: &Names,
+    ) -> TransactionalIdPattern {
         let number = |id: &String| names.transactional_ids.iter().position(|known| known == id);
-        let ids = (0..instances).filter_map(|instance| number(&self.of(instance)));
+        let ids = self.ids(instances, from, names);
+        let ids = ids.iter().filter_map(number);
         TransactionalIdPattern {
             text: self.text.clone(),
             ids: ids.map(|n| TransactionalId(u16::try_from(n).unwrap_or(u16::MAX))).collect(),
             per_restart: self.text.contains(RESTART),
-            per_partition: false,
+            per_partition: self.is_per_partition(),
         }
     }
 
     /// Legal in Kafka, and rarely meant.
     pub(super) fn doubts(&self, instances: u16, out: &mut Diagnostics) {
         let text = &self.text;
-        if instances > 1 && !text.contains(INSTANCE) {
+        if instances > 1 && !text.contains(INSTANCE) && !self.is_per_partition() {
             out.push(
                 Diagnostic::warning(
                     id::PROPERTY_SURPRISE,
@@ -135,7 +180,7 @@ pub(super) struct Draft {
 
 impl Draft {
     pub(super) fn build(self, instances: u16, names: &Names) -> TransactionsSpec {
-        TransactionsSpec { id: self.id.pattern(instances, names), ..self.spec }
+        TransactionsSpec { id: self.id.pattern(instances, &[], names), ..self.spec }
     }
 }
 
@@ -169,7 +214,7 @@ pub(super) fn read(
     let id = id?;
     properties.set("transactional.id", id.text(), id.place());
     let spec = TransactionsSpec {
-        id: id.pattern(0, names),
+        id: id.pattern(0, &[], names),
         size: size.unsigned_abs(),
         abort,
         hold,
@@ -211,8 +256,8 @@ fn agreed_id(
             out.push(item.also(place, "the other").help("keep `id`, delete `transactional.id`"));
             None
         }
-        (Some((id, place)), _) => IdText::read(id, place, out),
-        (None, Some((property, place))) => IdText::read(&property, place, out),
+        (Some((id, place)), _) => IdText::read(id, place, false, out),
+        (None, Some((property, place))) => IdText::read(&property, place, false, out),
         (None, None) => Some(IdText::default(name, place)),
     }
 }

@@ -10,20 +10,23 @@ pub(crate) mod transactional;
 use oncesim_history::Output;
 use oncesim_kafka::consumer::ConsumerCall;
 use oncesim_kafka::machine::Call;
-use oncesim_types::{CallId, Duration, Offset, RecordId, TopicPartition};
+use oncesim_kafka::producer::ProducerCall;
+use oncesim_types::{ActorId, CallId, Duration, Offset, RecordId, TopicPartition};
 
 /// What an application wants.
 #[derive(Debug)]
 pub(crate) enum AppEffect {
-    /// Call the client; of a processor's two, the one that the call is for. `attempt` counts the
-    /// `send()`s of one record, from 1.
+    /// Call the client; of a processor's, its consumer. `attempt` counts the `send()`s of one record,
+    /// from 1.
     Call { call: CallId, attempt: u32, body: Call },
+    /// Call a producer of a processor.
+    Produce { producer: ActorId, call: CallId, attempt: u32, body: ProducerCall },
     /// Call the restore consumer.
     Restore { call: CallId, body: ConsumerCall },
     /// Where do these partitions end?
     LogEnds(Vec<TopicPartition>),
-    /// Drop the producer client and make another one.
-    NewProducer,
+    /// Drop this producer client and make another one.
+    NewProducer(ActorId),
     /// Wake it after a while; of several requests the earliest counts.
     Wake(Duration),
     /// One record is processed: its outcome at the processing level.

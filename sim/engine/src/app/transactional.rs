@@ -315,7 +315,7 @@ impl TransactionalApp {
         }
         // As if nothing had happened to what was sent.
         self.settle();
-        out.push(AppEffect::NewProducer);
+        out.push(AppEffect::NewProducer(self.actor));
         self.await_call(Doing::Initializing, ProducerCall::InitTransactions, out);
     }
 

@@ -62,7 +62,6 @@ impl World {
 
     fn processor_input(&mut self, actor: ActorId, input: AppInput) {
         let now = self.actor(actor).clock.read(self.now);
-        let restore = self.restore_consumer(actor);
         let mut out = Vec::new();
         // The application and the consumer that it asks for positions are two actors of the world.
         let mut app = std::mem::replace(&mut self.actor_mut(actor).app, App::None);
@@ -73,6 +72,7 @@ impl World {
             AppInput::Completion(call, end) => processor.completed(now, call, end, &mut out),
             AppInput::LogEnds(ends) => processor.log_ends(now, &ends, &mut out),
             AppInput::Restore(end) => {
+                let restore = self.restore_consumer(actor);
                 let position = |partition| match &self.actor(restore?).process {
                     Process::Consumer(client) => client.position(partition),
                     _ => None,
@@ -99,16 +99,10 @@ impl World {
         (process.0 + 1..=process.0 + count).map(ActorId)
     }
 
-    /// The actor that makes a process' calls to a producer.
-    fn producer_client(&self, process: ActorId) -> ActorId {
-        match self.actor(process).app {
-            App::Processor(_) => ActorId(process.0 + 1),
-            _ => process,
-        }
-    }
-
     fn restore_consumer(&self, process: ActorId) -> Option<ActorId> {
-        self.companions(process).nth(1)
+        self.companions(process).find(|client| {
+            matches!(self.actor(*client).app, App::Companion { client: Client::Restore(_), .. })
+        })
     }
 
     pub(super) fn app_effects(&mut self, actor: ActorId, effects: Vec<AppEffect>) {
@@ -134,12 +128,13 @@ impl World {
         let who = (actor, self.actor(actor).incarnation);
         match effect {
             AppEffect::Call { call, attempt, body } => {
-                let client = match body {
-                    Call::Producer(_) => self.producer_client(actor),
-                    Call::Consumer(_) => actor,
-                };
-                self.record_call(client, call, attempt, &body);
-                self.step(client, Input::Call(call, body));
+                self.record_call(actor, call, attempt, &body);
+                self.step(actor, Input::Call(call, body));
+            }
+            AppEffect::Produce { producer, call, attempt, body } => {
+                let body = Call::Producer(body);
+                self.record_call(producer, call, attempt, &body);
+                self.step(producer, Input::Call(call, body));
             }
             AppEffect::Restore { call, body } => {
                 if let Some(client) = self.restore_consumer(actor) {
@@ -171,7 +166,7 @@ impl World {
                 self.recorder.client(who, ClientKind::Transfer { record, amount });
             }
             AppEffect::CallbackReturned => {}
-            AppEffect::NewProducer => self.replace_producer(actor),
+            AppEffect::NewProducer(producer) => self.replace_producer(producer),
             AppEffect::Finished => self.recorder.client(who, ClientKind::Closed),
             AppEffect::Restart => {
                 self.recorder.client(who, ClientKind::Closed);

@@ -25,6 +25,7 @@ use crate::app::producer::ProducerApp;
 use crate::app::transactional::TransactionalApp;
 use crate::cast::{
     CLIENTS_START, Member, Part, actor_id, cast, has_transactions, horizon, outside_reader,
+    producers_of,
 };
 use crate::clock::Clock;
 use crate::mail::Mail;
@@ -156,7 +157,7 @@ fn new_actor(member: Member<'_>, actor: ActorId, app: App) -> Actor {
         name: member.name,
         class: member.part.class(),
         process_of: match member.part {
-            Part::ProcessorProducer(_, process) | Part::ProcessorRestore(_, process) => process,
+            Part::ProcessorProducer(_, process, _) | Part::ProcessorRestore(_, process) => process,
             _ => actor,
         },
         group: group_of(member.part),
@@ -208,10 +209,13 @@ fn new_app(scenario: &Scenario, seed: u64, actor: ActorId, part: Part<'_>) -> Ap
             }
             spec.consumer.group = Some(spec.group);
             spec.consumer.instance = spec.static_membership.then_some(GroupInstanceId(actor.0));
-            // Its producer comes next.
-            App::Processor(Box::new(ProcessorApp::new(spec, ActorId(actor.0 + 1))))
+            // Its producers come next.
+            let producers = producers_of(scenario, &spec).into_iter().zip(actor.0 + 1..);
+            let producers = producers.map(|(partition, producer)| (partition, ActorId(producer)));
+            let producers = producers.collect();
+            App::Processor(Box::new(ProcessorApp::new(spec, producers)))
         }
-        Part::ProcessorProducer(spec, process) => {
+        Part::ProcessorProducer(spec, process, _) => {
             App::Companion { process, client: Client::Producer(Box::new(spec.producer.clone())) }
         }
         Part::ProcessorRestore(spec, process) => {
@@ -246,12 +250,25 @@ fn group_of(part: Part<'_>) -> Option<GroupId> {
 }
 
 fn transactional_id_of(part: Part<'_>) -> Option<TransactionalId> {
-    let (pattern, instance) = match part {
-        Part::Producer(spec, instance) => (&spec.transactions.as_ref()?.id, instance),
-        Part::Processor(spec, instance) => (spec.transactional_id.as_ref()?, instance),
+    let (pattern, number) = match part {
+        Part::Producer(spec, instance) => (&spec.transactions.as_ref()?.id, usize::from(instance)),
+        Part::Processor(spec, instance) => {
+            let pattern = spec.transactional_id.as_ref()?;
+            if pattern.per_partition {
+                return None;
+            }
+            (pattern, usize::from(instance))
+        }
+        Part::ProcessorProducer(spec, _, number) => {
+            let pattern = spec.transactional_id.as_ref()?;
+            if !pattern.per_partition {
+                return None;
+            }
+            (pattern, number)
+        }
         _ => return None,
     };
-    pattern.ids.get(usize::from(instance)).copied()
+    pattern.ids.get(number).copied()
 }
 
 fn reads_committed(scenario: &Scenario, part: Part<'_>) -> bool {

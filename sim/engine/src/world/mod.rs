@@ -129,7 +129,7 @@ struct Actor {
     /// The first actor of its process: itself, unless a process has several clients.
     process_of: ActorId,
     group: Option<GroupId>,
-    /// The `transactional.id` of its producer, or of the producer of its process.
+    /// The `transactional.id` of its producer, or of the one producer of its process.
     transactional_id: Option<TransactionalId>,
     /// The transaction of its producer that was begun last.
     transaction: TransactionNumber,

@@ -115,8 +115,7 @@ impl World {
     }
 
     fn new_producer(&self, actor: ActorId, mut config: ProducerConfig) -> Process {
-        let process = self.actor(actor).process_of;
-        config.transactional_id = self.actor(process).transactional_id;
+        config.transactional_id = self.actor(actor).transactional_id;
         let (brokers, topics) = (self.brokers.clone(), self.topics.clone());
         let mutations = self.scenario.mutations;
         Process::Producer(Box::new(Producer::new(actor, brokers, config.into(), topics, mutations)))
@@ -162,13 +161,9 @@ impl World {
     }
 
     /// A process drops its producer client and makes another one.
-    pub(super) fn replace_producer(&mut self, process: ActorId) {
-        for client in std::iter::once(process).chain(self.companions(process)) {
-            if matches!(self.actor(client).process, Process::Producer(_)) {
-                self.forget_process(client);
-                self.start_client(client);
-            }
-        }
+    pub(super) fn replace_producer(&mut self, producer: ActorId) {
+        self.forget_process(producer);
+        self.start_client(producer);
     }
 
     /// Kills an actor's process. With `power` its host goes dark: peers get no reset, and a broker

@@ -146,6 +146,21 @@ fn ids_with_restarts_begin_at_zero() {
     assert!(scenario.processors[0].transactional_id.as_ref().is_some_and(|id| id.per_restart));
 }
 
+#[test]
+fn ids_of_partitions_are_the_same_for_all_instances() {
+    let id = "producer.transactional.id = \"b-{partition}\"";
+    let text = PIPELINE.replace("producer.linger.ms = 0", id);
+    let text = text.replace(", \"no-group-metadata\"]", "]");
+    let scenario = read(&text).scenario;
+    let orders = scenario.topics.iter().find(|topic| topic.name == "orders").expect("it is there");
+    let partitions = 0..orders.config.partitions;
+    let ids: Vec<_> = partitions.map(|index| format!("b-orders-{index}")).collect();
+    assert_eq!(scenario.transactional_ids[1..], ids);
+    let id = scenario.processors[0].transactional_id.as_ref().expect("it has some");
+    assert!(id.per_partition);
+    assert_eq!(id.ids.len(), ids.len());
+}
+
 /// The one fault of the pipeline with `fault` added.
 fn fault(fault: &str) -> PlannedFault {
     read(&format!("{PIPELINE}\n[[fault]]\n{fault}\n")).scenario.scripted.remove(0)

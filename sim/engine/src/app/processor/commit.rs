@@ -13,16 +13,14 @@ impl ProcessorApp {
     /// Commits what is processed.
     pub(super) fn commit(&mut self, now: Instant, after: After, out: &mut Vec<AppEffect>) {
         match self.spec.commit {
-            ProcessorCommit::Transaction if self.in_transaction => {
-                // Streams flushes first (`RecordCollectorImpl.flush`): a later owner of the
-                // partition that waits for these offsets then finds all of the changelog.
-                if matches!(self.spec.transform, Transform::Aggregate { .. }) {
-                    self.flush(after, out);
-                } else {
-                    self.send_offsets(after, out);
+            // One transaction after the other (`TaskManager.commitAll`).
+            ProcessorCommit::Transaction => {
+                match self.sessions.iter().position(|session| session.in_transaction) {
+                    Some(session) => self.commit_transaction(session, after, out),
+                    None => self.proceed(now, after, out),
                 }
             }
-            ProcessorCommit::AfterProcessing if !self.uncommitted.is_empty() => {
+            ProcessorCommit::AfterProcessing if self.has_uncommitted() => {
                 self.flush(after, out);
             }
             _ => self.proceed(now, after, out),
@@ -35,8 +33,9 @@ impl ProcessorApp {
     }
 
     fn committed(&mut self, now: Instant) {
-        self.in_transaction = false;
-        self.uncommitted.clear();
+        let session = self.session_mut();
+        session.in_transaction = false;
+        session.uncommitted.clear();
         self.since_commit = 0;
         self.last_commit = now;
     }
@@ -54,10 +53,11 @@ impl ProcessorApp {
         } else if std::mem::take(&mut self.send_failed) {
             // Outputs are missing: what they were made from must come again.
             self.close_from(after, out);
-        } else if self.uncommitted.is_empty() {
+        } else if !self.has_uncommitted() {
             self.proceed(now, after, out);
         } else {
-            let offsets = self.uncommitted.iter().map(|(at, next, _)| (*at, *next)).collect();
+            let offsets = self.session().uncommitted.iter();
+            let offsets = offsets.map(|(at, next, _)| (*at, *next)).collect();
             let call = ConsumerCall::CommitSync(Some(offsets));
             self.await_consumer(Doing::CommittingSync(after), call, out);
         }
@@ -102,12 +102,29 @@ impl ProcessorApp {
 
     // ---- transactions ----
 
+    pub(super) fn commit_transaction(
+        &mut self,
+        session: usize,
+        after: After,
+        out: &mut Vec<AppEffect>,
+    ) {
+        self.current = session;
+        // Streams flushes first (`RecordCollectorImpl.flush`): a later owner of the partition that
+        // waits for these offsets then finds all of the changelog.
+        if matches!(self.spec.transform, Transform::Aggregate { .. }) {
+            self.flush(after, out);
+        } else {
+            self.send_offsets(after, out);
+        }
+    }
+
     fn send_offsets(&mut self, after: After, out: &mut Vec<AppEffect>) {
-        let consumer =
-            if self.makes(Mistake::NoGroupMetadata) { GroupMetadata::NONE } else { self.member };
+        // What fences a zombie without group metadata is the id of its partition.
+        let unnamed = self.session().partition.is_some() || self.makes(Mistake::NoGroupMetadata);
+        let consumer = if unnamed { GroupMetadata::NONE } else { self.member };
         let call = ProducerCall::SendOffsets {
             group: self.spec.group,
-            offsets: self.uncommitted.clone(),
+            offsets: self.session().uncommitted.clone(),
             consumer,
         };
         self.await_producer(Doing::SendingOffsets(after), call, out);
@@ -132,10 +149,13 @@ impl ProcessorApp {
         match how {
             TransactionResult::Commit => {
                 self.committed(now);
-                self.proceed(now, after, out);
+                match after {
+                    After::NextRecord => self.commit(now, after, out),
+                    _ => self.proceed(now, after, out),
+                }
             }
             TransactionResult::Abort if self.makes(Mistake::NoSeekAfterAbort) => {
-                self.in_transaction = false;
+                self.session_mut().in_transaction = false;
                 self.since_commit = 0;
                 self.last_commit = now;
                 self.proceed(now, after, out);
@@ -176,10 +196,12 @@ impl ProcessorApp {
         if !self.makes(Mistake::ContinueAfterFatal) {
             return self.close_from(after, out);
         }
-        self.in_transaction = false;
+        let session = self.session_mut();
+        session.in_transaction = false;
+        let actor = session.actor;
         self.since_commit = 0;
         self.last_commit = now;
-        out.push(AppEffect::NewProducer);
+        out.push(AppEffect::NewProducer(actor));
         self.initialize(Some(after), out);
     }
 
@@ -187,10 +209,12 @@ impl ProcessorApp {
 
     /// Goes back to the committed offsets: an abort does not do that.
     fn rewind(&mut self, now: Instant, after: After, out: &mut Vec<AppEffect>) {
-        self.todo.clear();
+        let session = &self.sessions[self.current];
+        self.todo.retain(|record| !session.serves(record.partition));
         self.worked = false;
+        let kept = self.owned.iter().copied();
         let kept: Vec<_> =
-            self.owned.iter().copied().filter(|owned| !self.taken.contains(owned)).collect();
+            kept.filter(|owned| session.serves(*owned) && !self.taken.contains(owned)).collect();
         if kept.is_empty() {
             return self.proceed(now, after, out);
         }
@@ -214,7 +238,7 @@ impl ProcessorApp {
                 self.consumer_call(ConsumerCall::Seek(partition, offset), out);
             }
         }
-        self.stores.clear();
+        self.stores.forget(&kept);
         self.restore(now, &kept, after, out);
     }
 }

@@ -3,7 +3,8 @@
 //! Mirrors what Kafka's documentation tells applications to do (`ExactlyOnceMessageProcessor`), and
 //! for stateful transforms what Kafka Streams does under `exactly_once_v2` (`StreamThread`,
 //! `TaskManager`, `StoreChangelogReader`): one thread, a consumer, a producer, and a restore consumer
-//! for changelogs.
+//! for changelogs. With an id per input partition it has a producer for each, as Kafka Streams had
+//! under `exactly_once` before KIP-447 (`StreamTask`, one `RecordCollector` per task): `session.rs`.
 //!
 //! Simplifications:
 //! - `send()` does not block the thread: the producer lets calls wait in its own queue. No back
@@ -16,6 +17,7 @@
 
 mod commit;
 mod restore;
+mod session;
 mod transform;
 
 #[cfg(test)]
@@ -29,11 +31,12 @@ use oncesim_kafka::message::GroupMetadata;
 use oncesim_kafka::producer::{ErrorClass, ProducerCall, ProducerCompletion, TransactionError};
 use oncesim_spec::{Mistake, ProcessorCommit, ProcessorSpec};
 use oncesim_types::{
-    ActorId, CallId, Duration, Instant, LeaderEpoch, Offset, TopicPartition, TransactionNumber,
+    ActorId, CallId, Duration, Instant, Offset, TopicPartition, TransactionNumber,
     TransactionResult,
 };
 
 use self::restore::Stores;
+use self::session::Session;
 use super::AppEffect;
 
 /// The timeout of `poll()`, of which only an application with something left to do takes notice.
@@ -57,7 +60,8 @@ enum Doing {
     Rewinding(After),
     Restoring(After),
     ClosingConsumer,
-    ClosingProducer,
+    /// One producer after the other; all of them before the process starts anew.
+    ClosingProducer(Option<After>),
     Stopped,
 }
 
@@ -66,6 +70,10 @@ enum Doing {
 enum After {
     /// The next record, or the next poll.
     NextRecord,
+    /// What is left to do for partitions that are taken away, then the callback returns.
+    GiveUp(TransactionResult),
+    /// What is left to do for partitions that were assigned, then the callback returns.
+    TakeOver,
     /// The rebalance callback returns.
     Return,
 }
@@ -74,8 +82,13 @@ enum After {
 #[derive(Debug)]
 pub(crate) struct ProcessorApp {
     spec: ProcessorSpec,
-    /// Its producer's actor: the origin of its records.
-    producer: ActorId,
+    /// Its producers' actors, the origin of its records: one for everything, or one for each
+    /// partition that it could be assigned.
+    producers: Vec<(Option<TopicPartition>, ActorId)>,
+    /// The producers in use.
+    sessions: Vec<Session>,
+    /// The one whose call is under way, or was the last.
+    current: usize,
     doing: Doing,
     calls: u64,
     /// The call that its thread waits for.
@@ -87,7 +100,6 @@ pub(crate) struct ProcessorApp {
     /// The process, and how many transactions it has begun.
     incarnation: u32,
     transactions: u32,
-    in_transaction: bool,
     /// Who its consumer is in its group, as of the last `onPartitionsAssigned`.
     member: GroupMetadata,
     owned: Vec<TopicPartition>,
@@ -97,8 +109,6 @@ pub(crate) struct ProcessorApp {
     first: Vec<(TopicPartition, Offset)>,
     /// Records handed over by `poll()` and not processed yet.
     todo: VecDeque<PolledRecord>,
-    /// Processed and not committed: the next offset per partition, and the epoch of the last record.
-    uncommitted: Vec<(TopicPartition, Offset, LeaderEpoch)>,
     /// Records since the last commit.
     since_commit: u64,
     last_commit: Instant,
@@ -114,10 +124,15 @@ pub(crate) struct ProcessorApp {
 }
 
 impl ProcessorApp {
-    pub(crate) fn new(spec: ProcessorSpec, producer: ActorId) -> Self {
+    pub(crate) fn new(
+        spec: ProcessorSpec,
+        producers: Vec<(Option<TopicPartition>, ActorId)>,
+    ) -> Self {
         ProcessorApp {
             spec,
-            producer,
+            producers,
+            sessions: Vec::new(),
+            current: 0,
             doing: Doing::Stopped,
             calls: 0,
             awaited: CallId(0),
@@ -125,13 +140,11 @@ impl ProcessorApp {
             records: 0,
             incarnation: 0,
             transactions: 0,
-            in_transaction: false,
             member: GroupMetadata::NONE,
             owned: Vec::new(),
             taken: Vec::new(),
             first: Vec::new(),
             todo: VecDeque::new(),
-            uncommitted: Vec::new(),
             since_commit: 0,
             last_commit: Instant::ZERO,
             work: None,
@@ -149,15 +162,15 @@ impl ProcessorApp {
     /// Whether it waits in `poll()` with nothing left to process or commit.
     pub(crate) fn is_idle(&self) -> bool {
         let nothing_to_commit = match self.spec.commit {
-            ProcessorCommit::Transaction => !self.in_transaction,
-            _ => self.uncommitted.is_empty(),
+            ProcessorCommit::Transaction => !self.has_open_transaction(),
+            _ => !self.has_uncommitted(),
         };
         self.doing == Doing::Polling && self.todo.is_empty() && nothing_to_commit
     }
 
     /// What it waits for, in words.
     pub(crate) fn state(&self) -> String {
-        let open = if self.in_transaction { ", its transaction is open" } else { "" };
+        let open = if self.has_open_transaction() { ", its transaction is open" } else { "" };
         format!("{:?}, {} records to process{open}", self.doing, self.todo.len())
     }
 
@@ -165,13 +178,13 @@ impl ProcessorApp {
     pub(crate) fn start(&mut self, now: Instant, incarnation: u32, out: &mut Vec<AppEffect>) {
         self.incarnation = incarnation;
         self.transactions = 0;
-        self.in_transaction = false;
+        self.sessions.clear();
+        self.current = 0;
         self.member = GroupMetadata::NONE;
         self.owned.clear();
         self.taken.clear();
         self.first.clear();
         self.todo.clear();
-        self.uncommitted.clear();
         self.since_commit = 0;
         self.last_commit = now;
         self.work = None;
@@ -179,7 +192,12 @@ impl ProcessorApp {
         self.send_failed = false;
         self.leave = false;
         self.stores = Stores::default();
-        if self.is_transactional() {
+        for &(partition, actor) in &self.producers {
+            if partition.is_none() {
+                self.sessions.push(Session::new(partition, actor));
+            }
+        }
+        if self.is_transactional() && !self.sessions.is_empty() {
             self.initialize(None, out);
         } else {
             self.subscribe(out);
@@ -216,7 +234,8 @@ impl ProcessorApp {
         self.calls += 1;
         // Ids of `send()`s have their attempt, from 1, in the low half.
         let call = CallId(self.calls << 16);
-        out.push(AppEffect::Call { call, attempt: 0, body: Call::Producer(body) });
+        let producer = self.session().actor;
+        out.push(AppEffect::Produce { producer, call, attempt: 0, body });
         call
     }
 
@@ -263,7 +282,7 @@ impl ProcessorApp {
             }
             (Doing::Beginning, ProducerCompletion::Transaction(result)) => match result {
                 Ok(()) => {
-                    self.in_transaction = true;
+                    self.session_mut().in_transaction = true;
                     self.go_on(now, out);
                 }
                 Err(error) => self.failed(now, error, After::NextRecord, out),
@@ -278,9 +297,8 @@ impl ProcessorApp {
                 Ok(()) => self.ended(now, how, after, out),
                 Err(error) => self.failed(now, error, after, out),
             },
-            (Doing::ClosingProducer, ProducerCompletion::Closed) => {
-                self.doing = Doing::Stopped;
-                out.push(AppEffect::Restart);
+            (Doing::ClosingProducer(after), ProducerCompletion::Closed) => {
+                self.producer_closed(now, after, out);
             }
             _ => {}
         }
@@ -305,7 +323,7 @@ impl ProcessorApp {
                 self.rewind_to(now, found, after, out);
             }
             (Doing::ClosingConsumer, ConsumerCompletion::Done) => {
-                self.await_producer(Doing::ClosingProducer, ProducerCall::Close, out);
+                self.close_producers(out);
             }
             _ => {}
         }
@@ -339,16 +357,15 @@ impl ProcessorApp {
         self.await_consumer(Doing::Subscribing, ConsumerCall::Subscribe(topics), out);
     }
 
-    /// Closes both clients and starts anew.
+    /// Closes its clients and starts anew.
     fn close(&mut self, out: &mut Vec<AppEffect>) {
-        self.in_transaction = false;
         self.todo.clear();
         self.await_consumer(Doing::ClosingConsumer, ConsumerCall::Close, out);
     }
 
     /// The same from wherever it is: an exception leaves a callback as well.
     fn close_from(&mut self, after: After, out: &mut Vec<AppEffect>) {
-        if after == After::Return {
+        if after != After::NextRecord {
             self.return_from_callback(out);
         }
         self.close(out);
@@ -360,7 +377,7 @@ impl ProcessorApp {
         if self.leave {
             return self.close(out);
         }
-        if !self.uncommitted.is_empty() {
+        if self.has_uncommitted() {
             out.push(AppEffect::Wake(self.until_commit(now)));
         }
         self.await_consumer(Doing::Polling, ConsumerCall::Poll, out);
@@ -391,8 +408,9 @@ impl ProcessorApp {
 
     /// Goes on with the records at hand, then polls.
     fn go_on(&mut self, now: Instant, out: &mut Vec<AppEffect>) {
-        while !self.todo.is_empty() {
-            if self.is_transactional() && !self.in_transaction {
+        while let Some(next) = self.todo.front() {
+            self.current = self.session_of(next.partition);
+            if self.is_transactional() && !self.session().in_transaction {
                 return self.begin(out);
             }
             let span = self.spec.processing_time;
@@ -407,7 +425,7 @@ impl ProcessorApp {
                 return self.commit(now, After::NextRecord, out);
             }
         }
-        if !self.uncommitted.is_empty() && (self.is_commit_due(now) || self.leave) {
+        if self.has_uncommitted() && (self.is_commit_due(now) || self.leave) {
             self.commit(now, After::NextRecord, out);
         } else {
             self.poll_or_leave(now, out);
@@ -417,7 +435,7 @@ impl ProcessorApp {
     /// Some time has passed.
     pub(crate) fn wake(&mut self, now: Instant, out: &mut Vec<AppEffect>) {
         match (self.doing, self.work) {
-            (Doing::Polling, _) if !self.uncommitted.is_empty() => {
+            (Doing::Polling, _) if self.has_uncommitted() => {
                 out.push(AppEffect::Wake(self.until_commit(now)));
                 self.consumer_call(ConsumerCall::PollTimeout, out);
             }
@@ -447,6 +465,8 @@ impl ProcessorApp {
         match after {
             After::NextRecord if self.todo.is_empty() => self.poll_or_leave(now, out),
             After::NextRecord => self.go_on(now, out),
+            After::GiveUp(how) => self.give_up(how, out),
+            After::TakeOver => self.take_over(now, out),
             After::Return => self.return_from_callback(out),
         }
     }
@@ -464,26 +484,26 @@ impl ProcessorApp {
             return self.return_from_callback(out);
         }
         match callback {
-            RebalanceCallback::Assigned { member, generation, added, owned } => {
+            RebalanceCallback::Assigned { member, generation, owned, .. } => {
                 self.member = GroupMetadata {
                     member: Some(*member),
                     instance: self.spec.consumer.instance,
                     generation: *generation,
                 };
                 self.owned.clone_from(owned);
-                self.restore(now, added, After::Return, out);
+                self.take_over(now, out);
             }
             RebalanceCallback::Revoked { partitions } => {
                 self.taken.clone_from(partitions);
-                self.commit(now, After::Return, out);
+                if self.is_transactional() {
+                    self.give_up(TransactionResult::Commit, out);
+                } else {
+                    self.commit(now, After::Return, out);
+                }
             }
             RebalanceCallback::Lost { partitions } => {
                 self.taken.clone_from(partitions);
-                if self.in_transaction {
-                    self.end_transaction(TransactionResult::Abort, After::Return, out);
-                } else {
-                    self.return_from_callback(out);
-                }
+                self.give_up(TransactionResult::Abort, out);
             }
         }
     }
@@ -493,7 +513,9 @@ impl ProcessorApp {
         let taken = std::mem::take(&mut self.taken);
         self.owned.retain(|partition| !taken.contains(partition));
         self.first.retain(|(partition, _)| !taken.contains(partition));
-        self.uncommitted.retain(|(partition, ..)| !taken.contains(partition));
+        for session in &mut self.sessions {
+            session.uncommitted.retain(|(partition, ..)| !taken.contains(partition));
+        }
         self.stores.keep_only(&self.owned);
         if self.doing != Doing::ClosingConsumer {
             self.doing = Doing::Polling;

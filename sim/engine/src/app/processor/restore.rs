@@ -41,10 +41,9 @@ impl Stores {
         put(self.ready.entry(partition).or_default(), key, value);
     }
 
-    /// Wipes them.
-    pub(super) fn clear(&mut self) {
-        self.ready.clear();
-        self.restoring.clear();
+    /// Wipes those of `partitions`.
+    pub(super) fn forget(&mut self, partitions: &[TopicPartition]) {
+        self.ready.retain(|index, _| partitions.iter().all(|it| it.partition != *index));
     }
 
     /// Forgets the stores of partitions that are gone.

@@ -4,7 +4,8 @@ use oncesim_kafka::config::{ConsumerConfig, ProducerConfig};
 use oncesim_kafka::log::batch::Record;
 use oncesim_spec::TransactionalIdPattern;
 use oncesim_types::{
-    ErrorCode, GenerationId, GroupId, MemberId, RecordId, TopicId, TransactionalId, Transform,
+    ErrorCode, GenerationId, GroupId, LeaderEpoch, MemberId, RecordId, TopicId, TransactionalId,
+    Transform,
 };
 
 use super::*;
@@ -78,7 +79,7 @@ struct Test {
 
 impl Test {
     fn new(spec: ProcessorSpec) -> Test {
-        let app = ProcessorApp::new(spec, PRODUCER);
+        let app = ProcessorApp::new(spec, vec![(None, PRODUCER)]);
         Test { app, now: Instant(1), records: 0, last: CallId(0) }
     }
 
@@ -172,7 +173,7 @@ fn did(effect: AppEffect) -> Option<Did> {
         it.iter().map(|(at, offset)| (at.partition, offset.0)).collect()
     };
     Some(match effect {
-        AppEffect::Call { body: Call::Producer(call), .. } => match call {
+        AppEffect::Produce { body, .. } => match body {
             ProducerCall::InitTransactions => Did::Init,
             ProducerCall::BeginTransaction { .. } => Did::Begin,
             ProducerCall::Send { topic, .. } => Did::Send(topic),
@@ -204,7 +205,7 @@ fn did(effect: AppEffect) -> Option<Did> {
             other => panic!("a restore consumer is not asked for {other:?}"),
         },
         AppEffect::LogEnds(_) => Did::LogEnds,
-        AppEffect::NewProducer => Did::NewProducer,
+        AppEffect::NewProducer(_) => Did::NewProducer,
         AppEffect::Restart => Did::Restart,
         AppEffect::StateRestored { to, keys, .. } => Did::Restored(to.0, keys),
         _ => return None,
@@ -360,4 +361,86 @@ fn a_store_is_read_to_the_end_of_its_changelog_before_its_partition() {
         test.act(|app, now, out| app.restore_completed(now, &nothing, |_| Some(Offset(3)), out));
     assert_eq!(did, [Did::Restored(3, 1), Did::Returned]);
     assert_eq!(test.app.stores.get(0, 7), Some(2));
+}
+
+/// A producer per partition: the first of these is that of P0.
+const PRODUCERS: [ActorId; 2] = [ActorId(6), ActorId(7)];
+
+/// A processor that polls, and has begun a transaction in each of its two partitions.
+fn two_transactions() -> Test {
+    let mut spec = ProcessorSpec {
+        commit_interval: Duration::from_secs(10),
+        ..spec(ProcessorCommit::Transaction)
+    };
+    let id = spec.transactional_id.as_mut().expect("it commits by transaction");
+    id.per_partition = true;
+    let producers = vec![(Some(P0), PRODUCERS[0]), (Some(P1), PRODUCERS[1])];
+    let app = ProcessorApp::new(spec, producers);
+    let mut test = Test { app, now: Instant(1), records: 0, last: CallId(0) };
+    assert_eq!(test.act(|app, now, out| app.start(now, 0, out)), [Did::Subscribe]);
+    assert_eq!(test.consumer(ConsumerCompletion::Done), [Did::Poll]);
+    // Nothing is read before the producers of both have their sessions.
+    assert_eq!(test.assigned(&[P0, P1], 1), [Did::Init]);
+    assert_eq!(test.ok(), [Did::Init]);
+    assert_eq!(test.ok(), [Did::Returned]);
+    assert_eq!(test.polled(&[(P0, 4), (P1, 8)]), [Did::Begin]);
+    assert_eq!(test.ok(), [Did::Send(INVOICES), Did::Begin]);
+    assert_eq!(test.ok(), [Did::Send(INVOICES), Did::Poll]);
+    test
+}
+
+#[test]
+fn each_partition_is_committed_by_its_own_producer() {
+    let mut test = two_transactions();
+    test.now = Instant(1) + Duration::from_secs(20);
+    // No generation: before KIP-447 the group was told none.
+    assert_eq!(test.polled(&[]), [Did::SendOffsets(vec![(0, 5)], -1)]);
+    assert_eq!(test.app.session().actor, PRODUCERS[0]);
+    assert_eq!(test.ok(), [Did::Commit]);
+    assert_eq!(test.ok(), [Did::SendOffsets(vec![(1, 9)], -1)]);
+    assert_eq!(test.app.session().actor, PRODUCERS[1]);
+    assert_eq!(test.ok(), [Did::Commit]);
+    assert_eq!(test.ok(), [Did::Poll]);
+    assert!(test.app.is_idle());
+}
+
+#[test]
+fn an_abort_takes_back_its_partition_alone() {
+    let mut test = two_transactions();
+    test.now = Instant(1) + Duration::from_secs(20);
+    test.polled(&[]);
+    test.ok();
+    assert_eq!(test.throws(ErrorClass::Abortable), [Did::Abort]);
+    assert_eq!(test.ok(), [Did::Committed(vec![0])]);
+    assert_eq!(test.offsets(&[(P0, None)]), [Did::Seek(0, 4), Did::Poll]);
+    assert!(test.app.has_open_transaction(), "that of the other partition");
+}
+
+#[test]
+fn a_partition_that_is_given_up_takes_its_producer_along() {
+    let mut test = two_transactions();
+    let revoked = RebalanceCallback::Revoked { partitions: vec![P0] };
+    assert_eq!(test.called_back(&revoked), [Did::SendOffsets(vec![(0, 5)], -1)]);
+    assert_eq!(test.ok(), [Did::Commit]);
+    assert_eq!(test.ok(), [Did::CloseProducer]);
+    let closed = || Completion::Producer(ProducerCompletion::Closed);
+    assert_eq!(test.end(closed()), [Did::NewProducer, Did::Returned]);
+    assert!(test.app.has_open_transaction(), "that of the other partition");
+    let lost = RebalanceCallback::Lost { partitions: vec![P1] };
+    assert_eq!(test.called_back(&lost), [Did::Abort]);
+    assert_eq!(test.ok(), [Did::CloseProducer]);
+    assert_eq!(test.end(closed()), [Did::NewProducer, Did::Returned]);
+    assert_eq!(test.assigned(&[P0], 2), [Did::Init], "it comes back to a new session");
+}
+
+#[test]
+fn a_fenced_producer_of_one_partition_ends_the_process() {
+    let mut test = two_transactions();
+    let revoked = RebalanceCallback::Revoked { partitions: vec![P0, P1] };
+    test.called_back(&revoked);
+    assert_eq!(test.throws(ErrorClass::Fatal), [Did::Returned, Did::CloseConsumer]);
+    assert_eq!(test.consumer(ConsumerCompletion::Done), [Did::CloseProducer]);
+    let closed = || Completion::Producer(ProducerCompletion::Closed);
+    assert_eq!(test.end(closed()), [Did::CloseProducer]);
+    assert_eq!(test.end(closed()), [Did::Restart]);
 }

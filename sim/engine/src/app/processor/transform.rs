@@ -3,7 +3,6 @@
 use oncesim_history::Output;
 use oncesim_kafka::consumer::PolledRecord;
 use oncesim_kafka::log::batch::Record;
-use oncesim_kafka::machine::Call;
 use oncesim_kafka::producer::ProducerCall;
 use oncesim_types::lineage::{aggregated, keeps, transformed};
 use oncesim_types::{CallId, Instant, RecordId, TopicId, Transform};
@@ -42,9 +41,11 @@ impl ProcessorApp {
         let PolledRecord { partition, offset, leader_epoch, .. } = input;
         if self.commits_what_it_processed() {
             let next = (partition, offset.next(), leader_epoch);
-            match self.uncommitted.iter_mut().find(|(at, ..)| *at == partition) {
+            let session = self.session_of(partition);
+            let uncommitted = &mut self.sessions[session].uncommitted;
+            match uncommitted.iter_mut().find(|(at, ..)| *at == partition) {
                 Some(entry) => *entry = next,
-                None => self.uncommitted.push(next),
+                None => uncommitted.push(next),
             }
             self.since_commit += 1;
         }
@@ -79,7 +80,8 @@ impl ProcessorApp {
     ) {
         let ordinal = self.records;
         self.records += 1;
-        let id = RecordId::new(self.producer, ordinal);
+        let producer = self.sessions[self.session_of(input.partition)].actor;
+        let id = RecordId::new(producer, ordinal);
         out.push(AppEffect::Emitted {
             record: id,
             input: input.record.id,
@@ -94,7 +96,8 @@ impl ProcessorApp {
             size: input.record.size,
             timestamp: now,
         };
-        let body = Call::Producer(ProducerCall::Send { topic, partition, record });
-        out.push(AppEffect::Call { call: CallId(ordinal << 16 | 1), attempt: 1, body });
+        let (call, body) =
+            (CallId(ordinal << 16 | 1), ProducerCall::Send { topic, partition, record });
+        out.push(AppEffect::Produce { producer, call, attempt: 1, body });
     }
 }

@@ -1,7 +1,7 @@
 //! How configuration, faults, doubt and the engine's own word bear on a verdict.
 
-use oncesim_history::{ClientKind, Outcome, WorldEvent};
-use oncesim_types::{CallId, ErrorCode, Offset};
+use oncesim_history::{ClientKind, HistoryBuilder, Outcome, PositionReason, WorldEvent};
+use oncesim_types::{CallId, ErrorCode, Offset, TransactionResult};
 
 use super::rows::{Scene, committed};
 use super::{check, ids, orders};
@@ -210,4 +210,31 @@ fn a_final_read_that_breaks_off_has_read_what_it_has_read() {
     s.b.poll(s.auditor, &polled);
     let verdict = check(&s.b.finish());
     assert!(!ids(&verdict).iter().any(|id| id.starts_with("lost")), "{:?}", ids(&verdict));
+}
+
+#[test]
+fn what_somebody_read_and_was_aborted_is_not_skipped() {
+    let mut b = HistoryBuilder::new();
+    let topic = b.topic("orders", 1);
+    let group = b.group("mailer", &[topic]);
+    let bank = b.producer("bank");
+    let [early, committed] = [b.consumer("early", group), b.consumer("committed", group)];
+    b.read_committed(committed);
+    b.init_transactions(bank, "bank", (4, 0));
+    let mut records = Vec::new();
+    for (number, result) in [(1, TransactionResult::Abort), (2, TransactionResult::Commit)] {
+        b.begin(bank, number);
+        let record = b.send(bank, orders(0));
+        b.acked(record, orders(0), 2 * records.len() as i64);
+        b.end_transaction(bank, number, result, Outcome::Ok);
+        records.push(record);
+    }
+    let both = [b.polled(orders(0), 0, records[0]), b.polled(orders(0), 2, records[1])];
+    b.poll(early, &both);
+    b.position(committed, orders(0), 0, PositionReason::Seek);
+    b.poll(committed, &both[1..]);
+    let verdict = check(&b.finish());
+    for id in ["poll-skip", "late-commit"] {
+        assert!(!ids(&verdict).contains(&id), "{:?}", ids(&verdict));
+    }
 }

@@ -7,7 +7,7 @@ use crate::catalogue::transaction::LATE_COMMIT;
 use crate::check::Context;
 use crate::check::findings::{Findings, Proof, record_name};
 use crate::check::index::NONE;
-use crate::check::log::Ledger;
+use crate::check::log::{Ledger, NOT_COMMITTED};
 use crate::check::transaction::Transactions;
 
 /// A jump over the offsets `from .. to` of a partition.
@@ -47,15 +47,20 @@ impl Gaps {
         if self.0.is_empty() {
             return;
         }
-        let mut next = vec![NONE; ledger.slots.len()];
+        // For everybody, and for readers at read_committed: nobody owes them what was aborted.
+        let mut next = [vec![NONE; ledger.slots.len()], vec![NONE; ledger.slots.len()]];
         for p in 0..context.index.partitions.len() {
             let p = u32::try_from(p).expect("partition rows are 32 bits");
-            let mut following = NONE;
+            let mut following = [NONE; 2];
             for slot in context.index.slots(p).rev() {
                 if ledger.in_log(context, p, slot) != NONE {
-                    following = slot;
+                    following[0] = slot;
+                    if ledger.slots[slot as usize].flags & NOT_COMMITTED == 0 {
+                        following[1] = slot;
+                    }
                 }
-                next[slot as usize] = following;
+                next[0][slot as usize] = following[0];
+                next[1][slot as usize] = following[1];
             }
         }
         for gap in &self.0 {
@@ -63,17 +68,18 @@ impl Gaps {
             if !context.index.slots(gap.p).contains(&first) {
                 continue;
             }
-            let skipped = next[first as usize];
+            let reader = context.history.events[gap.position as usize].actor;
+            let committed = context.setting.reads_committed(reader);
+            let skipped = next[usize::from(committed)][first as usize];
             if skipped == NONE || context.index.offset(gap.p, skipped) >= gap.to {
                 continue;
             }
             let severity = context.setting.storage_severity(Some(gap.p));
-            let reader = context.history.events[gap.position as usize].actor;
             let record = ledger.in_log(context, gap.p, skipped);
             let class = match transactions.owner(record, skipped) {
                 NONE => gap.class,
                 // Nobody at read_committed passes a transaction that is not decided.
-                txn if context.setting.reads_committed(reader)
+                txn if committed
                     && transactions.rows[txn as usize].commit_ok > gap.position
                     && !std::ptr::eq(gap.class, &COMMIT_BEYOND_POSITION) =>
                 {

@@ -14,11 +14,11 @@ use oncesim_types::{
 
 use crate::event::{
     ClientKind, Event, EventKind, Outcome, Output, PolledRecord, PositionReason, SpanIndex,
-    WorldEvent,
 };
 use crate::history::{
     ActorInfo, ActorRole, CommitEntry, GroupInfo, History, ProcessorInfo, Promise, TopicInfo,
 };
+use crate::world_event::WorldEvent;
 
 /// Builds a [`History`] event by event.
 #[derive(Debug, Clone, Default)]

@@ -10,14 +10,16 @@ mod history;
 mod intern;
 pub mod jepsen;
 pub mod jsonl;
+mod world_event;
 
 pub use builder::{AppendedBatch, HistoryBuilder};
 pub use complaint::{Complaint, Read};
 pub use event::{
     ClientKind, Event, EventKind, Outcome, Output, PolledRecord, PositionReason, SpanIndex,
-    WorldEvent,
 };
+
 pub use history::{
     ActorInfo, ActorRole, CommitEntry, GroupInfo, History, ProcessorInfo, Promise, TopicInfo,
 };
 pub use intern::{Interner, Key, Name};
+pub use world_event::WorldEvent;

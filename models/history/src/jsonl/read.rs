@@ -15,10 +15,11 @@ use super::VERSION;
 use super::line::{ActorLine, Header, Kind, Line, OutcomeWord, ReasonWord, RecordName, Role};
 use crate::complaint::{Complaint, Read, excerpt, lines};
 use crate::event::{
-    ClientKind, Event, EventKind, Outcome, PolledRecord, PositionReason, SpanIndex, WorldEvent,
+    ClientKind, Event, EventKind, Outcome, PolledRecord, PositionReason, SpanIndex,
 };
 use crate::history::{ActorInfo, ActorRole, CommitEntry, GroupInfo, History, Promise, TopicInfo};
 use crate::intern::{Interner, Name};
+use crate::world_event::WorldEvent;
 
 const HEADER: &str = "a first line {\"oncesim-history\": 1}";
 const LINE: &str =

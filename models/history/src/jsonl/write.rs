@@ -9,11 +9,10 @@ use super::line::{
     ActorLine, GroupLine, Header, Kind, Line, OutcomeWord, OutputLine, PolledLine, ProcessorLine,
     ReasonWord, RecordName, Role, TopicLine, TransformLine,
 };
-use crate::event::{
-    ClientKind, Event, EventKind, Outcome, Output, PositionReason, SpanIndex, WorldEvent,
-};
+use crate::event::{ClientKind, Event, EventKind, Outcome, Output, PositionReason, SpanIndex};
 use crate::history::{ActorRole, History};
 use crate::intern::Name;
+use crate::world_event::WorldEvent;
 
 /// Writes the events of clients.
 #[must_use]

@@ -617,6 +617,38 @@ fn a_deposed_group_coordinator_learns_late_what_its_successor_has_loaded() {
 }
 
 #[test]
+fn a_deposed_transaction_coordinator_learns_late_what_its_successor_has_ended() {
+    for (epoch, bad) in [(0, false), (1, true)] {
+        let mut s = Scene::new();
+        s.init(0, 0);
+        let told = |epoch| WorldEvent::TransactionState {
+            transactional_id: TransactionalId(0),
+            producer_id: ProducerId(4),
+            producer_epoch: ProducerEpoch(0),
+            from: TransactionState::Ongoing,
+            to: TransactionState::PrepareCommit,
+            number: TransactionNumber(1),
+            partitions: oncesim_history::SpanIndex::default(),
+            coordinator_epoch: LeaderEpoch(epoch),
+            coordinator: orders(0),
+        };
+        s.b.world(s.broker[1], told(1));
+        s.init(1, 1);
+        s.b.world(s.broker[0], told(epoch));
+        let applied = WorldEvent::EndTxnApplied {
+            transactional_id: TransactionalId(0),
+            producer_epoch: ProducerEpoch(0),
+            issued: TransactionNumber(1),
+            applied: TransactionNumber(1),
+            result: Commit,
+        };
+        s.b.world(s.broker[0], applied);
+        let found = check(&s.b.finish());
+        assert_eq!(ids(&found).contains(&"zombie-commit"), bad, "coordinator epoch {epoch}");
+    }
+}
+
+#[test]
 fn nothing_committed_proves_nothing() {
     let mut s = Scene::new();
     let o = s.orders(1);

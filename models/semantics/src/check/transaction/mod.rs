@@ -327,6 +327,7 @@ impl Transactions {
             }
             WorldEvent::TransactionState { .. } => {
                 self.fences.on_state(context, findings, position, world);
+                self.sessions.on_state(world);
                 self.coordinator.on_event(context, findings, position, event, world);
             }
             WorldEvent::LastStableOffset { .. }

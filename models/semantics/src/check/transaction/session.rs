@@ -50,6 +50,8 @@ pub(crate) struct Sessions {
     told: Vec<Vec<Told>>,
     /// By actor: the id of its process.
     ids: BTreeMap<(u16, u32), u16>,
+    /// By transactional id: the coordinator epoch of the newest state, and of the last one told.
+    coordinators: BTreeMap<u16, (i32, i32)>,
 }
 
 impl Sessions {
@@ -163,6 +165,15 @@ impl Sessions {
         }
     }
 
+    /// A transactional id has another state at a coordinator.
+    pub(crate) fn on_state(&mut self, event: &WorldEvent) {
+        if let WorldEvent::TransactionState { transactional_id, coordinator_epoch, .. } = event {
+            let (newest, last) = self.coordinators.entry(transactional_id.0).or_insert((-1, -1));
+            *newest = (*newest).max(coordinator_epoch.0);
+            *last = coordinator_epoch.0;
+        }
+    }
+
     /// A coordinator accepted the end of a transaction.
     pub(crate) fn on_end_applied(
         &mut self,
@@ -178,7 +189,11 @@ impl Sessions {
         else {
             return;
         };
-        if producer_epoch.0 < fence.producer.1 {
+        // A coordinator that was deposed learns late that what it wrote in its time is durable: its
+        // successor has loaded that.
+        let deposed =
+            self.coordinators.get(&transactional_id.0).is_some_and(|(newest, last)| last < newest);
+        if producer_epoch.0 < fence.producer.1 && !deposed {
             let (since, newer) = (fence.position, fence.producer.1);
             findings.add(&ZOMBIE_COMMIT, Severity::Always, || {
                 let history = context.history;

@@ -143,7 +143,7 @@ impl Broker {
         request: ProduceRequest,
         effects: &mut Effects,
     ) {
-        if let Some(transaction) = request.transaction
+        if let Some(transaction) = request.transaction.as_deref().copied()
             && self.asks_coordinator(transaction.version)
         {
             self.verify_produce(now, to, transaction, request, effects);

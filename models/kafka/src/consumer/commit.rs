@@ -126,17 +126,11 @@ impl Consumer {
         &mut self,
         now: Instant,
         committer: Committer,
-        offsets: Option<Vec<(TopicPartition, Offset)>>,
+        offsets: Option<Offsets>,
         effects: &mut Effects,
     ) {
         let version = if offsets.is_none() { self.version_of_positions() } else { None };
-        let offsets = match offsets {
-            None => self.subscription.all_consumed(),
-            Some(given) => given
-                .into_iter()
-                .map(|(partition, offset)| (partition, offset, LeaderEpoch::NONE))
-                .collect(),
-        };
+        let offsets = offsets.unwrap_or_else(|| self.subscription.all_consumed());
         let deadline = now + self.config.default_api_timeout;
         self.commit(now, committer, offsets, version, deadline, effects);
     }

@@ -35,10 +35,11 @@ pub enum ConsumerCall {
     /// The timeout of the `poll()` that waits has elapsed: it completes, empty. Completes nothing
     /// of its own, and changes nothing while the application is in a callback.
     PollTimeout,
-    /// `commitSync(offsets)`; with `None`, the positions.
-    CommitSync(Option<Vec<(TopicPartition, Offset)>>),
+    /// `commitSync(offsets)`: `OffsetAndMetadata` per partition, the next offset to consume and the
+    /// leader epoch of the last record before it. With `None`, the positions.
+    CommitSync(Option<Vec<(TopicPartition, Offset, LeaderEpoch)>>),
     /// `commitAsync(offsets)`; with `None`, the positions. Not retried.
-    CommitAsync(Option<Vec<(TopicPartition, Offset)>>),
+    CommitAsync(Option<Vec<(TopicPartition, Offset, LeaderEpoch)>>),
     /// `committed(partitions)`: what the group has committed, once no open transaction has a say in
     /// it (KIP-447).
     Committed(Vec<TopicPartition>),

@@ -39,7 +39,7 @@ pub struct ProduceRequest {
     /// How long the leader waits for the in-sync replicas: the client's `request.timeout.ms`.
     pub timeout: Duration,
     /// The transaction that the batches belong to; `None` outside of one.
-    pub transaction: Option<ProduceTransaction>,
+    pub transaction: Option<Box<ProduceTransaction>>,
     /// The batches, one per partition.
     pub batches: Vec<(TopicPartition, Rc<RecordBatch>)>,
 }

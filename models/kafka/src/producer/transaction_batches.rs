@@ -79,11 +79,13 @@ impl Producer {
     }
 
     /// What produce requests say about the transaction.
-    pub(super) fn produce_transaction(&self) -> Option<ProduceTransaction> {
-        self.config.transactional_id.map(|transactional_id| ProduceTransaction {
-            transactional_id,
-            version: self.config.transaction_version,
-            number: self.transaction.number,
+    pub(super) fn produce_transaction(&self) -> Option<Box<ProduceTransaction>> {
+        self.config.transactional_id.map(|transactional_id| {
+            Box::new(ProduceTransaction {
+                transactional_id,
+                version: self.config.transaction_version,
+                number: self.transaction.number,
+            })
         })
     }
 

@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use oncesim_kafka::consumer::{ConsumerCall, ConsumerCompletion, PolledRecord, RebalanceCallback};
 use oncesim_kafka::machine::Call;
 use oncesim_spec::{CommitStrategy, ConsumerGroupSpec};
-use oncesim_types::{CallId, Duration, ErrorCode, Offset, TopicPartition};
+use oncesim_types::{CallId, Duration, ErrorCode, LeaderEpoch, Offset, TopicPartition};
 
-use super::AppEffect;
+use super::{AppEffect, set_consumed};
 
 /// The timeout of `poll()`, of which only an application with something left to commit takes notice.
 const POLL_TIMEOUT: Duration = Duration::from_millis(100);
@@ -43,7 +43,7 @@ pub(crate) struct ConsumerApp {
     /// Records handed over by `poll()` and not processed yet.
     todo: VecDeque<PolledRecord>,
     /// Processed and not committed: the next offset per partition.
-    processed: Vec<(TopicPartition, Offset)>,
+    processed: Vec<(TopicPartition, Offset, LeaderEpoch)>,
     /// What the callback under way takes away.
     revoked: Vec<TopicPartition>,
     /// Calls of `commitAsync()` that have not ended.
@@ -172,7 +172,7 @@ impl ConsumerApp {
                 self.doing = Doing::Polling;
                 // Whether or not the commit came through: these partitions are another's now.
                 let revoked = std::mem::take(&mut self.revoked);
-                self.processed.retain(|(partition, _)| !revoked.contains(partition));
+                self.processed.retain(|(partition, ..)| !revoked.contains(partition));
                 self.return_from_callback(out);
             }
             (Doing::Closing, ConsumerCompletion::Done) => {
@@ -185,7 +185,7 @@ impl ConsumerApp {
 
     fn committed(&mut self, offsets: &[(TopicPartition, Offset)], error: ErrorCode) {
         if error.is_ok() {
-            self.processed.retain(|entry| !offsets.contains(entry));
+            self.processed.retain(|(partition, next, _)| !offsets.contains(&(*partition, *next)));
         }
     }
 
@@ -202,7 +202,7 @@ impl ConsumerApp {
             CommitStrategy::BeforeProcessing => {
                 let mut offsets = Vec::new();
                 for record in &records {
-                    set(&mut offsets, record.partition, record.offset.next());
+                    set_consumed(&mut offsets, record);
                 }
                 self.todo.extend(records);
                 self.doing = Doing::Committing(Then::Process);
@@ -280,10 +280,10 @@ impl ConsumerApp {
     /// Records the outcome of the next record; false when there is none.
     fn finish_one(&mut self, out: &mut Vec<AppEffect>) -> bool {
         let Some(record) = self.todo.pop_front() else { return false };
-        let PolledRecord { partition, offset, record, .. } = record;
         if self.commits_what_it_processed() {
-            set(&mut self.processed, partition, offset.next());
+            set_consumed(&mut self.processed, &record);
         }
+        let PolledRecord { partition, offset, record, .. } = record;
         out.push(AppEffect::Processed { partition, offset, record: record.id });
         true
     }
@@ -330,14 +330,14 @@ impl ConsumerApp {
         match callback {
             RebalanceCallback::Assigned { .. } => self.return_from_callback(out),
             RebalanceCallback::Lost { partitions } => {
-                self.processed.retain(|(partition, _)| !partitions.contains(partition));
+                self.processed.retain(|(partition, ..)| !partitions.contains(partition));
                 self.return_from_callback(out);
             }
             RebalanceCallback::Revoked { partitions } => {
                 let offsets: Vec<_> = self
                     .processed
                     .iter()
-                    .filter(|(partition, _)| partitions.contains(partition))
+                    .filter(|(partition, ..)| partitions.contains(partition))
                     .copied()
                     .collect();
                 if offsets.is_empty() || self.doing == Doing::Closing {
@@ -353,12 +353,5 @@ impl ConsumerApp {
     fn return_from_callback(&mut self, out: &mut Vec<AppEffect>) {
         out.push(AppEffect::CallbackReturned);
         self.call(ConsumerCall::CallbackDone, out);
-    }
-}
-
-fn set(offsets: &mut Vec<(TopicPartition, Offset)>, partition: TopicPartition, offset: Offset) {
-    match offsets.iter_mut().find(|(at, _)| *at == partition) {
-        Some((_, current)) => *current = offset,
-        None => offsets.push((partition, offset)),
     }
 }

@@ -9,9 +9,10 @@ pub(crate) mod transactional;
 
 use oncesim_history::Output;
 use oncesim_kafka::consumer::ConsumerCall;
+use oncesim_kafka::consumer::PolledRecord;
 use oncesim_kafka::machine::Call;
 use oncesim_kafka::producer::ProducerCall;
-use oncesim_types::{ActorId, CallId, Duration, Offset, RecordId, TopicPartition};
+use oncesim_types::{ActorId, CallId, Duration, LeaderEpoch, Offset, RecordId, TopicPartition};
 
 /// What an application wants.
 #[derive(Debug)]
@@ -49,4 +50,14 @@ pub(crate) enum AppEffect {
     Finished,
     /// It has closed its client and wants its process started anew.
     Restart,
+}
+
+/// Remembers that `record` is consumed: the offset after it, and its leader epoch. With the epoch a
+/// consumer that takes over asks no leader older than the one that appended it (KIP-320).
+fn set_consumed(offsets: &mut Vec<(TopicPartition, Offset, LeaderEpoch)>, record: &PolledRecord) {
+    let consumed = (record.partition, record.offset.next(), record.leader_epoch);
+    match offsets.iter_mut().find(|(at, ..)| *at == record.partition) {
+        Some(current) => *current = consumed,
+        None => offsets.push(consumed),
+    }
 }

@@ -39,7 +39,9 @@ impl World {
             ) => {
                 let sync = matches!(body, Call::Consumer(ConsumerCall::CommitSync(_)));
                 if let Some(group) = self.actor(actor).group {
-                    self.recorder.commit_invoke(who, call, group, offsets, sync);
+                    let offsets: Vec<_> =
+                        offsets.iter().map(|(at, next, _)| (*at, *next)).collect();
+                    self.recorder.commit_invoke(who, call, group, &offsets, sync);
                 }
             }
             Call::Consumer(_) => {}

@@ -120,7 +120,7 @@ impl Producer {
             let request = Request::Produce(ProduceRequest {
                 acks: Acks::All,
                 timeout: Duration::from_secs(30),
-                transaction: Some(transaction),
+                transaction: Some(Box::new(transaction)),
                 batches: vec![(data(n), Rc::clone(&batch))],
             });
             let leader = t.leader_of(data(n)).ok_or(ErrorCode::LeaderNotAvailable)?;

@@ -126,7 +126,7 @@ impl Producer {
             let request = ProduceRequest {
                 acks: Acks::All,
                 timeout: Duration::from_secs(30),
-                transaction: Some(transaction),
+                transaction: Some(Box::new(transaction)),
                 batches: vec![(partition, Rc::clone(&batch))],
             };
             let request = Request::Produce(request);

@@ -54,11 +54,11 @@ impl Cluster {
         Request::Produce(ProduceRequest {
             acks: Acks::All,
             timeout: Duration::from_secs(30),
-            transaction: Some(ProduceTransaction {
+            transaction: Some(Box::new(ProduceTransaction {
                 transactional_id: TransactionalId(0),
                 version,
                 number: TransactionNumber(1),
-            }),
+            })),
             batches: vec![(P, Rc::clone(batch))],
         })
     }

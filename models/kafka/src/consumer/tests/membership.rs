@@ -1,6 +1,6 @@
 //! Rebalances, zombies, fencing, moving coordinators.
 
-use oncesim_types::{Duration, ErrorCode, GenerationId, Offset};
+use oncesim_types::{Duration, ErrorCode, GenerationId, LeaderEpoch, Offset};
 
 use super::group::grouped;
 use super::world::{B1, B2, P0, P1, World, data, empty};
@@ -30,7 +30,7 @@ fn an_eager_member_gives_everything_back_before_it_rejoins() {
     let mut world = World::stable(grouped(), 0);
     rebalance(&mut world);
     assert_eq!(world.callback(), "revoked 0,1");
-    world.call(ConsumerCall::CommitSync(Some(vec![(P0, Offset(4))])));
+    world.call(ConsumerCall::CommitSync(Some(vec![(P0, Offset(4), LeaderEpoch::NONE)])));
     let (_, _, commit) = world.take_commit().expect("a commit inside the callback");
     assert_eq!(commit.generation, GenerationId(1), "the old generation still counts");
     world.callback_done();
@@ -69,7 +69,7 @@ fn a_paused_member_wakes_as_a_zombie_whose_commit_is_fenced() {
     let metadata = world.consumer.group_metadata();
     assert_eq!((metadata.member.is_some(), metadata.generation), (true, GenerationId(1)));
     world.now += Duration::from_secs(60); // nothing of it ran meanwhile
-    world.call(ConsumerCall::CommitSync(Some(vec![(P0, Offset(5))])));
+    world.call(ConsumerCall::CommitSync(Some(vec![(P0, Offset(5), LeaderEpoch::NONE)])));
     world.answer_commit(ErrorCode::UnknownMemberId);
     let (_, end) = world.returned.pop().expect("the commit ends");
     let ConsumerCompletion::Committed { error, maybe_committed, .. } = end else { panic!() };

@@ -215,7 +215,7 @@ impl World {
             Request::EndTxn(end) => {
                 for (_, request) in self.requests.iter().flatten() {
                     let Request::Produce(produce) = request else { continue };
-                    let number = produce.transaction.map(|it| it.number);
+                    let number = produce.transaction.as_deref().map(|it| it.number);
                     let overtaken = number == Some(end.number);
                     assert!(!overtaken || self.expires, "EndTxn overtakes a batch");
                 }
@@ -230,7 +230,8 @@ impl World {
                 }
             }
             Request::Produce(produce) => {
-                let number = produce.transaction.expect("always in a transaction").number.0;
+                let number =
+                    produce.transaction.as_deref().expect("always in a transaction").number.0;
                 for (_, batch) in &produce.batches {
                     assert!(batch.transactional);
                     for record in batch.data() {

@@ -220,7 +220,7 @@ fn version_1_on_the_wire() {
     assert_eq!(added, "actor-1 AddPartitionsToTxn([0, 1]) #1");
     let (one, two) = (story.take(), story.take());
     assert!(one.request.batches[0].1.transactional);
-    let transaction = one.request.transaction.expect("in a transaction");
+    let transaction = *one.request.transaction.as_deref().expect("in a transaction");
     assert_eq!((transaction.transactional_id, transaction.number), (ID, TransactionNumber(1)));
     let offsets = story.send_offsets(5);
     story.answer(&one, ErrorCode::None, 0);
@@ -255,7 +255,7 @@ fn version_2_on_the_wire() {
     story.send(&[1]);
     story.answer_metadata();
     let one = story.take();
-    let transaction = one.request.transaction.expect("in a transaction");
+    let transaction = *one.request.transaction.as_deref().expect("in a transaction");
     assert_eq!(transaction.version, TransactionVersion::V2);
     assert_eq!(one.batches(), [(0, 0, 0, vec![1])]);
     story.answer(&one, ErrorCode::None, 0);

@@ -6,7 +6,7 @@ use oncesim_kafka::producer::{ErrorClass, ProducerCall, TransactionError};
 use oncesim_spec::{Mistake, ProcessorCommit};
 use oncesim_types::{ErrorCode, Instant, Offset, TopicPartition, TransactionResult, Transform};
 
-use super::super::AppEffect;
+use super::super::{AppEffect, set_consumed};
 use super::{After, Doing, ProcessorApp};
 
 impl ProcessorApp {
@@ -56,8 +56,7 @@ impl ProcessorApp {
         } else if !self.has_uncommitted() {
             self.proceed(now, after, out);
         } else {
-            let offsets = self.session().uncommitted.iter();
-            let offsets = offsets.map(|(at, next, _)| (*at, *next)).collect();
+            let offsets = self.session().uncommitted.clone();
             let call = ConsumerCall::CommitSync(Some(offsets));
             self.await_consumer(Doing::CommittingSync(after), call, out);
         }
@@ -65,12 +64,9 @@ impl ProcessorApp {
 
     /// At most once: commits what `poll()` has returned before it is processed.
     pub(super) fn commit_before(&mut self, out: &mut Vec<AppEffect>) {
-        let mut offsets: Vec<(TopicPartition, Offset)> = Vec::new();
+        let mut offsets = Vec::new();
         for record in &self.todo {
-            match offsets.iter_mut().find(|(at, _)| *at == record.partition) {
-                Some((_, next)) => *next = record.offset.next(),
-                None => offsets.push((record.partition, record.offset.next())),
-            }
+            set_consumed(&mut offsets, record);
         }
         let call = ConsumerCall::CommitSync(Some(offsets));
         self.await_consumer(Doing::CommittingSync(After::NextRecord), call, out);

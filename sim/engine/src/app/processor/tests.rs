@@ -169,8 +169,8 @@ impl Test {
 }
 
 fn did(effect: AppEffect) -> Option<Did> {
-    let numbers = |it: &[(TopicPartition, Offset)]| {
-        it.iter().map(|(at, offset)| (at.partition, offset.0)).collect()
+    let numbers = |it: &[(TopicPartition, Offset, LeaderEpoch)]| {
+        it.iter().map(|(at, offset, _)| (at.partition, offset.0)).collect()
     };
     Some(match effect {
         AppEffect::Produce { body, .. } => match body {
@@ -178,8 +178,7 @@ fn did(effect: AppEffect) -> Option<Did> {
             ProducerCall::BeginTransaction { .. } => Did::Begin,
             ProducerCall::Send { topic, .. } => Did::Send(topic),
             ProducerCall::SendOffsets { offsets, consumer, .. } => {
-                let offsets = offsets.iter().map(|(at, offset, _)| (at.partition, offset.0));
-                Did::SendOffsets(offsets.collect(), consumer.generation.0)
+                Did::SendOffsets(numbers(&offsets), consumer.generation.0)
             }
             ProducerCall::EndTransaction(TransactionResult::Commit) => Did::Commit,
             ProducerCall::EndTransaction(TransactionResult::Abort) => Did::Abort,

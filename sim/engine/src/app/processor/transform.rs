@@ -7,7 +7,7 @@ use oncesim_kafka::producer::ProducerCall;
 use oncesim_types::lineage::{aggregated, keeps, transformed};
 use oncesim_types::{CallId, Instant, RecordId, TopicId, Transform};
 
-use super::super::AppEffect;
+use super::super::{AppEffect, set_consumed};
 use super::ProcessorApp;
 
 impl ProcessorApp {
@@ -38,15 +38,10 @@ impl ProcessorApp {
             Transform::Filter { .. } => {}
             Transform::Aggregate { changelog } => self.aggregate(now, &input, changelog, out),
         }
-        let PolledRecord { partition, offset, leader_epoch, .. } = input;
+        let PolledRecord { partition, offset, .. } = input;
         if self.commits_what_it_processed() {
-            let next = (partition, offset.next(), leader_epoch);
             let session = self.session_of(partition);
-            let uncommitted = &mut self.sessions[session].uncommitted;
-            match uncommitted.iter_mut().find(|(at, ..)| *at == partition) {
-                Some(entry) => *entry = next,
-                None => uncommitted.push(next),
-            }
+            set_consumed(&mut self.sessions[session].uncommitted, &input);
             self.since_commit += 1;
         }
         out.push(AppEffect::Processed { partition, offset, record: id });

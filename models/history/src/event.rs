@@ -9,6 +9,7 @@ use oncesim_types::{
     TransactionalId,
 };
 
+use crate::external_event::ExternalEvent;
 use crate::world_event::WorldEvent;
 
 /// One event. Its position in [`crate::History::events`] is its sequence number.
@@ -51,6 +52,8 @@ pub enum EventKind {
     Client(ClientKind),
     /// What a machine noted about its inside, or the world did (the white-box tier).
     World(WorldEvent),
+    /// What happened between applications and systems outside of Kafka: both tiers.
+    External(ExternalEvent),
 }
 
 /// The black-box tier: what a client of a real cluster could log as well.

@@ -1,8 +1,8 @@
 //! A whole history: events, the arenas that they point into, and what the run promised.
 
 use oncesim_types::{
-    ActorId, GroupId, Instant, LeaderEpoch, MemberId, Offset, RecordId, TopicId, TopicPartition,
-    Transform,
+    ActorId, GroupId, Instant, LeaderEpoch, MemberId, Offset, RecordId, RowChange, TopicId,
+    TopicPartition, Transform,
 };
 
 use crate::event::{Event, PolledRecord, SpanIndex};
@@ -20,6 +20,12 @@ pub struct History {
     /// The transactional ids, by [`oncesim_types::TransactionalId`]; those that an application makes
     /// up while it runs come later.
     pub transactional_ids: Vec<String>,
+    /// The uses of systems, by [`oncesim_types::SinkId`].
+    pub sinks: Vec<SinkInfo>,
+    /// Who announces its business operations in the log, and how.
+    pub announcements: Vec<AnnouncementInfo>,
+    /// Who publishes what outboxes hold.
+    pub relays: Vec<RelayInfo>,
     /// The faults of the plan, in words, by index.
     pub faults: Vec<String>,
     /// The events, in order.
@@ -36,6 +42,8 @@ pub struct History {
     pub actors_arena: Vec<ActorId>,
     /// Arena of group assignments: one entry per member and partition.
     pub assignments: Vec<(MemberId, TopicPartition)>,
+    /// Arena of rows that effects changed.
+    pub row_changes: Vec<RowChange>,
     /// What somebody else's history calls its records: the name of the record with ordinal
     /// [`History::LABELLED`]` + n` at `n`. Empty for a simulated history.
     pub labels: Vec<Name>,
@@ -67,8 +75,104 @@ pub enum ActorRole {
     Consumer(GroupId),
     /// The fresh client that drains every topic at the end.
     Auditor,
+    /// A system outside of Kafka.
+    System(SystemKind),
     /// Anything else (a hosted task, the administrator).
     Other,
+}
+
+/// What a system is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SystemKind {
+    /// A SQL database.
+    Database,
+    /// An API with side effects that cannot be undone.
+    Api,
+    /// A sink with two phases.
+    Staging,
+}
+
+/// One use of a system: what brings records' effects about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SinkInfo {
+    /// Its name.
+    pub name: String,
+    /// The system.
+    pub system: ActorId,
+    /// The group whose records ask for effects here; each record of its topics asks for
+    /// `steps` of them (a tombstone for one).
+    pub group: GroupId,
+    /// How many steps an effect has.
+    pub steps: u16,
+    /// Applying an effect again changes nothing.
+    pub absorbs: bool,
+    /// What is applied last stays, whatever its version.
+    pub overwrites: bool,
+    /// Marks of records are kept: a dedup table.
+    pub dedups: bool,
+    /// The dedup table is the inbox of relayed events.
+    pub inbox: bool,
+    /// How long a mark, or an idempotency key, is kept, if not for ever.
+    pub window: Option<oncesim_types::Duration>,
+    /// Offsets are stored in the system, in the transaction of the effects.
+    pub stores_offsets: bool,
+    /// Effects are asked for while a transaction of Kafka is open that may still abort.
+    pub before_commit: bool,
+    /// Whether records without a value ask for an effect (a deletion).
+    pub tombstones: bool,
+}
+
+/// How a service tells the log what it did in its database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Announcing {
+    /// A row in an outbox, in the same transaction; a relay publishes it.
+    Outbox,
+    /// It commits, then sends.
+    DatabaseFirst,
+    /// It sends, then commits.
+    LogFirst,
+    /// It sends inside of the transaction, and commits when the log has it.
+    InsideTransaction,
+}
+
+/// Who announces its business operations in the log. The records that it announces have it as their
+/// origin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnnouncementInfo {
+    /// The service's instance.
+    pub service: ActorId,
+    /// Its database.
+    pub database: ActorId,
+    /// Where the events go.
+    pub to: TopicId,
+    /// How.
+    pub how: Announcing,
+}
+
+/// A relay: it publishes what a database holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelayInfo {
+    /// The relay's instance: a producer.
+    pub relay: ActorId,
+    /// The database.
+    pub database: ActorId,
+    /// Where the events go.
+    pub to: TopicId,
+    /// How it knows what it has published.
+    pub progress: RelayProgress,
+}
+
+/// How a relay knows what it has published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RelayProgress {
+    /// It marks or deletes rows when the log has acknowledged them.
+    MarkAfterAck,
+    /// It marks or deletes rows, and then the log acknowledges them.
+    MarkBeforeAck,
+    /// It keeps a cursor over a column.
+    Cursor,
+    /// It reads the database's log and keeps a position in it.
+    Capture,
 }
 
 /// What a producer's configuration obliges the log to keep.
@@ -174,6 +278,12 @@ impl History {
     #[must_use]
     pub fn actor_list(&self, span: SpanIndex) -> &[ActorId] {
         slice(&self.actors_arena, span)
+    }
+
+    /// The row changes of a span.
+    #[must_use]
+    pub fn row_changes(&self, span: SpanIndex) -> &[RowChange] {
+        slice(&self.row_changes, span)
     }
 
     /// The assignment of a span.

@@ -6,6 +6,7 @@
 mod builder;
 mod complaint;
 mod event;
+mod external_event;
 mod history;
 mod intern;
 pub mod jepsen;
@@ -17,9 +18,10 @@ pub use complaint::{Complaint, Read};
 pub use event::{
     ClientKind, Event, EventKind, Outcome, Output, PolledRecord, PositionReason, SpanIndex,
 };
-
+pub use external_event::{AskOutcome, ExternalEvent};
 pub use history::{
-    ActorInfo, ActorRole, CommitEntry, GroupInfo, History, ProcessorInfo, Promise, TopicInfo,
+    ActorInfo, ActorRole, AnnouncementInfo, Announcing, CommitEntry, GroupInfo, History,
+    ProcessorInfo, Promise, RelayInfo, RelayProgress, SinkInfo, SystemKind, TopicInfo,
 };
 pub use intern::{Interner, Key, Name};
 pub use world_event::WorldEvent;

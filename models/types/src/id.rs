@@ -72,6 +72,18 @@ id!(
     CorrelationId(u32), "#"
 );
 id!(
+    /// A system outside of Kafka (a database, an API), interned. Dense from 0.
+    SystemId(u16), "system-"
+);
+id!(
+    /// One use of a system: the statements, or the requests, that bring records' effects about.
+    SinkId(u16), "sink-"
+);
+id!(
+    /// A statement of a database, interned by the scenario. Dense from 0 in each database.
+    StatementId(u16), "statement-"
+);
+id!(
     /// Pairs a completion with the application's call, unique per incarnation.
     CallId(u64), "call-"
 );

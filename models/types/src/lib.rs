@@ -2,6 +2,7 @@
 
 mod epoch;
 mod error_code;
+mod external;
 mod id;
 pub mod lineage;
 mod offset;
@@ -11,9 +12,11 @@ mod transaction;
 
 pub use epoch::{BrokerEpoch, GenerationId, LeaderEpoch, PartitionEpoch, ProducerEpoch};
 pub use error_code::ErrorCode;
+pub use external::{EffectId, Operation, Prepared, RowChange, StatementRole, SystemError};
 pub use id::{
     ActorId, CallId, ConnectionId, CorrelationId, GroupId, GroupInstanceId, MemberId, ProducerId,
-    RecordId, TopicId, TopicPartition, TransactionNumber, TransactionalId,
+    RecordId, SinkId, StatementId, SystemId, TopicId, TopicPartition, TransactionNumber,
+    TransactionalId,
 };
 pub use lineage::Transform;
 pub use offset::{Offset, Sequence};

@@ -15,6 +15,7 @@ pub fn event_text(history: &History, event: &Event) -> String {
     match &event.kind {
         EventKind::Client(client) => client_text(history, client),
         EventKind::World(world) => world_text(history, world),
+        EventKind::External(event) => format!("{event:?}"),
     }
 }
 

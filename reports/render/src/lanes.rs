@@ -70,7 +70,7 @@ pub fn events_of_clients(history: &History) -> Vec<u32> {
     let told = |kind: &EventKind| match kind {
         EventKind::Client(ClientKind::PollInvoke) | EventKind::World(_) => false,
         EventKind::Client(ClientKind::PollEnd { records, .. }) => records.len > 0,
-        EventKind::Client(_) => true,
+        EventKind::Client(_) | EventKind::External(_) => true,
     };
     (0..).zip(&history.events).filter(|(_, e)| told(&e.kind)).map(|(i, _)| i).collect()
 }

@@ -2,7 +2,7 @@
 //! replay and explain edit the same type.
 
 use oncesim_kafka::message::ApiKey;
-use oncesim_types::{Duration, Instant};
+use oncesim_types::{Duration, Instant, Operation};
 
 /// Everything that goes wrong in one run, in the order of the scenario file, then as drawn.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -59,12 +59,32 @@ pub enum Trigger {
 pub struct MessagePattern {
     /// Whether requests or responses; `None` for both.
     pub response: Option<bool>,
-    /// The API; `None` for all.
-    pub api: Option<ApiKey>,
+    /// What is asked or answered; `None` for all.
+    pub api: Option<MessageApi>,
     /// The sender, by name or role; `None` for all.
     pub from: Option<String>,
     /// The receiver, by name or role; `None` for all.
     pub to: Option<String>,
+}
+
+/// What a message asks for, or answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MessageApi {
+    /// Something of Kafka.
+    Kafka(ApiKey),
+    /// Something of a system outside of Kafka.
+    System(Operation),
+}
+
+impl MessageApi {
+    /// Its name in scenarios.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            MessageApi::Kafka(api) => api.name(),
+            MessageApi::System(operation) => operation.name(),
+        }
+    }
 }
 
 /// What a fault does.
@@ -171,6 +191,29 @@ pub enum FaultAction {
         /// For how long.
         duration: Duration,
     },
+    /// A system outside of Kafka is in trouble.
+    System {
+        /// Which.
+        actor: String,
+        /// How.
+        trouble: SystemTrouble,
+        /// For how long.
+        duration: Duration,
+    },
+}
+
+/// What goes wrong with a system outside of Kafka by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SystemTrouble {
+    /// `sink-errors`: every request is refused; nothing is done.
+    Errors,
+    /// `deadlock`: transactions with writes are rolled back when they want to commit.
+    Deadlocks,
+    /// `slow-sink`: every reply comes so much later.
+    Slow(Duration),
+    /// `unknown-commit`: what changes something is executed, and its reply is lost with the
+    /// connection.
+    UnknownCommits,
 }
 
 /// What a coordinator coordinates.
@@ -236,6 +279,14 @@ pub enum FaultKind {
     DiskFull,
     /// `lost-flush`
     LostFlush,
+    /// `sink-errors`
+    SinkErrors,
+    /// `deadlock`
+    Deadlock,
+    /// `slow-sink`
+    SlowSink,
+    /// `unknown-commit`
+    UnknownCommit,
 }
 
 impl FaultKind {
@@ -261,6 +312,10 @@ impl FaultKind {
         FaultKind::ClockSkew,
         FaultKind::DiskFull,
         FaultKind::LostFlush,
+        FaultKind::SinkErrors,
+        FaultKind::Deadlock,
+        FaultKind::SlowSink,
+        FaultKind::UnknownCommit,
     ];
 
     /// Its name in scenarios.
@@ -287,6 +342,10 @@ impl FaultKind {
             FaultKind::ClockSkew => "clock-skew",
             FaultKind::DiskFull => "disk-full",
             FaultKind::LostFlush => "lost-flush",
+            FaultKind::SinkErrors => "sink-errors",
+            FaultKind::Deadlock => "deadlock",
+            FaultKind::SlowSink => "slow-sink",
+            FaultKind::UnknownCommit => "unknown-commit",
         }
     }
 }

@@ -6,6 +6,7 @@ mod counterexample;
 mod diagnostic;
 mod discover;
 mod edit;
+mod external;
 mod fault;
 mod id;
 mod kafka;
@@ -25,9 +26,14 @@ pub use counterexample::{Counterexample, Replay, write_counterexample};
 pub use diagnostic::{Diagnostic, DiagnosticLevel, Diagnostics, Place, SourceText};
 pub use discover::discover;
 pub use edit::{with_story, without};
+pub use external::{
+    Announce, ApiSpec, DatabaseSpec, DedupPlacement, DedupSpec, IdempotencyKey, OnUnknown,
+    PositionStore, RelayKind, RelayMarking, RelaySpec, ServiceSpec, SinkKind, SinkOffsets,
+    SinkSpec, SinkTransaction, SqlSink, SystemSpec, SystemSpecKind,
+};
 pub use fault::{
-    Coordinated, DiskFault, FaultAction, FaultKind, FaultPlan, MessagePattern, PlannedFault,
-    SwarmSpec, Trigger,
+    Coordinated, DiskFault, FaultAction, FaultKind, FaultPlan, MessageApi, MessagePattern,
+    PlannedFault, SwarmSpec, SystemTrouble, Trigger,
 };
 pub use parse::{Loaded, load, load_with, parse, parse_with};
 pub use print::fault_to_toml;

@@ -4,6 +4,7 @@ use oncesim_kafka::message::ApiKey;
 use oncesim_types::{GroupId, TopicId};
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Place, nearest};
+use crate::fault::MessageApi;
 use crate::id;
 
 /// What can be referred to.
@@ -158,16 +159,20 @@ impl Names {
     }
 
     /// The coordinator that a client exchanges messages of `api` with, if there is no doubt.
-    pub(crate) fn coordinator(&self, api: Option<ApiKey>, client: Option<&str>) -> Option<String> {
+    pub(crate) fn coordinator(
+        &self,
+        api: Option<MessageApi>,
+        client: Option<&str>,
+    ) -> Option<String> {
         let transactional = matches!(
             api,
-            Some(
+            Some(MessageApi::Kafka(
                 ApiKey::InitProducerId
                     | ApiKey::AddPartitionsToTxn
                     | ApiKey::AddOffsetsToTxn
                     | ApiKey::EndTxn
                     | ApiKey::WriteTxnMarkers
-            )
+            ))
         );
         if transactional {
             let only = match self.transactional_ids.as_slice() {

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use crate::fault::{Coordinated, DiskFault, FaultAction, MessagePattern, PlannedFault, Trigger};
+use crate::fault::{
+    Coordinated, DiskFault, FaultAction, MessagePattern, PlannedFault, SystemTrouble, Trigger,
+};
 use crate::parse::API_ANY;
 use crate::unit::{print_duration, print_signed};
 
@@ -132,6 +134,19 @@ fn action(action: &FaultAction, fields: &mut Fields) -> &'static str {
             fields.duration("for", *duration);
             "clock-skew"
         }
+        FaultAction::System { actor, trouble, duration } => {
+            fields.text("actor", actor);
+            fields.duration("for", *duration);
+            match trouble {
+                SystemTrouble::Errors => "sink-errors",
+                SystemTrouble::Deadlocks => "deadlock",
+                SystemTrouble::Slow(extra) => {
+                    fields.duration("extra", *extra);
+                    "slow-sink"
+                }
+                SystemTrouble::UnknownCommits => "unknown-commit",
+            }
+        }
         FaultAction::Disk { actor, fault, duration } => {
             fields.text("actor", actor);
             fields.duration("for", *duration);
@@ -183,7 +198,7 @@ fn message(pattern: &MessagePattern) -> (&'static str, &'static str) {
         Some(true) => "response",
         None => "message",
     };
-    (key, pattern.api.map_or(API_ANY, oncesim_kafka::message::ApiKey::name))
+    (key, pattern.api.map_or(API_ANY, crate::fault::MessageApi::name))
 }
 
 fn ends(pattern: &MessagePattern, nth: u32, fields: &mut Fields) {

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use oncesim_kafka::config::{BrokerConfig, ConsumerConfig, ProducerConfig, TopicConfig};
 use oncesim_kafka::mutation::Mutations;
 use oncesim_semantics::Claim;
-use oncesim_types::{Duration, GroupId, Ratio, TopicId, TransactionalId, Transform};
+use oncesim_types::{Duration, GroupId, Ratio, SinkId, TopicId, TransactionalId, Transform};
 
+use crate::external::{RelaySpec, ServiceSpec, SinkSpec, SystemSpec};
 use crate::fault::{PlannedFault, SwarmSpec};
 
 /// One scenario file, parsed.
@@ -34,6 +35,14 @@ pub struct Scenario {
     pub consumers: Vec<ConsumerGroupSpec>,
     /// Processors, in the order of their names: consume, transform, produce.
     pub processors: Vec<ProcessorSpec>,
+    /// Systems outside of Kafka, by [`oncesim_types::SystemId`].
+    pub systems: Vec<SystemSpec>,
+    /// What applications do with them for each record, by [`SinkId`].
+    pub sinks: Vec<SinkSpec>,
+    /// Services, in the order of their names: business rows in a database, events in the log.
+    pub services: Vec<ServiceSpec>,
+    /// Relays, in the order of their names: what a database holds, into the log.
+    pub relays: Vec<RelaySpec>,
     /// Names of groups by [`GroupId`].
     pub groups: Vec<String>,
     /// The transactional ids that are known before the run, by [`TransactionalId`].
@@ -96,6 +105,8 @@ pub struct ProducerSpec {
     pub synchronous: bool,
     /// What it does after a restart.
     pub restart: RestartStrategy,
+    /// The chance that a record has no value: a deletion of its key.
+    pub tombstones: Ratio,
     /// Whether it writes in transactions.
     pub transactions: Option<TransactionsSpec>,
     /// Configuration; the engine sets its `transactional_id`.
@@ -168,6 +179,8 @@ pub struct ProcessorSpec {
     pub transform: Transform,
     /// How long it works on one record.
     pub processing_time: Duration,
+    /// What it does outside of Kafka for each record, while it processes it and before it commits.
+    pub sink: Option<SinkId>,
     /// How it commits.
     pub commit: ProcessorCommit,
     /// How often it commits at most; zero commits after each poll.
@@ -226,6 +239,8 @@ pub struct ConsumerGroupSpec {
     pub commit: CommitStrategy,
     /// How long it processes one record.
     pub processing_time: Duration,
+    /// What it does outside of Kafka for each record.
+    pub sink: Option<SinkId>,
     /// Whether `group.instance.id` is set (one per instance).
     pub static_membership: bool,
     /// Configuration; `config.instance` is set per instance by the engine when
@@ -249,6 +264,17 @@ pub enum CommitStrategy {
     AsyncAfterProcessing,
     /// `commitSync` after each record.
     PerRecord,
+    /// Not in the group: the sink stores offsets with the effects, and partitions are resumed from
+    /// there.
+    InSink,
+    /// As Kafka Connect's sink tasks: records are put, and their offsets committed
+    /// (`commitAsync`) once per interval, and before partitions are given away.
+    Connect {
+        /// `offset.flush.interval.ms`
+        interval: Duration,
+    },
+    /// The sink prepares; `commitSync` decides; the sink commits.
+    TwoPhase,
 }
 
 /// The network of a scenario.

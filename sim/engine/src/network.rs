@@ -9,8 +9,8 @@
 //! Simplifications: no bandwidth, no segments (a message is lost or arrives whole), no keep-alive;
 //! a connection is opened with its first message, without a handshake.
 
-use oncesim_spec::LatencySpec;
-use oncesim_types::{ActorId, ConnectionId, CorrelationId, Duration, Instant, Ratio};
+use oncesim_spec::{LatencySpec, MessageApi};
+use oncesim_types::{ActorId, ConnectionId, CorrelationId, Duration, Instant, Operation, Ratio};
 
 use oncesim_kafka::message::{Request, Response};
 
@@ -23,6 +23,28 @@ pub(crate) enum Body {
     Request(Request),
     /// Back.
     Response(Response),
+    /// From an application to a system outside of Kafka.
+    Ask(Box<oncesim_external::Request>, Operation),
+    /// Back, with what had been asked.
+    Answer(Box<oncesim_external::Response>, Operation),
+}
+
+impl Body {
+    /// Whether it goes from a client to a server.
+    #[inline]
+    pub(crate) fn is_request(&self) -> bool {
+        matches!(self, Body::Request(_) | Body::Ask(..))
+    }
+
+    /// What it asks for, or answers.
+    #[inline]
+    pub(crate) fn api(&self) -> MessageApi {
+        match self {
+            Body::Request(body) => MessageApi::Kafka(body.api_key()),
+            Body::Response(body) => MessageApi::Kafka(body.api_key()),
+            Body::Ask(_, operation) | Body::Answer(_, operation) => MessageApi::System(*operation),
+        }
+    }
 }
 
 /// A message on its way.
@@ -62,7 +84,7 @@ pub(crate) fn lane(body: &Body) -> usize {
         Body::Request(Request::AlterPartition(_)) | Body::Response(Response::AlterPartition(_)) => {
             1
         }
-        Body::Request(_) | Body::Response(_) => 0,
+        _ => 0,
     }
 }
 

@@ -6,8 +6,8 @@
 
 use oncesim_kafka::message::ApiKey;
 use oncesim_spec::{
-    Coordinated, DiskFault, FaultAction, FaultKind, FaultPlan, MessagePattern, PlannedFault,
-    Scenario, SwarmSpec, Trigger,
+    Coordinated, DiskFault, FaultAction, FaultKind, FaultPlan, MessageApi, MessagePattern,
+    PlannedFault, Scenario, SwarmSpec, Trigger,
 };
 use oncesim_types::{Duration, Instant};
 
@@ -139,6 +139,10 @@ impl<'a> Swarm<'a> {
                 duration: self.span(Duration::from_millis(50), Duration::from_secs(15)),
             },
             FaultKind::ClockJump | FaultKind::ClockSkew => self.clock_fault(kind)?,
+            FaultKind::SinkErrors
+            | FaultKind::Deadlock
+            | FaultKind::SlowSink
+            | FaultKind::UnknownCommit => return None,
             FaultKind::DiskFull | FaultKind::LostFlush => FaultAction::Disk {
                 actor: self.broker()?,
                 fault: if kind == FaultKind::DiskFull {
@@ -177,7 +181,12 @@ impl<'a> Swarm<'a> {
         let api = *self.draws.pick(&apis)?;
         let nth = self.span(Duration(1), Duration(64)).0;
         let (from, to) = if response { (server, Some(client)) } else { (Some(client), server) };
-        let pattern = MessagePattern { response: Some(response), api: Some(api), from, to };
+        let pattern = MessagePattern {
+            response: Some(response),
+            api: Some(MessageApi::Kafka(api)),
+            from,
+            to,
+        };
         let action = match kind {
             FaultKind::Duplicate => {
                 FaultAction::Duplicate(self.span(Duration::from_millis(1), Duration::from_secs(5)))

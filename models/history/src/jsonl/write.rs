@@ -44,7 +44,7 @@ fn header(history: &History) -> Header {
             ActorRole::Auditor => (Role::Auditor, None, None),
             ActorRole::Broker => (Role::Broker, None, None),
             ActorRole::Controller => (Role::Controller, None, None),
-            ActorRole::Other => (Role::Other, None, None),
+            ActorRole::System(_) | ActorRole::Other => (Role::Other, None, None),
         };
         ActorLine {
             name: actor.name.clone(),
@@ -168,7 +168,7 @@ fn line<'a>(history: &'a History, event: &Event) -> Option<Line<'a>> {
         }
         EventKind::World(WorldEvent::Settled) => Some(blank(history, event, Kind::Settled)),
         EventKind::World(WorldEvent::NotSettled) => Some(blank(history, event, Kind::NotSettled)),
-        EventKind::World(_) => None,
+        EventKind::World(_) | EventKind::External(_) => None,
         EventKind::Client(client) => {
             let mut line = blank(history, event, kind(client));
             match client {

@@ -4,7 +4,9 @@
 //! offset. An imported history may not: then the numbers in use are sorted once, and found by
 //! bisection. No table is larger than a small multiple of the history.
 
-use oncesim_history::{ClientKind, Event, EventKind, History, SpanIndex, WorldEvent};
+use oncesim_history::{
+    ClientKind, Event, EventKind, ExternalEvent, History, SpanIndex, WorldEvent,
+};
 use oncesim_types::{Offset, RecordId, TopicPartition};
 
 /// No row.
@@ -344,6 +346,15 @@ fn each_partition(history: &History, see: &mut dyn FnMut(TopicPartition)) {
                     see(partition);
                 }
             }
+            EventKind::External(event) => {
+                if let ExternalEvent::OffsetStored { partition, .. }
+                | ExternalEvent::OffsetServed { partition, .. }
+                | ExternalEvent::Prepared { partition, .. }
+                | ExternalEvent::Finished { partition, .. } = event
+                {
+                    see(*partition);
+                }
+            }
         }
     }
 }
@@ -422,6 +433,10 @@ pub(crate) fn spans_are_valid(history: &History) -> Result<(), u32> {
                 }
                 _ => true,
             },
+            EventKind::External(ExternalEvent::Applied { changes, .. }) => {
+                within(*changes, history.row_changes.len())
+            }
+            EventKind::External(_) => true,
         };
         if !valid {
             return Err(position);

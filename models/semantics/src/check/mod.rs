@@ -98,6 +98,8 @@ impl Pass {
                 _ => self.group(context, position, event, kind),
             },
             EventKind::World(world) => self.world(context, position, event, world),
+            // Judged at the effect level.
+            EventKind::External(_) => {}
         }
     }
 

@@ -88,7 +88,7 @@ impl Setting {
                 }
                 EventKind::Client(ClientKind::Transfer { .. }) => setting.transfers = true,
                 EventKind::World(world) => setting.world(index, event.actor, world),
-                EventKind::Client(_) => {}
+                EventKind::Client(_) | EventKind::External(_) => {}
             }
         }
         setting.offsets_at_risk =

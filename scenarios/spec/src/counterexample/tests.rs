@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use crate::MessageApi;
 use oncesim_kafka::message::ApiKey;
 use oncesim_types::{Duration, Instant};
 use proptest::prelude::*;
@@ -63,8 +64,14 @@ fn duration() -> impl Strategy<Value = Duration> {
 
 fn pattern() -> impl Strategy<Value = MessagePattern> {
     let api = prop::option::of(prop::sample::select(ApiKey::ALL));
-    (any::<Option<bool>>(), api, prop::option::of(many()), prop::option::of(many()))
-        .prop_map(|(response, api, from, to)| MessagePattern { response, api, from, to })
+    (any::<Option<bool>>(), api, prop::option::of(many()), prop::option::of(many())).prop_map(
+        |(response, api, from, to)| MessagePattern {
+            response,
+            api: api.map(MessageApi::Kafka),
+            from,
+            to,
+        },
+    )
 }
 
 fn nth() -> impl Strategy<Value = u32> {

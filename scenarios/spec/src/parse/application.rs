@@ -4,7 +4,7 @@ use std::path::Path;
 
 use oncesim_kafka::config::BrokerConfig;
 use oncesim_semantics::Claim;
-use oncesim_types::{Duration, TopicId};
+use oncesim_types::{Duration, Ratio, TopicId};
 
 use super::processor;
 use super::transaction::{self, IdText};
@@ -370,6 +370,7 @@ fn producer(
         }
     }
     Some(ProducerSpec {
+        tombstones: Ratio::ZERO,
         name,
         instances,
         to: to?,
@@ -403,6 +404,7 @@ fn consumer(draft: Draft<'_>, names: &Names, out: &mut Diagnostics) -> Option<Co
         oncesim_types::GroupId(u16::try_from(group?).expect("groups are counted in 16 bits"));
     config.group = Some(group);
     Some(ConsumerGroupSpec {
+        sink: None,
         name,
         instances,
         group,

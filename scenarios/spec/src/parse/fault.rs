@@ -5,8 +5,8 @@ use oncesim_types::{Duration, Instant};
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Place, nearest};
 use crate::fault::{
-    Coordinated, DiskFault, FaultAction, FaultKind, MessagePattern, PlannedFault, SwarmSpec,
-    Trigger,
+    Coordinated, DiskFault, FaultAction, FaultKind, MessageApi, MessagePattern, PlannedFault,
+    SwarmSpec, Trigger,
 };
 use crate::id;
 use crate::names::{Names, Reach};
@@ -465,12 +465,12 @@ fn message(section: &mut Section<'_>, out: &mut Diagnostics) -> Option<MessagePa
 
 /// `Some(None)` is any API.
 #[expect(clippy::option_option, reason = "the outer one is an error that has been reported")]
-fn api(text: &str, place: Place, out: &mut Diagnostics) -> Option<Option<ApiKey>> {
+fn api(text: &str, place: Place, out: &mut Diagnostics) -> Option<Option<MessageApi>> {
     if text == API_ANY {
         return Some(None);
     }
     if let Some(api) = ApiKey::ALL.iter().find(|api| api.name() == text) {
-        return Some(Some(*api));
+        return Some(Some(MessageApi::Kafka(*api)));
     }
     if API_LATER.contains(&text) {
         out.push(not_modelled(&format!("`{text}` is")).at(place));
@@ -498,7 +498,7 @@ type Ends = (Option<String>, Option<String>);
 /// `from` and `to`; `None` after an error.
 fn ends(
     section: &mut Section<'_>,
-    api: Option<ApiKey>,
+    api: Option<MessageApi>,
     names: &Names,
     out: &mut Diagnostics,
 ) -> Option<Ends> {

@@ -151,6 +151,7 @@ pub(super) fn build(
     let (transform, processing_time) = transform?;
     let transactional_id = id.map(|id| id.pattern(instances, &from, names));
     Some(ProcessorSpec {
+        sink: None,
         name,
         instances,
         group,

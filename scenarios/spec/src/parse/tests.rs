@@ -88,7 +88,7 @@ fn a_typical_scenario_is_read_whole() {
             trigger: Trigger::OnMessage {
                 pattern: MessagePattern {
                     response: Some(true),
-                    api: Some(ApiKey::Produce),
+                    api: Some(crate::MessageApi::Kafka(ApiKey::Produce)),
                     from: Some("b1".into()),
                     to: Some("shop".into()),
                 },

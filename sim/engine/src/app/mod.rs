@@ -7,12 +7,19 @@ pub(crate) mod processor;
 pub(crate) mod producer;
 pub(crate) mod transactional;
 
-use oncesim_history::Output;
+use oncesim_history::{AskOutcome, Output};
 use oncesim_kafka::consumer::ConsumerCall;
 use oncesim_kafka::consumer::PolledRecord;
 use oncesim_kafka::machine::Call;
 use oncesim_kafka::producer::ProducerCall;
-use oncesim_types::{ActorId, CallId, Duration, LeaderEpoch, Offset, RecordId, TopicPartition};
+use oncesim_types::{
+    ActorId, CallId, Duration, EffectId, LeaderEpoch, Offset, RecordId, SystemError, SystemId,
+    TopicPartition,
+};
+
+/// The end of a request to a system: its answer, or why there is none. A refusal is definite; after
+/// an error that [`SystemError::is_unknown`] nobody knows.
+pub(crate) type Answer = Result<oncesim_external::Response, SystemError>;
 
 /// What an application wants.
 #[derive(Debug)]
@@ -44,6 +51,26 @@ pub(crate) enum AppEffect {
     StateRestored { changelog: TopicPartition, to: Offset, keys: u32, fingerprint: u64 },
     /// A record of a transfer is made; its `send()` follows.
     Transfer { record: RecordId, amount: i64 },
+    /// Ask a system outside of Kafka; [`Answer`] follows, unless the process dies before.
+    Ask {
+        system: SystemId,
+        call: CallId,
+        /// The effect that is asked for, for the recorder.
+        effect: Option<EffectId>,
+        body: oncesim_external::Request,
+    },
+    /// Close the connection to a system: whatever is open there is rolled back.
+    HangUp(SystemId),
+    /// An effect is taken for done: the application goes on.
+    EffectDone { effect: EffectId, skipped: bool },
+    /// A business operation begins.
+    Intended { record: RecordId, aggregate: u32 },
+    /// It ended, as its caller is told.
+    IntentEnded { record: RecordId, outcome: AskOutcome },
+    /// A relay goes on from a stored position.
+    RelayStarted { position: i64, snapshot: bool },
+    /// A relay's cursor moved.
+    RelayPosition { position: i64 },
     /// A rebalance callback has returned.
     CallbackReturned,
     /// It has closed its client and is done for good.

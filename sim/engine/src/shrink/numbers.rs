@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use oncesim_spec::{Coordinated, FaultAction, MessagePattern, PlannedFault, Scenario, Trigger};
+use oncesim_spec::{
+    Coordinated, FaultAction, MessagePattern, PlannedFault, Scenario, SystemTrouble, Trigger,
+};
 
 use super::Shrinker;
 
@@ -123,6 +125,12 @@ fn numbers(fault: &mut PlannedFault) -> Vec<Number<'_>> {
         | FaultAction::Partition { duration: span, .. }
         | FaultAction::ControllerFailover { duration: span }
         | FaultAction::Disk { duration: span, .. } => numbers.push(Number::Time(&mut span.0)),
+        FaultAction::System { trouble, duration, .. } => {
+            if let SystemTrouble::Slow(extra) = trouble {
+                numbers.push(Number::Time(&mut extra.0));
+            }
+            numbers.push(Number::Time(&mut duration.0));
+        }
         FaultAction::Clog { extra, duration, .. } => {
             numbers.push(Number::Time(&mut extra.0));
             numbers.push(Number::Time(&mut duration.0));
@@ -161,6 +169,7 @@ pub(super) fn names(fault: &mut PlannedFault) -> Vec<&mut String> {
         | FaultAction::Rebalance { actor }
         | FaultAction::ClockJump { actor, .. }
         | FaultAction::ClockSkew { actor, .. }
+        | FaultAction::System { actor, .. }
         | FaultAction::Disk { actor, .. } => names.push(actor),
         FaultAction::Partition { from, to, .. } => {
             names.extend(from);

@@ -79,6 +79,7 @@ impl World {
                 };
                 processor.restore_completed(now, &end, position, &mut out);
             }
+            AppInput::Answer(..) => {}
             AppInput::Callback(callback) => {
                 processor.callback(now, &callback, &mut out);
                 called_back = Some(callback);
@@ -165,7 +166,14 @@ impl World {
             AppEffect::Transfer { record, amount } => {
                 self.recorder.client(who, ClientKind::Transfer { record, amount });
             }
-            AppEffect::CallbackReturned => {}
+            AppEffect::CallbackReturned
+            | AppEffect::Ask { .. }
+            | AppEffect::HangUp(_)
+            | AppEffect::EffectDone { .. }
+            | AppEffect::Intended { .. }
+            | AppEffect::IntentEnded { .. }
+            | AppEffect::RelayStarted { .. }
+            | AppEffect::RelayPosition { .. } => {}
             AppEffect::NewProducer(producer) => self.replace_producer(producer),
             AppEffect::Finished => self.recorder.client(who, ClientKind::Closed),
             AppEffect::Restart => {

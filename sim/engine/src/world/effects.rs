@@ -209,7 +209,7 @@ impl World {
     pub(super) fn deliver(&mut self, slot: u32) {
         let message = self.mail.get(slot);
         let connection = self.network.connection(message.connection);
-        let is_request = matches!(message.body, Body::Request(_));
+        let is_request = message.body.is_request();
         let lives = if is_request {
             connection.server_incarnation == self.actor(message.to).incarnation && !connection.reset
         } else {
@@ -248,6 +248,7 @@ impl World {
         let input = match body {
             Body::Request(body) => Input::Request { from, connection, correlation, body },
             Body::Response(body) => Input::Response { from, correlation, body },
+            Body::Ask(..) | Body::Answer(..) => return,
         };
         self.step_now(to, input);
     }

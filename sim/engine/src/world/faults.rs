@@ -2,12 +2,15 @@
 
 use oncesim_history::WorldEvent;
 use oncesim_kafka::message::{ElectLeadersRequest, Request};
-use oncesim_spec::{Coordinated, DiskFault, FaultAction, MessagePattern, PlannedFault, Trigger};
+use oncesim_spec::{
+    Coordinated, DiskFault, FaultAction, MessageApi, MessagePattern, PlannedFault, SystemTrouble,
+    Trigger,
+};
 use oncesim_types::{ActorId, CorrelationId, Duration};
 
 use super::build::CONTROLLER;
 use super::{App, Event, Phase, World};
-use crate::network::{Body, Message};
+use crate::network::Message;
 
 /// How to end a fault.
 #[derive(Debug, Clone, Copy)]
@@ -50,7 +53,7 @@ impl World {
     }
 
     fn refresh_armed_apis(&mut self) {
-        let mask = |pattern: &MessagePattern| pattern.api.map_or(u64::MAX, |api| 1 << api as u64);
+        let mask = |pattern: &MessagePattern| pattern.api.map_or(u64::MAX, bit);
         self.armed_apis = self
             .faults
             .iter()
@@ -65,18 +68,11 @@ impl World {
         if self.armed_apis == 0 {
             return false;
         }
-        let api = match &message.body {
-            Body::Request(body) => body.api_key(),
-            Body::Response(body) => body.api_key(),
-        };
-        self.armed_apis & (1 << api as u64) != 0
+        self.armed_apis & bit(message.body.api()) != 0
     }
 
     fn matches(&self, pattern: &MessagePattern, message: &Message) -> bool {
-        let (response, api) = match &message.body {
-            Body::Request(body) => (false, body.api_key()),
-            Body::Response(body) => (true, body.api_key()),
-        };
+        let (response, api) = (!message.body.is_request(), message.body.api());
         pattern.response.is_none_or(|wanted| wanted == response)
             && pattern.api.is_none_or(|wanted| wanted == api)
             && pattern.from.as_ref().is_none_or(|name| self.is_meant(message.from, name))
@@ -261,6 +257,7 @@ impl World {
                 }
                 (!undo.is_empty(), Some(*duration))
             }
+            FaultAction::System { .. } => (false, None),
             FaultAction::Disk { actor, fault, duration } => {
                 self.break_disk(actor, *fault, undo);
                 (!undo.is_empty(), Some(*duration))
@@ -465,6 +462,12 @@ pub(crate) fn kind(action: &FaultAction) -> &'static str {
         FaultAction::ControllerFailover { .. } => Kind::ControllerFailover.name(),
         FaultAction::ClockJump { .. } => Kind::ClockJump.name(),
         FaultAction::ClockSkew { .. } => Kind::ClockSkew.name(),
+        FaultAction::System { trouble, .. } => match trouble {
+            SystemTrouble::Errors => Kind::SinkErrors.name(),
+            SystemTrouble::Deadlocks => Kind::Deadlock.name(),
+            SystemTrouble::Slow(_) => Kind::SlowSink.name(),
+            SystemTrouble::UnknownCommits => Kind::UnknownCommit.name(),
+        },
         FaultAction::Disk { fault: DiskFault::Full, .. } => Kind::DiskFull.name(),
         FaultAction::Disk { fault: DiskFault::LostFlush, .. } => Kind::LostFlush.name(),
     }
@@ -509,8 +512,17 @@ pub(crate) fn describe(fault: &PlannedFault) -> String {
     }
 }
 
+/// The bit of an API in [`World::armed_apis`]: Kafka's are below 48, those of systems above.
+#[inline]
+fn bit(api: MessageApi) -> u64 {
+    match api {
+        MessageApi::Kafka(api) => 1 << api as u64,
+        MessageApi::System(operation) => 1 << (48 + operation as u64),
+    }
+}
+
 fn describe_pattern(pattern: &MessagePattern) -> String {
-    let api = pattern.api.map_or("", oncesim_kafka::message::ApiKey::name);
+    let api = pattern.api.map_or("", MessageApi::name);
     let direction = match pattern.response {
         Some(true) => " response",
         Some(false) => " request",
@@ -572,6 +584,14 @@ fn describe_action(action: &FaultAction) -> String {
         FaultAction::ClockSkew { actor, ppm, duration } => {
             format!("let the clock of {actor} run {ppm} ppm fast for {duration}")
         }
+        FaultAction::System { actor, trouble, duration } => match trouble {
+            SystemTrouble::Errors => format!("let {actor} refuse everything for {duration}"),
+            SystemTrouble::Deadlocks => format!("let {actor} end deadlocks for {duration}"),
+            SystemTrouble::Slow(extra) => format!("slow {actor} by {extra} for {duration}"),
+            SystemTrouble::UnknownCommits => {
+                format!("let {actor} lose the replies of its commits for {duration}")
+            }
+        },
         FaultAction::Disk { actor, fault: DiskFault::Full, duration } => {
             format!("fill the disk of {actor} for {duration}")
         }

@@ -118,6 +118,9 @@ enum AppInput {
     Restore(ConsumerCompletion),
     LogEnds(Vec<(TopicPartition, Option<Offset>)>),
     Callback(oncesim_kafka::consumer::RebalanceCallback),
+    /// A system's answer to the request with this number.
+    #[expect(dead_code, reason = "systems come next")]
+    Answer(CallId, crate::app::Answer),
     Wake,
 }
 
@@ -508,6 +511,9 @@ fn commit_name(commit: CommitStrategy) -> &'static str {
         CommitStrategy::AfterProcessing => "after-processing",
         CommitStrategy::AsyncAfterProcessing => "async-after-processing",
         CommitStrategy::PerRecord => "per-record",
+        CommitStrategy::InSink => "in-sink",
+        CommitStrategy::Connect { .. } => "connect",
+        CommitStrategy::TwoPhase => "two-phase",
     }
 }
 

@@ -34,6 +34,8 @@ impl World {
                 transaction_request(body, &self.recorder.history).unwrap_or_else(|| request(body))
             }
             Body::Response(body) => response(body),
+            Body::Ask(_, operation) => operation.name().to_owned(),
+            Body::Answer(_, operation) => format!("{} answer", operation.name()),
         };
         let text = if fate.is_empty() { what } else { format!("{what}  ({fate})") };
         self.trace_text(message.from, Some(message.to), &text);

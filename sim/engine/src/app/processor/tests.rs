@@ -25,6 +25,7 @@ fn spec(commit: ProcessorCommit) -> ProcessorSpec {
         per_partition: false,
     };
     ProcessorSpec {
+        sink: None,
         name: "billing".to_owned(),
         instances: 1,
         group: GroupId(0),

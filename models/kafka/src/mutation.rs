@@ -215,4 +215,37 @@ mutations! {
     /// KIP-98.
     GroupPendingLostOnFailover = "gc.pending-lost-on-failover",
         "KIP-98: a new coordinator forgets the offsets of open transactions";
+    /// KAFKA-10000 / KIP-618.
+    ConnectNoFence = "connect.no-fence",
+        "KAFKA-10000: a source task has an id of its own, so that it does not fence its predecessor";
+    /// KAFKA-13469.
+    ConnectCommitBeforeInflight = "connect.commit-before-inflight",
+        "KAFKA-13469: a source's position is stored before the records in flight are acknowledged";
+    /// Application.
+    AppDedupNotAtomic = "app.dedup-not-atomic",
+        "a record is marked as seen in a transaction of its own, after its effect";
+    /// Application.
+    AppDedupFirst = "app.dedup-first",
+        "a record is marked as seen in a transaction of its own, before its effect";
+    /// Application.
+    AppDedupWindow = "app.dedup-ttl",
+        "marks of records, and idempotency keys, are forgotten sooner than records are redelivered";
+    /// Application.
+    AppKeyIsOffset = "app.key-is-offset",
+        "the idempotency key is made of topic, partition and offset, not of the record";
+    /// Application.
+    AppOutboxMarkEarly = "app.outbox-mark-early",
+        "a poller marks a row as published when it has handed it to its producer";
+    /// Application.
+    AppOutboxIdGap = "app.outbox-id-gap",
+        "a poller asks for ids above the last one, while smaller ones are still to be committed";
+    /// Application.
+    AppDualWrite = "app.dual-write",
+        "the event is sent after the commit, instead of being a row of the same transaction";
+    /// Application.
+    AppOffsetsNotFenced = "app.offsets-not-fenced",
+        "offsets in the sink are stored whatever generation brings them";
+    /// Application.
+    AppSideEffectInTransaction = "app.side-effect-in-txn",
+        "a side effect inside of a Kafka transaction carries no idempotency key";
 }

@@ -38,6 +38,8 @@ mod network;
 #[cfg(madsim)]
 mod outcome;
 #[cfg(madsim)]
+mod planted;
+#[cfg(madsim)]
 pub mod queue;
 #[cfg(madsim)]
 mod recorder;

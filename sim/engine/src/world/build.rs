@@ -50,6 +50,8 @@ impl World {
         trace: bool,
         hosted: &[(String, ProducerConfig)],
     ) -> Self {
+        let (planted, hits) = crate::planted::plant(scenario);
+        let scenario = &planted;
         let cast = cast(scenario, hosted);
         let count = cast.len();
         let infos: Vec<_> = cast
@@ -62,6 +64,7 @@ impl World {
             .collect();
         let descriptions: Vec<_> = plan.faults.iter().map(faults::describe).collect();
         let mut recorder = Recorder::new(infos, topics(scenario), groups(scenario), descriptions);
+        recorder.mutation_hits = hits;
         recorder.history.transactional_ids.clone_from(&scenario.transactional_ids);
         let mut network =
             Network::new(seed, count, scenario.network.latency, scenario.network.loss);

@@ -143,6 +143,8 @@ pub enum SystemError {
     KeyReused,
     /// A request with the same idempotency key is under way (HTTP 409); nothing was done.
     InProgress,
+    /// The fencing token is below one that was seen before (HTTP 412); nothing was done.
+    Fenced,
     /// No transaction of this name is prepared, or it has ended the other way.
     UnknownTransaction,
 }
@@ -169,6 +171,7 @@ impl SystemError {
             SystemError::NoTransaction => "no-transaction",
             SystemError::KeyReused => "key-reused",
             SystemError::InProgress => "in-progress",
+            SystemError::Fenced => "fenced",
             SystemError::UnknownTransaction => "unknown-transaction",
         }
     }

@@ -5,9 +5,10 @@ use std::collections::VecDeque;
 use oncesim_kafka::consumer::{ConsumerCall, ConsumerCompletion, PolledRecord, RebalanceCallback};
 use oncesim_kafka::machine::Call;
 use oncesim_spec::{CommitStrategy, ConsumerGroupSpec};
-use oncesim_types::{CallId, Duration, ErrorCode, LeaderEpoch, Offset, TopicPartition};
+use oncesim_types::{CallId, Duration, ErrorCode, Instant, LeaderEpoch, Offset, TopicPartition};
 
-use super::{AppEffect, set_consumed};
+use super::sink::Sink;
+use super::{Answer, AppEffect, set_consumed};
 
 /// The timeout of `poll()`, of which only an application with something left to commit takes notice.
 const POLL_TIMEOUT: Duration = Duration::from_millis(100);
@@ -36,6 +37,8 @@ enum Then {
 #[derive(Debug)]
 pub(crate) struct ConsumerApp {
     spec: ConsumerGroupSpec,
+    #[expect(dead_code, reason = "sessions come next")]
+    sink: Option<Sink>,
     doing: Doing,
     calls: u64,
     /// The commit that its thread waits for.
@@ -57,9 +60,11 @@ pub(crate) struct ConsumerApp {
 }
 
 impl ConsumerApp {
-    pub(crate) fn new(spec: ConsumerGroupSpec) -> Self {
+    /// `sink` is what it does outside of Kafka, if it does anything there.
+    pub(crate) fn new(spec: ConsumerGroupSpec, sink: Option<Sink>) -> Self {
         ConsumerApp {
             spec,
+            sink,
             doing: Doing::Stopped,
             calls: 0,
             awaited: CallId(0),
@@ -87,7 +92,8 @@ impl ConsumerApp {
         format!("{:?}, {} records to process", self.doing, self.todo.len())
     }
 
-    pub(crate) fn start(&mut self, out: &mut Vec<AppEffect>) {
+    /// The process starts (again).
+    pub(crate) fn start(&mut self, _now: Instant, _incarnation: u32, out: &mut Vec<AppEffect>) {
         self.todo.clear();
         self.processed.clear();
         self.async_commits = 0;
@@ -100,7 +106,7 @@ impl ConsumerApp {
     }
 
     /// Asks it to close its consumer and start anew, as a deployment does.
-    pub(crate) fn leave_and_rejoin(&mut self, out: &mut Vec<AppEffect>) {
+    pub(crate) fn leave_and_rejoin(&mut self, _now: Instant, out: &mut Vec<AppEffect>) {
         self.leave = true;
         if self.doing == Doing::Polling {
             self.poll_or_leave(out);
@@ -137,6 +143,7 @@ impl ConsumerApp {
     /// A call ended.
     pub(crate) fn completed(
         &mut self,
+        _now: Instant,
         call: CallId,
         end: ConsumerCompletion,
         out: &mut Vec<AppEffect>,
@@ -241,8 +248,18 @@ impl ConsumerApp {
         self.all_processed(out);
     }
 
+    /// A system has answered, or will not.
+    pub(crate) fn answered(
+        &mut self,
+        _now: Instant,
+        _call: CallId,
+        _answer: Answer,
+        _out: &mut Vec<AppEffect>,
+    ) {
+    }
+
     /// The processing of one record is over.
-    pub(crate) fn wake(&mut self, out: &mut Vec<AppEffect>) {
+    pub(crate) fn wake(&mut self, _now: Instant, out: &mut Vec<AppEffect>) {
         if self.spec.commit == CommitStrategy::AutoAsyncProcessing {
             self.worker_busy = false;
             self.finish_one(out);
@@ -326,7 +343,12 @@ impl ConsumerApp {
     }
 
     /// A rebalance callback, inside `poll()` or `close()`.
-    pub(crate) fn callback(&mut self, callback: &RebalanceCallback, out: &mut Vec<AppEffect>) {
+    pub(crate) fn callback(
+        &mut self,
+        _now: Instant,
+        callback: &RebalanceCallback,
+        out: &mut Vec<AppEffect>,
+    ) {
         match callback {
             RebalanceCallback::Assigned { .. } => self.return_from_callback(out),
             RebalanceCallback::Lost { partitions } => {

@@ -5,6 +5,7 @@ pub(crate) mod auditor;
 pub(crate) mod consumer;
 pub(crate) mod processor;
 pub(crate) mod producer;
+pub(crate) mod sink;
 pub(crate) mod transactional;
 
 use oncesim_history::{AskOutcome, Output};

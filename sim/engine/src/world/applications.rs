@@ -37,12 +37,15 @@ impl World {
             (App::Hosted { .. }, AppInput::Completion(call, Completion::Producer(end))) => {
                 crate::hosted::complete(actor, call, end)
             }
-            (App::Consumer(app), AppInput::Wake) => app.wake(&mut out),
+            (App::Consumer(app), AppInput::Wake) => app.wake(now, &mut out),
+            (App::Consumer(app), AppInput::Answer(call, answer)) => {
+                app.answered(now, call, answer, &mut out);
+            }
             (App::Consumer(app), AppInput::Completion(call, Completion::Consumer(end))) => {
-                app.completed(call, end, &mut out);
+                app.completed(now, call, end, &mut out);
             }
             (App::Consumer(app), AppInput::Callback(callback)) => {
-                app.callback(&callback, &mut out);
+                app.callback(now, &callback, &mut out);
                 self.app_effects_in_callback(actor, &callback, out);
                 return;
             }
@@ -79,7 +82,7 @@ impl World {
                 };
                 processor.restore_completed(now, &end, position, &mut out);
             }
-            AppInput::Answer(..) => {}
+            AppInput::Answer(call, answer) => processor.answered(now, call, answer, &mut out),
             AppInput::Callback(callback) => {
                 processor.callback(now, &callback, &mut out);
                 called_back = Some(callback);

@@ -13,7 +13,7 @@ use oncesim_spec::{
     TransactionalIdPattern, Trigger,
 };
 use oncesim_types::{
-    ActorId, Duration, GroupId, GroupInstanceId, Instant, TopicId, TopicPartition,
+    ActorId, Duration, GroupId, GroupInstanceId, Instant, SinkId, TopicId, TopicPartition,
     TransactionNumber, TransactionalId,
 };
 
@@ -22,6 +22,7 @@ use crate::app::auditor::AuditorApp;
 use crate::app::consumer::ConsumerApp;
 use crate::app::processor::ProcessorApp;
 use crate::app::producer::ProducerApp;
+use crate::app::sink::{Identities, Sink};
 use crate::app::transactional::TransactionalApp;
 use crate::cast::{
     CLIENTS_START, Member, Part, actor_id, cast, has_transactions, horizon, outside_reader,
@@ -74,9 +75,14 @@ impl World {
                 network.set_latency(actor_id(a), actor_id(b), *latency);
             }
         }
+        let derived = cast
+            .iter()
+            .enumerate()
+            .filter(|(_, member)| matches!(member.part, Part::ProcessorProducer(..)));
+        let identities = Identities::new(derived.map(|(index, _)| actor_id(index)));
         let actors = cast.into_iter().enumerate().map(|(index, member)| {
             let actor = actor_id(index);
-            let app = new_app(scenario, seed, actor, member.part);
+            let app = new_app(scenario, seed, actor, member.part, &identities);
             new_actor(member, actor, app)
         });
         let actors = actors.collect();
@@ -187,7 +193,17 @@ fn new_actor(member: Member<'_>, actor: ActorId, app: App) -> Actor {
 }
 
 /// The application of a member of the cast.
-fn new_app(scenario: &Scenario, seed: u64, actor: ActorId, part: Part<'_>) -> App {
+fn new_app(
+    scenario: &Scenario,
+    seed: u64,
+    actor: ActorId,
+    part: Part<'_>,
+    identities: &Identities,
+) -> App {
+    let sink = |id: Option<SinkId>| {
+        let spec = Arc::new(scenario.sinks[usize::from(id?.0)].clone());
+        Some(Sink::new(spec, identities.clone(), actor))
+    };
     match part {
         Part::Controller | Part::Broker | Part::Operator => App::None,
         Part::Producer(spec, instance) => {
@@ -200,12 +216,14 @@ fn new_app(scenario: &Scenario, seed: u64, actor: ActorId, part: Part<'_>) -> Ap
             App::Producer(Box::new(ProducerApp::new(actor, spec, seed)))
         }
         Part::Consumer(spec) => {
+            let sink = sink(spec.sink);
             let mut spec: ConsumerGroupSpec = spec.clone();
             spec.config.group = Some(spec.group);
             spec.config.instance = spec.static_membership.then_some(GroupInstanceId(actor.0));
-            App::Consumer(Box::new(ConsumerApp::new(spec)))
+            App::Consumer(Box::new(ConsumerApp::new(spec, sink)))
         }
         Part::Processor(spec, instance) => {
+            let sink = sink(spec.sink);
             let mut spec: ProcessorSpec = spec.clone();
             if let Some(pattern) = &mut spec.transactional_id {
                 name_instance(pattern, instance);
@@ -216,7 +234,7 @@ fn new_app(scenario: &Scenario, seed: u64, actor: ActorId, part: Part<'_>) -> Ap
             let producers = producers_of(scenario, &spec).into_iter().zip(actor.0 + 1..);
             let producers = producers.map(|(partition, producer)| (partition, ActorId(producer)));
             let producers = producers.collect();
-            App::Processor(Box::new(ProcessorApp::new(spec, producers)))
+            App::Processor(Box::new(ProcessorApp::new(spec, producers, sink)))
         }
         Part::ProcessorProducer(spec, process, _) => {
             App::Companion { process, client: Client::Producer(Box::new(spec.producer.clone())) }

@@ -333,9 +333,10 @@ impl World {
             if !self.actor(actor).is_up() {
                 continue;
             }
+            let now = self.actor(actor).clock.read(self.now);
             let mut out = Vec::new();
             match &mut self.actor_mut(actor).app {
-                App::Consumer(app) => app.leave_and_rejoin(&mut out),
+                App::Consumer(app) => app.leave_and_rejoin(now, &mut out),
                 App::Processor(app) => app.leave_and_rejoin(&mut out),
                 _ => continue,
             }

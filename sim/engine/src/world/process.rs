@@ -68,7 +68,7 @@ impl World {
         match &mut self.actor_mut(actor).app {
             App::Producer(app) => app.start(now, &mut out),
             App::Transactional(app) => app.start(incarnation, &mut out),
-            App::Consumer(app) => app.start(&mut out),
+            App::Consumer(app) => app.start(now, incarnation, &mut out),
             App::Processor(app) => app.start(now, incarnation, &mut out),
             App::Auditor(app) => app.start(&mut out),
             App::None | App::Hosted { .. } | App::Companion { .. } => {}

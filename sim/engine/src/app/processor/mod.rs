@@ -37,7 +37,8 @@ use oncesim_types::{
 
 use self::restore::Stores;
 use self::session::Session;
-use super::AppEffect;
+use super::sink::Sink;
+use super::{Answer, AppEffect};
 
 /// The timeout of `poll()`, of which only an application with something left to do takes notice.
 const POLL_TIMEOUT: Duration = Duration::from_millis(100);
@@ -82,6 +83,8 @@ enum After {
 #[derive(Debug)]
 pub(crate) struct ProcessorApp {
     spec: ProcessorSpec,
+    #[expect(dead_code, reason = "sessions come next")]
+    sink: Option<Sink>,
     /// Its producers' actors, the origin of its records: one for everything, or one for each
     /// partition that it could be assigned.
     producers: Vec<(Option<TopicPartition>, ActorId)>,
@@ -124,12 +127,15 @@ pub(crate) struct ProcessorApp {
 }
 
 impl ProcessorApp {
+    /// `sink` is what it does outside of Kafka, if it does anything there.
     pub(crate) fn new(
         spec: ProcessorSpec,
         producers: Vec<(Option<TopicPartition>, ActorId)>,
+        sink: Option<Sink>,
     ) -> Self {
         ProcessorApp {
             spec,
+            sink,
             producers,
             sessions: Vec::new(),
             current: 0,
@@ -268,6 +274,16 @@ impl ProcessorApp {
             Completion::Producer(end) => self.producer_completed(now, end, out),
             Completion::Consumer(end) => self.consumer_completed(now, end, out),
         }
+    }
+
+    /// A system has answered, or will not.
+    pub(crate) fn answered(
+        &mut self,
+        _now: Instant,
+        _call: CallId,
+        _answer: Answer,
+        _out: &mut Vec<AppEffect>,
+    ) {
     }
 
     fn producer_completed(

@@ -80,7 +80,7 @@ struct Test {
 
 impl Test {
     fn new(spec: ProcessorSpec) -> Test {
-        let app = ProcessorApp::new(spec, vec![(None, PRODUCER)]);
+        let app = ProcessorApp::new(spec, vec![(None, PRODUCER)], None);
         Test { app, now: Instant(1), records: 0, last: CallId(0) }
     }
 
@@ -375,7 +375,7 @@ fn two_transactions() -> Test {
     let id = spec.transactional_id.as_mut().expect("it commits by transaction");
     id.per_partition = true;
     let producers = vec![(Some(P0), PRODUCERS[0]), (Some(P1), PRODUCERS[1])];
-    let app = ProcessorApp::new(spec, producers);
+    let app = ProcessorApp::new(spec, producers, None);
     let mut test = Test { app, now: Instant(1), records: 0, last: CallId(0) };
     assert_eq!(test.act(|app, now, out| app.start(now, 0, out)), [Did::Subscribe]);
     assert_eq!(test.consumer(ConsumerCompletion::Done), [Did::Poll]);

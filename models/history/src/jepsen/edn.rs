@@ -1,12 +1,10 @@
 //! Jepsen's `history.edn`: one operation per line, a plain map or `#jepsen.history.Op{...}`.
 
-use std::fmt::Write as _;
-
 use clojure_reader::edn::{self, Edn};
 
 use super::form::{Form, Reader};
-use super::json::{kind_word, type_word};
-use super::op::{JepsenHistory, Mop, Op, OpType, SendOffset};
+use super::op::JepsenHistory;
+use super::write::{Notation, write};
 use crate::complaint::{Complaint, Read, excerpt, lines, too_deep};
 use crate::intern::Name;
 
@@ -81,80 +79,55 @@ fn form_of(edn: &Edn<'_>) -> Form {
 /// Writes a history, one plain map per line.
 #[must_use]
 pub fn write_edn(history: &JepsenHistory) -> String {
-    let mut text = String::new();
-    for op in &history.ops {
-        write_op(&mut text, history, op);
-    }
-    text
+    write::<EdnNotation>(history)
 }
 
-fn name(name: &Name) -> String {
-    match name {
-        Name::Int(n) => n.to_string(),
-        Name::Text(text) => {
-            let mut quoted = String::from("\"");
-            for c in text.chars() {
-                match c {
-                    '"' | '\\' => quoted.extend(['\\', c]),
-                    '\n' => quoted.push_str("\\n"),
-                    '\r' => quoted.push_str("\\r"),
-                    '\t' => quoted.push_str("\\t"),
-                    c => quoted.push(c),
-                }
-            }
-            quoted.push('"');
-            quoted
+struct EdnNotation;
+
+impl Notation for EdnNotation {
+    const NIL: &'static str = "nil";
+
+    fn word(word: &str) -> String {
+        format!(":{word}")
+    }
+
+    fn name(name: &Name) -> String {
+        match name {
+            Name::Int(n) => n.to_string(),
+            Name::Text(text) => quoted(text),
         }
     }
+
+    fn name_as_key(name: &Name) -> String {
+        Self::name(name)
+    }
+
+    fn list(items: &[String]) -> String {
+        format!("[{}]", items.join(" "))
+    }
+
+    fn map(entries: &[(&str, String)]) -> String {
+        let entries = entries.iter().map(|(key, value)| format!(":{key} {value}"));
+        format!("{{{}}}", entries.collect::<Vec<_>>().join(", "))
+    }
+
+    fn map_of_names(entries: &[(String, String)]) -> String {
+        let entries = entries.iter().map(|(key, value)| format!("{key} {value}"));
+        format!("{{{}}}", entries.collect::<Vec<_>>().join(", "))
+    }
 }
 
-fn write_op(text: &mut String, history: &JepsenHistory, op: &Op) {
-    let Op { index, time, process, ty, kind, .. } = *op;
-    let (ty, word) = (type_word(ty), kind_word(kind));
-    let _ = write!(
-        text,
-        "{{:index {index}, :time {time}, :type :{ty}, :process {process}, :f :{word}, :value ["
-    );
-    let key = |key: u32| name(history.key_name(key));
-    let mut items: Vec<String> = history.key_list(op.keys).iter().map(|k| key(*k)).collect();
-    for mop in history.mops(op) {
-        items.push(match mop {
-            Mop::Send { record, offset } => {
-                let (k, v) = (key(history.key_of(*record)), name(history.value_name(*record)));
-                match offset {
-                    SendOffset::Open => format!("[:send {k} {v}]"),
-                    SendOffset::Unknown => format!("[:send {k} [nil {v}]]"),
-                    SendOffset::At(offset) => format!("[:send {k} [{offset} {v}]]"),
-                }
-            }
-            Mop::Poll(_) if op.ty == OpType::Invoke => "[:poll]".to_owned(),
-            Mop::Poll(span) => {
-                let polled = history.polled(*span);
-                let runs =
-                    polled.chunk_by(|a, b| history.key_of(a.record) == history.key_of(b.record));
-                let runs: Vec<String> = runs
-                    .map(|run| {
-                        let pairs: Vec<String> = run
-                            .iter()
-                            .map(|p| {
-                                format!("[{} {}]", p.offset, name(history.value_name(p.record)))
-                            })
-                            .collect();
-                        format!("{} [{}]", key(history.key_of(run[0].record)), pairs.join(" "))
-                    })
-                    .collect();
-                format!("[:poll {{{}}}]", runs.join(", "))
-            }
-        });
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            c => quoted.push(c),
+        }
     }
-    text.push_str(&items.join(" "));
-    text.push(']');
-    if op.rebalanced.len > 0 {
-        let keys: Vec<String> = history.key_list(op.rebalanced).iter().map(|k| key(*k)).collect();
-        let _ = write!(text, ", :rebalance-log [{{:keys [{}]}}]", keys.join(" "));
-    }
-    if op.seek {
-        text.push_str(", :seek-to-beginning? true");
-    }
-    text.push_str("}\n");
+    quoted.push('"');
+    quoted
 }

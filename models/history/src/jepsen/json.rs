@@ -1,11 +1,10 @@
 //! Jepsen histories as JSON: one operation per line, or one document with the operations in it.
 
-use std::fmt::Write as _;
-
 use serde_json::Value;
 
 use super::form::{Form, Reader};
-use super::op::{JepsenHistory, Mop, Op, OpKind, OpType, SendOffset};
+use super::op::JepsenHistory;
+use super::write::{Notation, write};
 use crate::complaint::{Complaint, Read, excerpt, lines};
 use crate::intern::Name;
 
@@ -77,90 +76,41 @@ fn form(value: Value) -> Form {
 /// Writes a history, one operation per line.
 #[must_use]
 pub fn write_json(history: &JepsenHistory) -> String {
-    let mut text = String::new();
-    for op in &history.ops {
-        write_op(&mut text, history, op);
-    }
-    text
+    write::<JsonNotation>(history)
 }
 
-pub(super) const fn type_word(ty: OpType) -> &'static str {
-    match ty {
-        OpType::Invoke => "invoke",
-        OpType::Ok => "ok",
-        OpType::Fail => "fail",
-        OpType::Info => "info",
-    }
-}
+struct JsonNotation;
 
-pub(super) const fn kind_word(kind: OpKind) -> &'static str {
-    match kind {
-        OpKind::Send => "send",
-        OpKind::Poll => "poll",
-        OpKind::Txn => "txn",
-        OpKind::Subscribe => "subscribe",
-        OpKind::Assign => "assign",
-        OpKind::Crash => "crash",
-        OpKind::Other => "other",
-    }
-}
+impl Notation for JsonNotation {
+    const NIL: &'static str = "null";
 
-fn name(name: &Name) -> String {
-    match name {
-        Name::Int(n) => n.to_string(),
-        Name::Text(text) => Value::from(&**text).to_string(),
+    fn word(word: &str) -> String {
+        format!("\"{word}\"")
     }
-}
 
-fn write_op(text: &mut String, history: &JepsenHistory, op: &Op) {
-    let Op { index, time, process, ty, kind, .. } = *op;
-    let (ty, word) = (type_word(ty), kind_word(kind));
-    let _ = write!(
-        text,
-        "{{\"index\":{index},\"time\":{time},\"type\":\"{ty}\",\"process\":{process},\
-         \"f\":\"{word}\",\"value\":["
-    );
-    let key = |key: u32| name(history.key_name(key));
-    let mut items: Vec<String> = history.key_list(op.keys).iter().map(|k| key(*k)).collect();
-    for mop in history.mops(op) {
-        items.push(match mop {
-            Mop::Send { record, offset } => {
-                let (k, v) = (key(history.key_of(*record)), name(history.value_name(*record)));
-                match offset {
-                    SendOffset::Open => format!("[\"send\",{k},{v}]"),
-                    SendOffset::Unknown => format!("[\"send\",{k},[null,{v}]]"),
-                    SendOffset::At(offset) => format!("[\"send\",{k},[{offset},{v}]]"),
-                }
-            }
-            Mop::Poll(_) if op.ty == OpType::Invoke => "[\"poll\"]".to_owned(),
-            Mop::Poll(span) => {
-                let polled = history.polled(*span);
-                let runs =
-                    polled.chunk_by(|a, b| history.key_of(a.record) == history.key_of(b.record));
-                let runs: Vec<String> = runs
-                    .map(|run| {
-                        let k = history.key_name(history.key_of(run[0].record)).to_string();
-                        let pairs: Vec<String> = run
-                            .iter()
-                            .map(|p| {
-                                format!("[{},{}]", p.offset, name(history.value_name(p.record)))
-                            })
-                            .collect();
-                        format!("{}:[{}]", Value::from(k), pairs.join(","))
-                    })
-                    .collect();
-                format!("[\"poll\",{{{}}}]", runs.join(","))
-            }
-        });
+    fn name(name: &Name) -> String {
+        match name {
+            Name::Int(n) => n.to_string(),
+            Name::Text(text) => Value::from(&**text).to_string(),
+        }
     }
-    text.push_str(&items.join(","));
-    text.push(']');
-    if op.rebalanced.len > 0 {
-        let keys: Vec<String> = history.key_list(op.rebalanced).iter().map(|k| key(*k)).collect();
-        let _ = write!(text, ",\"rebalance-log\":[{{\"keys\":[{}]}}]", keys.join(","));
+
+    // Keys of objects are always text.
+    fn name_as_key(name: &Name) -> String {
+        Value::from(name.to_string()).to_string()
     }
-    if op.seek {
-        text.push_str(",\"seek-to-beginning?\":true");
+
+    fn list(items: &[String]) -> String {
+        format!("[{}]", items.join(","))
     }
-    text.push_str("}\n");
+
+    fn map(entries: &[(&str, String)]) -> String {
+        let entries = entries.iter().map(|(key, value)| format!("\"{key}\":{value}"));
+        format!("{{{}}}", entries.collect::<Vec<_>>().join(","))
+    }
+
+    fn map_of_names(entries: &[(String, String)]) -> String {
+        let entries = entries.iter().map(|(key, value)| format!("{key}:{value}"));
+        format!("{{{}}}", entries.collect::<Vec<_>>().join(","))
+    }
 }

@@ -7,6 +7,7 @@ mod form;
 mod import;
 mod json;
 mod op;
+mod write;
 
 pub use edn::{read_edn, write_edn};
 pub use export::export;

@@ -6,6 +6,8 @@
 //! travels with requests as tags that no rule of it reads.
 
 pub mod api;
+mod fault;
+mod image;
 mod machine;
 mod message;
 mod note;

@@ -7,6 +7,7 @@ compile_error!(
      checkout (its .cargo/config.toml sets it) and without a RUSTFLAGS variable, which replaces it"
 );
 
+pub use oncesim_external as external;
 pub use oncesim_history as history;
 pub use oncesim_kafka as kafka;
 pub use oncesim_semantics as semantics;

@@ -15,8 +15,9 @@ use crate::exit::{Exit, Refusal};
 use crate::progress::ProgressLine;
 use crate::{output, source};
 
-/// Where the scenario is looked for that is measured unless another is given.
-const CORPUS: &str = "scenarios/corpus";
+/// The scenario that is measured unless another is given.
+const MEASURED: &str = "scenarios/corpus/exactly-once/\
+                        the-idempotent-producer-under-every-process-and-network-fault.toml";
 
 /// The scenario that a processor is measured with.
 const PROCESSOR: &str = "scenarios/corpus/exactly-once/orders-to-invoices.toml";
@@ -28,10 +29,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<Exit, Refusal> {
              without them",
         );
     }
-    let path = match &args.scenario {
-        Some(path) => path.clone(),
-        None => default_scenario()?,
-    };
+    let path = args.scenario.clone().unwrap_or_else(|| PathBuf::from(MEASURED));
     let scenario = source::load(&path, &[])?.scenario;
     let mut lines = vec![kernel(if args.quick { 200_000 } else { 1_000_000 })];
     throughput(&scenario, args.quick, &mut lines);
@@ -53,23 +51,6 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<Exit, Refusal> {
     };
     output::result(&text)?;
     Ok(Exit::AsClaimed)
-}
-
-/// The first scenario of the corpus that claims exactly-once, else the first with a claim.
-fn default_scenario() -> Result<PathBuf, Refusal> {
-    use oncesim::semantics::Guarantee;
-    let mut second = None;
-    for path in source::discover(&[PathBuf::from(CORPUS)])? {
-        let Ok(loaded) = source::load_quietly(&path, &[]) else { continue };
-        match loaded.scenario.claim {
-            Some(claim) if claim.log == Some(Guarantee::ExactlyOnce) => return Ok(path),
-            Some(_) if second.is_none() => second = Some(path),
-            _ => {}
-        }
-    }
-    second.ok_or_else(|| {
-        Refusal::new("no scenario with a claim", CORPUS, "name one: --scenario SCENARIO")
-    })
 }
 
 fn campaign(scenario: &Arc<Scenario>, from: u64, seeds: u64, jobs: usize) -> CampaignReport {

@@ -1,9 +1,12 @@
 //! Who takes part in a run: names, roles, and which clients are one process.
 
-use oncesim_history::{ActorRole, Promise};
+use oncesim_history::{ActorRole, Promise, SystemKind};
 use oncesim_kafka::config::{ConsumerConfig, ProducerConfig, TopicConfig};
 use oncesim_kafka::message::{Acks, IsolationLevel};
-use oncesim_spec::{ConsumerGroupSpec, ProcessorSpec, ProducerSpec, Scenario, TopicSpec};
+use oncesim_spec::{
+    ConsumerGroupSpec, PositionStore, ProcessorSpec, ProducerSpec, RelaySpec, Scenario,
+    ServiceSpec, SystemSpec, SystemSpecKind, TopicSpec,
+};
 use oncesim_types::{ActorId, Duration, Instant, TopicId, TopicPartition, Transform};
 
 /// When clients start: registration and the first metadata have reached every broker by then.
@@ -32,6 +35,14 @@ pub(crate) enum Part<'a> {
     ProcessorProducer(&'a ProcessorSpec, ActorId, usize),
     /// The restore consumer of the processor's instance that is this actor.
     ProcessorRestore(&'a ProcessorSpec, ActorId),
+    /// An instance of a service; its producer.
+    Service(&'a ServiceSpec),
+    /// An instance of a relay; its producer.
+    Relay(&'a RelaySpec, u16),
+    /// The restore consumer of the relay's instance that is this actor: it reads positions.
+    RelayRestore(&'a RelaySpec, ActorId),
+    /// A system outside of Kafka.
+    System(&'a SystemSpec),
     Hosted(&'a ProducerConfig),
     Auditor,
     Operator,
@@ -45,15 +56,20 @@ impl Part<'_> {
             Part::Producer(..) | Part::Hosted(_) => Some("producers"),
             Part::Consumer(_) => Some("consumers"),
             Part::Processor(..) => Some("processors"),
+            Part::Service(..) => Some("services"),
+            Part::Relay(..) => Some("relays"),
+            Part::System(_) => Some("systems"),
             // What befalls a process is said of its first actor.
-            Part::ProcessorProducer(..) | Part::ProcessorRestore(..) => None,
+            Part::ProcessorProducer(..) | Part::ProcessorRestore(..) | Part::RelayRestore(..) => {
+                None
+            }
             Part::Controller | Part::Auditor | Part::Operator => None,
         }
     }
 }
 
 /// Who takes part, in the order of their ids: controller, brokers, producers, consumers, processors,
-/// hosted tasks, auditor, operator.
+/// services, relays, systems, hosted tasks, auditor, operator.
 pub(crate) fn cast<'a>(
     scenario: &'a Scenario,
     hosted: &'a [(String, ProducerConfig)],
@@ -101,6 +117,7 @@ pub(crate) fn cast<'a>(
             }
         }
     }
+    external(scenario, &mut cast);
     for (name, config) in hosted {
         // A task may send to any topic, so the weakest decides what its producer is owed.
         let topics = scenario.topics.iter().map(|topic| topic.config.topic);
@@ -110,6 +127,46 @@ pub(crate) fn cast<'a>(
     cast.push(member("auditor".to_owned(), ActorRole::Auditor, Part::Auditor));
     cast.push(member("operator".to_owned(), ActorRole::Other, Part::Operator));
     cast
+}
+
+/// Services, relays and systems.
+fn external<'a>(scenario: &'a Scenario, cast: &mut Vec<Member<'a>>) {
+    for spec in &scenario.services {
+        let role = ActorRole::Producer(promise(scenario, &spec.producer, [spec.to].into_iter()));
+        for instance in 0..spec.instances {
+            let name = instance_name(&spec.name, instance, spec.instances);
+            let part = Part::Service(spec);
+            cast.push(Member { name, role: role.clone(), part });
+        }
+    }
+    for spec in &scenario.relays {
+        let positions = match spec.position {
+            PositionStore::Topic { topic, .. } => Some(topic),
+            _ => None,
+        };
+        let topics = [spec.to].into_iter().chain(positions);
+        let role = ActorRole::Producer(promise(scenario, &spec.producer, topics));
+        for instance in 0..spec.instances {
+            let name = instance_name(&spec.name, instance, spec.instances);
+            let process = actor_id(cast.len());
+            let restore = format!("{name}-restore");
+            let part = Part::Relay(spec, instance);
+            cast.push(Member { name, role: role.clone(), part });
+            if positions.is_some() {
+                let part = Part::RelayRestore(spec, process);
+                cast.push(Member { name: restore, role: ActorRole::Other, part });
+            }
+        }
+    }
+    for spec in &scenario.systems {
+        let kind = match spec.kind {
+            SystemSpecKind::Database(_) => SystemKind::Database,
+            SystemSpecKind::Api(_) => SystemKind::Api,
+            SystemSpecKind::Staging { .. } => SystemKind::Staging,
+        };
+        let (name, role) = (spec.name.clone(), ActorRole::System(kind));
+        cast.push(Member { name, role, part: Part::System(spec) });
+    }
 }
 
 pub(crate) fn actor_id(index: usize) -> ActorId {
@@ -189,6 +246,7 @@ fn is_durable(topic: &TopicSpec) -> bool {
 pub(crate) fn has_transactions(scenario: &Scenario) -> bool {
     scenario.producers.iter().any(|spec| spec.transactions.is_some())
         || scenario.processors.iter().any(|spec| spec.transactional_id.is_some())
+        || scenario.relays.iter().any(|spec| spec.transactional_id.is_some())
 }
 
 /// The configuration of a consumer that belongs to no group and reads what counts.
@@ -207,8 +265,12 @@ pub(crate) fn horizon(scenario: &Scenario) -> Instant {
         .producers
         .iter()
         .map(|spec| spec.interval * spec.records)
+        .chain(scenario.services.iter().map(|spec| spec.interval * spec.records))
         .max()
         .unwrap_or(Duration::ZERO);
+    // What the last operation has announced is published one or two rounds later.
+    let round = scenario.relays.iter().map(|spec| spec.interval * 2).max();
+    let longest = longest + round.unwrap_or(Duration::ZERO);
     // A group's first rebalance waits for group.initial.rebalance.delay.ms.
     let rebalance = if scenario.consumers.is_empty() && scenario.processors.is_empty() {
         Duration::ZERO

@@ -5,6 +5,8 @@ pub(crate) mod auditor;
 pub(crate) mod consumer;
 pub(crate) mod processor;
 pub(crate) mod producer;
+pub(crate) mod relay;
+pub(crate) mod service;
 pub(crate) mod sink;
 pub(crate) mod transactional;
 

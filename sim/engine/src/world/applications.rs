@@ -49,7 +49,15 @@ impl World {
                 self.app_effects_in_callback(actor, &callback, out);
                 return;
             }
+            (App::Service(app), AppInput::Wake) => app.wake(now, &mut out),
+            (App::Service(app), AppInput::Completion(call, Completion::Producer(end))) => {
+                app.completed(now, call, end, &mut out);
+            }
+            (App::Service(app), AppInput::Answer(call, answer)) => {
+                app.answered(now, call, answer, &mut out);
+            }
             (App::Processor(_), input) => return self.processor_input(actor, input),
+            (App::Relay(_), input) => return self.relay_input(actor, input),
             (
                 App::Auditor(app),
                 AppInput::Completion(_, Completion::Consumer(ConsumerCompletion::Polled(_))),
@@ -93,6 +101,33 @@ impl World {
             Some(callback) => self.app_effects_in_callback(actor, &callback, out),
             None => self.app_effects(actor, out),
         }
+    }
+
+    fn relay_input(&mut self, actor: ActorId, input: AppInput) {
+        let now = self.actor(actor).clock.read(self.now);
+        let mut out = Vec::new();
+        // As with a processor: two actors of the world are at work.
+        let mut app = std::mem::replace(&mut self.actor_mut(actor).app, App::None);
+        let App::Relay(relay) = &mut app else { return };
+        match input {
+            AppInput::Wake => relay.wake(now, &mut out),
+            AppInput::Completion(call, Completion::Producer(end)) => {
+                relay.completed(now, call, end, &mut out);
+            }
+            AppInput::Answer(call, answer) => relay.answered(now, call, answer, &mut out),
+            AppInput::LogEnds(ends) => relay.log_ends(now, &ends, &mut out),
+            AppInput::Restore(end) => {
+                let restore = self.restore_consumer(actor);
+                let position = |partition| match &self.actor(restore?).process {
+                    Process::Consumer(client) => client.position(partition),
+                    _ => None,
+                };
+                relay.restore_completed(now, &end, position, &mut out);
+            }
+            AppInput::Completion(..) | AppInput::Callback(_) => {}
+        }
+        self.actor_mut(actor).app = app;
+        self.app_effects(actor, out);
     }
 
     /// The other actors of a process.

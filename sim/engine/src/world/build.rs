@@ -9,8 +9,8 @@ use oncesim_kafka::controller::ControllerDisk;
 use oncesim_kafka::machine::Effects;
 use oncesim_kafka::message::IsolationLevel;
 use oncesim_spec::{
-    ConsumerGroupSpec, FaultPlan, ProcessorCommit, ProcessorSpec, ProducerSpec, Scenario,
-    TransactionalIdPattern, Trigger,
+    ConsumerGroupSpec, FaultPlan, ProcessorCommit, ProcessorSpec, ProducerSpec, RelaySpec,
+    Scenario, TransactionalIdPattern, Trigger,
 };
 use oncesim_types::{
     ActorId, Duration, GroupId, GroupInstanceId, Instant, SinkId, TopicId, TopicPartition,
@@ -22,6 +22,8 @@ use crate::app::auditor::AuditorApp;
 use crate::app::consumer::ConsumerApp;
 use crate::app::processor::ProcessorApp;
 use crate::app::producer::ProducerApp;
+use crate::app::relay::RelayApp;
+use crate::app::service::ServiceApp;
 use crate::app::sink::{Identities, Sink};
 use crate::app::transactional::TransactionalApp;
 use crate::cast::{
@@ -166,7 +168,9 @@ fn new_actor(member: Member<'_>, actor: ActorId, app: App) -> Actor {
         name: member.name,
         class: member.part.class(),
         process_of: match member.part {
-            Part::ProcessorProducer(_, process, _) | Part::ProcessorRestore(_, process) => process,
+            Part::ProcessorProducer(_, process, _)
+            | Part::ProcessorRestore(_, process)
+            | Part::RelayRestore(_, process) => process,
             _ => actor,
         },
         group: group_of(member.part),
@@ -205,7 +209,7 @@ fn new_app(
         Some(Sink::new(spec, identities.clone(), actor))
     };
     match part {
-        Part::Controller | Part::Broker | Part::Operator => App::None,
+        Part::Controller | Part::Broker | Part::System(_) | Part::Operator => App::None,
         Part::Producer(spec, instance) => {
             let mut spec: ProducerSpec = spec.clone();
             if let Some(mut transactions) = spec.transactions.take() {
@@ -241,6 +245,18 @@ fn new_app(
         }
         Part::ProcessorRestore(spec, process) => {
             let config = outside_reader(spec.commit == ProcessorCommit::Transaction);
+            App::Companion { process, client: Client::Restore(Box::new(config)) }
+        }
+        Part::Service(spec) => App::Service(Box::new(ServiceApp::new(actor, spec.clone(), seed))),
+        Part::Relay(spec, instance) => {
+            let mut spec: RelaySpec = spec.clone();
+            if let Some(pattern) = &mut spec.transactional_id {
+                name_instance(pattern, instance);
+            }
+            App::Relay(Box::new(RelayApp::new(actor, spec, seed)))
+        }
+        Part::RelayRestore(spec, process) => {
+            let config = outside_reader(spec.transactional_id.is_some());
             App::Companion { process, client: Client::Restore(Box::new(config)) }
         }
         Part::Hosted(config) => App::Hosted { config: config.clone(), ended: false },
@@ -280,6 +296,7 @@ fn transactional_id_of(part: Part<'_>) -> Option<TransactionalId> {
             }
             (pattern, usize::from(instance))
         }
+        Part::Relay(spec, instance) => (spec.transactional_id.as_ref()?, usize::from(instance)),
         Part::ProcessorProducer(spec, _, number) => {
             let pattern = spec.transactional_id.as_ref()?;
             if !pattern.per_partition {
@@ -299,6 +316,7 @@ fn reads_committed(scenario: &Scenario, part: Part<'_>) -> bool {
         Part::ProcessorRestore(spec, _) => {
             return spec.commit == ProcessorCommit::Transaction;
         }
+        Part::RelayRestore(spec, _) => return spec.transactional_id.is_some(),
         Part::Auditor => return has_transactions(scenario),
         _ => return false,
     };

@@ -30,6 +30,8 @@ use crate::app::auditor::AuditorApp;
 use crate::app::consumer::ConsumerApp;
 use crate::app::processor::ProcessorApp;
 use crate::app::producer::ProducerApp;
+use crate::app::relay::RelayApp;
+use crate::app::service::ServiceApp;
 use crate::app::transactional::TransactionalApp;
 use crate::clock::Clock;
 use crate::mail::Mail;
@@ -92,6 +94,8 @@ enum App {
     Transactional(Box<TransactionalApp>),
     Consumer(Box<ConsumerApp>),
     Processor(Box<ProcessorApp>),
+    Service(Box<ServiceApp>),
+    Relay(Box<RelayApp>),
     /// Another client of a process: its application is that of the process' first actor.
     Companion {
         process: ActorId,

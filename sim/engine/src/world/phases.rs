@@ -65,6 +65,7 @@ impl World {
         let done = self.actors.iter().all(|actor| match &actor.app {
             App::Producer(app) => app.is_finished(),
             App::Transactional(app) => app.is_finished(),
+            App::Service(app) => app.is_settled().is_ok(),
             App::Hosted { ended, .. } => *ended,
             _ => true,
         });
@@ -83,7 +84,8 @@ impl World {
             (App::Processor(app), Process::Consumer(client)) => {
                 app.is_idle() && client.idle_at_end()
             }
-            (App::Consumer(_) | App::Processor(_), _) => false,
+            (App::Relay(app), Process::Producer(_)) => app.is_settled().is_ok(),
+            (App::Consumer(_) | App::Processor(_) | App::Relay(_), _) => false,
             _ => true,
         }) && self.groups_pending(false).is_empty()
     }
@@ -244,6 +246,14 @@ impl World {
                     format!("{} records are not committed", app.pending())
                 }
                 (Ok(()), App::Hosted { ended: false, .. }) => "the task has not ended".to_owned(),
+                (Ok(()), App::Service(app)) => match app.is_settled() {
+                    Err(detail) => detail,
+                    Ok(()) => continue,
+                },
+                (Ok(()), App::Relay(app)) => match app.is_settled() {
+                    Err(detail) => detail,
+                    Ok(()) => continue,
+                },
                 (Ok(()), _) => continue,
             };
             let detail = format!("{}: {detail}", actor.name);

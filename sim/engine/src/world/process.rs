@@ -70,6 +70,8 @@ impl World {
             App::Transactional(app) => app.start(incarnation, &mut out),
             App::Consumer(app) => app.start(now, incarnation, &mut out),
             App::Processor(app) => app.start(now, incarnation, &mut out),
+            App::Service(app) => app.start(now, &mut out),
+            App::Relay(app) => app.start(now, &mut out),
             App::Auditor(app) => app.start(&mut out),
             App::None | App::Hosted { .. } | App::Companion { .. } => {}
         }
@@ -98,6 +100,8 @@ impl World {
             ))),
             (_, App::Producer(app)) => self.new_producer(actor, app.spec().config.clone()),
             (_, App::Transactional(app)) => self.new_producer(actor, app.spec().config.clone()),
+            (_, App::Service(app)) => self.new_producer(actor, app.spec().producer.clone()),
+            (_, App::Relay(app)) => self.new_producer(actor, app.spec().producer.clone()),
             (_, App::Hosted { config, .. }) => self.new_producer(actor, config.clone()),
             (_, App::Companion { client: Client::Producer(config), .. }) => {
                 self.new_producer(actor, config.as_ref().clone())
@@ -142,6 +146,7 @@ impl World {
         let pattern = match &self.actor(actor).app {
             App::Transactional(app) => Some(&app.transactions().id),
             App::Processor(app) => app.spec().transactional_id.as_ref(),
+            App::Relay(app) => app.spec().transactional_id.as_ref(),
             _ => None,
         };
         if let Some(pattern) = pattern

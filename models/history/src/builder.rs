@@ -4,6 +4,8 @@
 //! further. Records carry a payload that is derived from their id, so that equal ids have equal
 //! payloads unless a caller says otherwise.
 
+mod external;
+
 use std::collections::BTreeMap;
 
 use oncesim_types::{

@@ -1,10 +1,12 @@
 //! The catalogue: every anomaly that a checker can name, with what it means to people.
 
 pub(crate) mod consumer;
+pub(crate) mod effect;
 pub(crate) mod group;
 pub(crate) mod liveness;
 pub(crate) mod log;
 pub(crate) mod meta;
+pub(crate) mod outbox;
 pub(crate) mod processing;
 pub(crate) mod replication;
 pub(crate) mod transaction;
@@ -152,6 +154,10 @@ static ALL: &[&AnomalyClass] = &[
     &group::UNOWNED_PARTITION,
     &group::ILLEGAL_ASSIGNMENT,
     &group::GENERATION_REGRESS,
+    &effect::EFFECT_LOST,
+    &effect::EFFECT_DUPLICATE,
+    &effect::EFFECT_PHANTOM,
+    &effect::PARTIAL_EFFECT,
     &liveness::UNRESOLVED_OP,
     &liveness::STUCK_CONSUMER,
     &liveness::NO_LEADER,

@@ -308,8 +308,28 @@ fn walk(
                 offset(*partition, *at);
             }
             EventKind::Client(ClientKind::Transfer { record: r, .. }) => record(*r),
+            EventKind::External(external) => external_records(external, record),
             _ => {}
         }
+    }
+}
+
+/// The records that an event outside of Kafka is about.
+fn external_records(event: &ExternalEvent, record: &mut dyn FnMut(RecordId)) {
+    match event {
+        ExternalEvent::Asked { effect: Some(effect), .. }
+        | ExternalEvent::EffectDone { effect, .. }
+        | ExternalEvent::Applied { effect, .. }
+        | ExternalEvent::KeyEvicted { effect } => record(effect.record),
+        ExternalEvent::Replayed { effect, original, .. } => {
+            record(effect.record);
+            record(original.record);
+        }
+        ExternalEvent::Intended { record: r, .. }
+        | ExternalEvent::IntentEnded { record: r, .. }
+        | ExternalEvent::Committed { record: Some(r), .. }
+        | ExternalEvent::RolledBack { record: Some(r) } => record(*r),
+        _ => {}
     }
 }
 

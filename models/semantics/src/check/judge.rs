@@ -5,6 +5,7 @@
 //! level was exercised and the run came to rest and was drained; everything else is unknown.
 
 use super::Context;
+use super::effect::{self, Effects};
 use super::findings::{Findings, Proof};
 use super::log::Ledger;
 use super::processing::Processing;
@@ -18,13 +19,13 @@ use crate::verdict::{GuaranteeTable, Verdict, WitnessCount};
 pub(crate) fn verdict(
     context: &Context<'_>,
     ledger: &Ledger,
-    (processed, processors): (&Processing, &Processors),
+    (processed, processors, effects): (&Processing, &Processors, &Effects),
     seen: &[(&'static str, u64)],
     mut findings: Findings,
     excused: u64,
 ) -> Verdict {
     let witnesses = witnesses(ledger, seen);
-    vacuous(context, ledger, processors, &mut findings);
+    vacuous(context, ledger, (processors, effects), &mut findings);
     let mut guarantees = GuaranteeTable::default();
     if findings.has(&meta::HISTORY_MALFORMED) {
         return Verdict { guarantees, anomalies: findings.into_sorted(), witnesses, excused };
@@ -36,8 +37,13 @@ pub(crate) fn verdict(
         && !processed.undrained
         && !processors.unproved
         && !context.setting.restless;
+    let effect_proved = !effects.unproved && !context.setting.restless;
     let found = findings.all();
-    for (level, proved) in [(Level::Log, log_proved), (Level::Processing, processing_proved)] {
+    for (level, proved) in [
+        (Level::Log, log_proved),
+        (Level::Processing, processing_proved),
+        (Level::Effect, effect_proved),
+    ] {
         let (once, least, exactly) = broken(level, found);
         for (guarantee, broken) in [
             (Guarantee::AtMostOnce, once),
@@ -67,11 +73,13 @@ fn is(anomaly: &Anomaly, classes: &[&'static AnomalyClass]) -> bool {
 fn broken(level: Level, found: &[Anomaly]) -> (bool, bool, bool) {
     let twice: &[&AnomalyClass] = match level {
         Level::Log => &[&log::DUPLICATE_APPEND],
-        _ => &[&processing::DUP_PROCESSING],
+        Level::Processing => &[&processing::DUP_PROCESSING],
+        Level::Effect => &effect::TWICE,
     };
     let never: &[&AnomalyClass] = match level {
         Level::Log => &[&log::LOST_WRITE, &log::LOST_WRITE_FINAL],
-        _ => &[&processing::LOST_PROCESSING],
+        Level::Processing => &[&processing::LOST_PROCESSING],
+        Level::Effect => &effect::NEVER,
     };
     let mut broken = (false, false, false);
     for anomaly in found.iter().filter(|a| a.class.level == level) {
@@ -81,6 +89,7 @@ fn broken(level: Level, found: &[Anomaly]) -> (bool, bool, bool) {
         broken.1 |= is(anomaly, never) || defect && violates.at_least_once;
         broken.2 |= is(anomaly, &[&log::FAILED_WRITE_VISIBLE])
             || is(anomaly, &EXACTNESS)
+            || is(anomaly, &effect::EXACTNESS)
             || defect && (violates.integrity || violates.atomicity || violates.isolation);
     }
     broken
@@ -122,13 +131,14 @@ fn witnesses(ledger: &Ledger, seen: &[(&'static str, u64)]) -> Vec<WitnessCount>
 fn vacuous(
     context: &Context<'_>,
     ledger: &Ledger,
-    processors: &Processors,
+    (processors, effects): (&Processors, &Effects),
     findings: &mut Findings,
 ) {
     let counts = &ledger.counts;
     let missing: Vec<&str> = [
         (counts.acked == 0, "no send was acknowledged"),
         (processors.vacuous, "a processor has no output in the log"),
+        (effects.vacuous, "a sink owed no effect, or applied none"),
         (counts.polled + counts.drained == 0, "no record was read"),
         (!context.setting.quiescent, "no final read took place"),
     ]

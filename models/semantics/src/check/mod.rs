@@ -6,6 +6,7 @@
 //! wait for the end.
 
 mod consumer;
+mod effect;
 mod findings;
 mod group;
 mod index;
@@ -62,6 +63,7 @@ struct Pass {
     processing: processing::Processing,
     transactions: transaction::Transactions,
     processors: processor::Processors,
+    effects: effect::Effects,
     form: meta::Form,
     findings: Findings,
 }
@@ -82,6 +84,7 @@ impl Pass {
             processing: processing::Processing::new(context),
             transactions: transaction::Transactions::default(),
             processors: processor::Processors::default(),
+            effects: effect::Effects::default(),
             form: meta::Form::default(),
             findings,
         }
@@ -98,8 +101,9 @@ impl Pass {
                 _ => self.group(context, position, event, kind),
             },
             EventKind::World(world) => self.world(context, position, event, world),
-            // Judged at the effect level.
-            EventKind::External(_) => {}
+            EventKind::External(external) => {
+                self.effects.on_event(context, &mut self.findings, position, event, external);
+            }
         }
     }
 
@@ -154,6 +158,7 @@ impl Pass {
         self.commits.on_transaction(context, position, event, kind);
         match kind {
             ClientKind::Emitted { record, input, partition, offset, output } => {
+                self.effects.on_emitted(context, event, kind);
                 let (lineage, place) = ((*record, *input), (*partition, *offset));
                 let processors = &mut self.processors;
                 let slot = processors.on_emitted(context, position, event, lineage, place, *output);
@@ -295,6 +300,8 @@ impl Pass {
         self.processing.check(context, ledger, &mut self.commits, findings);
         let beside = (&self.transactions, &self.processing);
         self.processors.check(context, ledger, beside, &mut self.commits, findings);
+        let beside = (&*ledger, &self.transactions, &self.processing);
+        self.effects.check(context, beside, &mut self.commits, findings);
         self.ownership.check(context, findings);
         liveness::check(context, ledger, &self.replication, findings);
         liveness::commit_lag(context, ledger, &self.processing, &mut self.commits, findings);
@@ -312,7 +319,8 @@ impl Pass {
             ("faults that struck", self.form.faults),
             ("processes that crashed", self.form.crashes),
         ];
-        let processed = (&self.processing, &self.processors);
+        let seen: Vec<_> = seen.into_iter().chain(self.effects.witnesses(context)).collect();
+        let processed = (&self.processing, &self.processors, &self.effects);
         judge::verdict(context, ledger, processed, &seen, self.findings, excused)
     }
 }

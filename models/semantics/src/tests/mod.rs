@@ -1,10 +1,13 @@
 //! Small histories, and what they prove.
 
+mod effect_rows;
+mod effects;
 mod exhaustive;
 mod gates;
 mod imported;
 mod log;
 mod noise;
+mod outbox_rows;
 mod processing;
 mod prop;
 mod rows;

@@ -9,6 +9,8 @@ use oncesim_types::{
     TopicId, TopicPartition,
 };
 
+use super::effect_rows::TABLE_G;
+use super::outbox_rows::TABLE_H;
 use super::transactions::{TABLE_C, TABLE_F};
 use super::{check, orders};
 use crate::Severity;
@@ -621,7 +623,9 @@ fn stuck(id: &'static str) -> History {
 }
 
 fn rows() -> impl Iterator<Item = &'static Row> {
-    [LOG, REPLICATION, CONSUMER, GROUP, REST, TABLE_C, TABLE_F].into_iter().flatten()
+    [LOG, REPLICATION, CONSUMER, GROUP, REST, TABLE_C, TABLE_F, TABLE_G, TABLE_H]
+        .into_iter()
+        .flatten()
 }
 
 #[test]

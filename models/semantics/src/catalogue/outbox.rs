@@ -1,0 +1,1 @@
+//! Anomalies of outboxes, relays and inboxes.

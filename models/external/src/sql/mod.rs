@@ -1,10 +1,20 @@
 //! A SQL database: SQLite behind sessions, with one transaction at a time.
 
+mod check;
+#[expect(dead_code, reason = "the machine comes next")]
+mod connection;
+mod determinism;
+mod images;
+mod lexer;
+mod placeholder;
+
 use std::sync::Arc;
 
 use oncesim_types::{Duration, Instant, StatementRole};
 
 use crate::machine::{Effects, Input};
+
+pub use check::{check_schema, check_statement, effect_traits};
 
 /// What a database is like.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,30 +73,6 @@ pub struct EffectTraits {
     pub absorbs: bool,
     /// What came last stays, whatever its version: an older effect that comes late overwrites.
     pub overwrites: bool,
-}
-
-/// Whether a schema is valid SQL that a run may execute.
-///
-/// # Errors
-/// What SQLite says, or that it reads the wall clock or randomness.
-pub fn check_schema(_schema: &str) -> Result<(), SqlComplaint> {
-    Ok(())
-}
-
-/// Prepares a statement against a schema.
-///
-/// # Errors
-/// What SQLite says.
-pub fn check_statement(_schema: &str, _statement: &str) -> Result<StatementShape, SqlComplaint> {
-    Ok(StatementShape { parameters: Vec::new(), columns: Vec::new(), reads_only: false })
-}
-
-/// Applies the statements of an effect to scratch databases: once, twice, and out of order.
-///
-/// # Errors
-/// What SQLite says when the effect is applied to the empty database.
-pub fn effect_traits(_schema: &str, _effect: &[&str]) -> Result<EffectTraits, SqlComplaint> {
-    Ok(EffectTraits::default())
 }
 
 /// A database.

@@ -1,0 +1,324 @@
+//! Which rows a statement changed, with an image of each before and after.
+//!
+//! Mirrors change capture by triggers: each table of the schema has temporary triggers after insert,
+//! update and delete that hand the row's values to a function of the connection. With
+//! `recursive_triggers` the rows that `REPLACE` deletes fire, too.
+//!
+//! An image is a hash of all values of a row. A row's identity is a hash of its table and its
+//! primary key; of a table without one, of its rowid.
+//!
+//! Simplification: a schema that has triggers of its own keeps `recursive_triggers` off, since it
+//! would change what they do; there the rows that `REPLACE` deletes are not seen as deleted.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use oncesim_types::RowChange;
+use rusqlite::functions::{Context, FunctionFlags};
+use rusqlite::types::ValueRef;
+
+use super::determinism::mix;
+use crate::message::Datum;
+
+/// The name of the function that triggers call.
+pub(super) const FUNCTION: &str = "oncesim_row";
+/// Columns of a table at most: both images of an update are arguments of one call.
+pub(super) const COLUMNS_MAX: usize = 400;
+
+/// Changes of one statement that are searched one by one.
+const SEARCHED_MAX: usize = 16;
+
+/// A table whose rows are followed.
+#[derive(Debug, Clone)]
+pub(super) struct Table {
+    /// Its name.
+    pub(super) name: String,
+    /// Its columns, in the schema's order.
+    pub(super) columns: Vec<String>,
+    /// Which of them are its primary key.
+    key: Vec<usize>,
+    /// By which name triggers can ask for the rowid, if it has one that is not hidden.
+    rowid: Option<&'static str>,
+    /// Hash of its name.
+    identity: u64,
+    /// Whether its changes are captured.
+    pub(super) captured: bool,
+}
+
+/// One change of a captured table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Captured {
+    /// Index of the table.
+    pub(super) table: usize,
+    /// Whether the row was deleted.
+    pub(super) deleted: bool,
+    /// Its values; of a deleted row, those that it had.
+    pub(super) values: Vec<Datum>,
+}
+
+/// What the triggers of one statement have told.
+#[derive(Debug, Default)]
+struct Told {
+    /// Whether anybody wants images.
+    wants_images: bool,
+    /// Net changes, one per row, in the order of each row's first change.
+    changes: Vec<RowChange>,
+    /// Where each row's net change is, once there are many.
+    index: BTreeMap<u64, usize>,
+    /// Changes of captured tables, one by one.
+    captured: Vec<Captured>,
+}
+
+/// Follows the rows of a connection.
+#[derive(Debug)]
+pub(super) struct Images {
+    /// The tables, by the number that their triggers tell.
+    pub(super) tables: Arc<[Table]>,
+    told: Arc<Mutex<Told>>,
+}
+
+impl Images {
+    /// Follows all tables of the schema that `connection` holds.
+    pub(super) fn install(
+        connection: &rusqlite::Connection,
+        captured: &[String],
+    ) -> rusqlite::Result<Images> {
+        let tables: Arc<[Table]> = tables(connection, captured)?.into();
+        let told = Arc::new(Mutex::new(Told::default()));
+        let (rows, all) = (Arc::clone(&told), Arc::clone(&tables));
+        let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_INNOCUOUS;
+        connection.create_scalar_function(FUNCTION, -1, flags, move |context| {
+            tell(context, &all, &mut lock(&rows));
+            Ok(rusqlite::types::Null)
+        })?;
+        let own: i64 = connection.query_row(
+            "SELECT count(*) FROM main.sqlite_schema WHERE type = 'trigger'",
+            [],
+            |row| row.get(0),
+        )?;
+        if own == 0 {
+            connection.execute_batch("PRAGMA recursive_triggers = ON")?;
+        }
+        let triggers: String =
+            tables.iter().enumerate().map(|(number, table)| table.triggers(number)).collect();
+        connection.execute_batch(&triggers)?;
+        Ok(Images { tables, told })
+    }
+
+    /// A statement begins. Whether images are wanted of it is known beforehand.
+    pub(super) fn begin_statement(&self, wants_images: bool) {
+        let mut told = lock(&self.told);
+        told.wants_images = wants_images;
+        told.changes.clear();
+        told.index.clear();
+        told.captured.clear();
+    }
+
+    /// What the statement changed: net changes of rows, and the changes of captured tables.
+    pub(super) fn take(&self) -> (Vec<RowChange>, Vec<Captured>) {
+        let mut told = lock(&self.told);
+        (std::mem::take(&mut told.changes), std::mem::take(&mut told.captured))
+    }
+}
+
+fn lock(told: &Mutex<Told>) -> MutexGuard<'_, Told> {
+    told.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Table {
+    /// The triggers of this table, whose number is `number`.
+    fn triggers(&self, number: usize) -> String {
+        let name = quote(&self.name);
+        let row = |side: &str| {
+            let columns = self.columns.iter().map(|column| format!(", {side}.{}", quote(column)));
+            let rowid = self.rowid.iter().map(|rowid| format!(", {side}.{rowid}"));
+            columns.chain(rowid).collect::<String>()
+        };
+        [
+            ("INSERT", 0, row("NEW")),
+            ("DELETE", 1, row("OLD")),
+            ("UPDATE", 2, row("OLD") + &row("NEW")),
+        ]
+        .iter()
+        .map(|(event, kind, rows)| {
+            format!(
+                "CREATE TEMP TRIGGER oncesim_{number}_{kind} AFTER {event} ON main.{name} \
+                     BEGIN SELECT {FUNCTION}({number}, {kind}{rows}); END;"
+            )
+        })
+        .collect()
+    }
+
+    /// How many arguments one row has.
+    fn width(&self) -> usize {
+        self.columns.len() + usize::from(self.rowid.is_some())
+    }
+
+    /// Identity and image of the row whose values begin at argument `from`.
+    fn row(&self, context: &Context<'_>, from: usize) -> (u64, u64) {
+        let mut image = Hash(self.identity);
+        for index in 0..self.columns.len() {
+            image.value(context.get_raw(from + index));
+        }
+        let mut identity = Hash(self.identity);
+        if self.rowid.is_some() {
+            identity.value(context.get_raw(from + self.columns.len()));
+        } else {
+            for &index in &self.key {
+                identity.value(context.get_raw(from + index));
+            }
+        }
+        (identity.finish(), image.finish())
+    }
+}
+
+/// A trigger has called: number of the table, kind of change, and the values of one row or two.
+fn tell(context: &Context<'_>, tables: &[Table], told: &mut Told) {
+    let number = context.get_raw(0).as_i64().ok().and_then(|number| usize::try_from(number).ok());
+    let Some((number, table)) = number.and_then(|number| Some((number, tables.get(number)?)))
+    else {
+        return;
+    };
+    let width = table.width();
+    let kind = context.get_raw(1).as_i64().unwrap_or(0);
+    if context.len() != 2 + width * (1 + usize::from(kind == 2)) {
+        return;
+    }
+    if told.wants_images {
+        let first = table.row(context, 2);
+        match kind {
+            0 => told.change(first.0, 0, first.1),
+            1 => told.change(first.0, first.1, 0),
+            _ => {
+                let second = table.row(context, 2 + width);
+                if first.0 == second.0 {
+                    told.change(first.0, first.1, second.1);
+                } else {
+                    told.change(first.0, first.1, 0);
+                    told.change(second.0, 0, second.1);
+                }
+            }
+        }
+    }
+    if table.captured {
+        let from = if kind == 2 { 2 + width } else { 2 };
+        let values = (from..from + table.columns.len()).map(|at| datum(context.get_raw(at)));
+        let values = values.collect();
+        told.captured.push(Captured { table: number, deleted: kind == 1, values });
+    }
+}
+
+impl Told {
+    /// Merges a change of one row into what is known of it.
+    fn change(&mut self, row: u64, before: u64, after: u64) {
+        // Most statements change a row or two; those that change many are looked up.
+        let known = if self.index.is_empty() {
+            self.changes.iter().position(|change| change.row == row)
+        } else {
+            self.index.get(&row).copied()
+        };
+        if let Some(known) = known {
+            self.changes[known].after = after;
+            return;
+        }
+        self.changes.push(RowChange { row, before, after });
+        if self.changes.len() > SEARCHED_MAX {
+            let from = self.index.len();
+            let rows = self.changes.iter().enumerate().skip(from);
+            self.index.extend(rows.map(|(index, change)| (change.row, index)));
+        }
+    }
+}
+
+/// A hash over typed values that is the same on every machine. Never 0, which is "no row".
+struct Hash(u64);
+
+impl Hash {
+    fn word(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(23) ^ word).wrapping_mul(0x9fb2_1c65_1e98_df25);
+        self.0 ^= self.0 >> 29;
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.word(bytes.len() as u64);
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.word(u64::from_le_bytes(word));
+        }
+    }
+
+    fn value(&mut self, value: ValueRef<'_>) {
+        match value {
+            ValueRef::Null => self.word(1),
+            ValueRef::Integer(value) => {
+                self.word(2);
+                self.word(value.cast_unsigned());
+            }
+            ValueRef::Real(value) => {
+                self.word(3);
+                self.word(value.to_bits());
+            }
+            ValueRef::Text(text) => {
+                self.word(4);
+                self.bytes(text);
+            }
+            ValueRef::Blob(blob) => {
+                self.word(5);
+                self.bytes(blob);
+            }
+        }
+    }
+
+    fn finish(self) -> u64 {
+        mix(self.0).max(1)
+    }
+}
+
+/// A value of SQLite's as one of ours.
+pub(super) fn datum(value: ValueRef<'_>) -> Datum {
+    match value {
+        ValueRef::Null => Datum::Null,
+        ValueRef::Integer(value) => Datum::Integer(value),
+        ValueRef::Real(value) => Datum::Real(value.to_bits()),
+        ValueRef::Text(text) => Datum::Text(String::from_utf8_lossy(text).into_owned()),
+        ValueRef::Blob(blob) => Datum::Blob(blob.to_vec()),
+    }
+}
+
+/// The name in quotes.
+pub(super) fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// The tables of the schema, by name.
+fn tables(connection: &rusqlite::Connection, captured: &[String]) -> rusqlite::Result<Vec<Table>> {
+    let mut found = connection.prepare(
+        "SELECT name, wr FROM pragma_table_list \
+         WHERE schema = 'main' AND type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \
+         ORDER BY name",
+    )?;
+    let names: Vec<(String, bool)> = found
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    let mut described =
+        connection.prepare("SELECT name, pk FROM pragma_table_xinfo(?1, 'main')")?;
+    let mut tables = Vec::with_capacity(names.len());
+    for (name, without_rowid) in names {
+        let rows: Vec<(String, i64)> = described
+            .query_map([&name], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<rusqlite::Result<_>>()?;
+        let key: Vec<usize> = (0..rows.len()).filter(|&index| rows[index].1 > 0).collect();
+        let columns: Vec<String> = rows.into_iter().map(|(name, _)| name).collect();
+        let free = |alias: &&&str| !columns.iter().any(|column| column.eq_ignore_ascii_case(alias));
+        let rowid = ["rowid", "_rowid_", "oid"].iter().find(free).copied();
+        let rowid = rowid.filter(|_| key.is_empty() && !without_rowid);
+        // Neither a key nor a rowid that has a name: the whole row is its identity.
+        let key = if key.is_empty() { (0..columns.len()).collect() } else { key };
+        let mut identity = Hash(0);
+        identity.bytes(name.as_bytes());
+        let captured = captured.iter().any(|table| table.eq_ignore_ascii_case(&name));
+        tables.push(Table { identity: identity.finish(), name, columns, key, rowid, captured });
+    }
+    Ok(tables)
+}

@@ -3,6 +3,7 @@
 
 pub(crate) mod auditor;
 pub(crate) mod consumer;
+pub(crate) mod deadline;
 pub(crate) mod processor;
 pub(crate) mod producer;
 pub(crate) mod relay;

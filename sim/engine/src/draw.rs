@@ -31,6 +31,8 @@ pub enum Purpose {
     Start = 7,
     /// Microbenchmarks.
     Bench = 8,
+    /// What a database draws by itself.
+    System = 9,
 }
 
 /// One stream of draws, positioned at its next index.

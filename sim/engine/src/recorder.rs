@@ -2,9 +2,10 @@
 
 use std::hash::{Hash, Hasher};
 
+use oncesim_external::{self as external, StagedName};
 use oncesim_history::{
-    ActorInfo, ClientKind, CommitEntry, Event, EventKind, GroupInfo, History, Outcome,
-    PolledRecord, PositionReason, SpanIndex, TopicInfo, WorldEvent,
+    ActorInfo, ClientKind, CommitEntry, Event, EventKind, ExternalEvent, GroupInfo, History,
+    Outcome, PolledRecord, PositionReason, SpanIndex, TopicInfo, WorldEvent,
 };
 use oncesim_kafka::consumer::{self, ConsumerCompletion, RebalanceCallback};
 use oncesim_kafka::log::batch::{Record, Records};
@@ -220,6 +221,52 @@ impl Recorder {
             }
         };
         self.client(who, kind);
+    }
+
+    /// Something between an application and a system, or of a system itself.
+    pub(crate) fn external(&mut self, who: Who, event: ExternalEvent) {
+        self.push(who, EventKind::External(event));
+    }
+
+    /// A system noted something about itself.
+    pub(crate) fn external_note(&mut self, who: Who, note: external::Note) {
+        use external::Note;
+        let event = match note {
+            Note::Applied { effect, commit, changes, key: _, token, read_at } => {
+                changes.hash(&mut self.digester);
+                let changes = extend(&mut self.history.row_changes, changes.into_iter());
+                let (token, read_at) = (token.unwrap_or(-1), read_at.unwrap_or(u64::MAX));
+                ExternalEvent::Applied { effect, commit, changes, token, read_at }
+            }
+            Note::Replayed { effect, original, key: _, same_payload } => {
+                ExternalEvent::Replayed { effect, original, same_payload }
+            }
+            Note::KeyEvicted { key: _, effect } => ExternalEvent::KeyEvicted { effect },
+            Note::Committed { role, record, commit, sequence, changed } => {
+                let changed = count(changed);
+                ExternalEvent::Committed { role, record, commit, sequence, changed }
+            }
+            Note::DedupEvicted { commit, rows } => {
+                ExternalEvent::DedupEvicted { commit, rows: count(rows) }
+            }
+            Note::OffsetStored { partition, next, token, commit, accepted } => {
+                ExternalEvent::OffsetStored { partition, next, token, commit, accepted }
+            }
+            Note::OffsetServed { partition, next } => {
+                let next = next.unwrap_or(Offset::UNKNOWN);
+                ExternalEvent::OffsetServed { partition, next }
+            }
+            Note::RolledBack { record } => ExternalEvent::RolledBack { record },
+            Note::Prepared { name, effects: _ } => {
+                let StagedName { partition, first, next, attempt } = name;
+                ExternalEvent::Prepared { partition, first, next, attempt }
+            }
+            Note::Finished { name, commit } => {
+                let StagedName { partition, attempt, .. } = name;
+                ExternalEvent::Finished { partition, attempt, commit }
+            }
+        };
+        self.external(who, event);
     }
 
     /// A machine noted something.
@@ -526,6 +573,10 @@ fn extend<T>(arena: &mut Vec<T>, items: impl Iterator<Item = T>) -> SpanIndex {
         start: u32::try_from(start).expect("an arena is below 2^32"),
         len: u32::try_from(arena.len() - start).expect("an arena is below 2^32"),
     }
+}
+
+fn count(n: u64) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
 }
 
 pub(crate) fn outcome(error: ErrorCode, maybe: bool) -> Outcome {

@@ -1,6 +1,6 @@
 //! Applications: what reaches them, and what they want done.
 
-use oncesim_history::ClientKind;
+use oncesim_history::{ClientKind, ExternalEvent};
 use oncesim_kafka::consumer::{ConsumerCall, ConsumerCompletion, RebalanceCallback};
 use oncesim_kafka::machine::{Call, Completion, Input};
 use oncesim_types::{ActorId, CallId, Duration};
@@ -204,14 +204,26 @@ impl World {
             AppEffect::Transfer { record, amount } => {
                 self.recorder.client(who, ClientKind::Transfer { record, amount });
             }
-            AppEffect::CallbackReturned
-            | AppEffect::Ask { .. }
-            | AppEffect::HangUp(_)
-            | AppEffect::EffectDone { .. }
-            | AppEffect::Intended { .. }
-            | AppEffect::IntentEnded { .. }
-            | AppEffect::RelayStarted { .. }
-            | AppEffect::RelayPosition { .. } => {}
+            AppEffect::CallbackReturned => {}
+            AppEffect::Ask { system, call, effect, body } => {
+                self.ask(actor, (system, call), effect, body);
+            }
+            AppEffect::HangUp(system) => self.hang_up(actor, system),
+            AppEffect::EffectDone { effect, skipped } => {
+                self.recorder.external(who, ExternalEvent::EffectDone { effect, skipped });
+            }
+            AppEffect::Intended { record, aggregate } => {
+                self.recorder.external(who, ExternalEvent::Intended { record, aggregate });
+            }
+            AppEffect::IntentEnded { record, outcome } => {
+                self.recorder.external(who, ExternalEvent::IntentEnded { record, outcome });
+            }
+            AppEffect::RelayStarted { position, snapshot } => {
+                self.recorder.external(who, ExternalEvent::RelayStarted { position, snapshot });
+            }
+            AppEffect::RelayPosition { position } => {
+                self.recorder.external(who, ExternalEvent::RelayPosition { position });
+            }
             AppEffect::NewProducer(producer) => self.replace_producer(producer),
             AppEffect::Finished => self.recorder.client(who, ClientKind::Closed),
             AppEffect::Restart => {

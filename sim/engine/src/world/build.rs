@@ -1,5 +1,6 @@
 //! Building a world from a scenario: actors with their names, configuration and first events.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use oncesim_types::{
     TransactionNumber, TransactionalId,
 };
 
-use super::{Actor, App, Client, Event, FaultState, Phase, Process, World, faults};
+use super::{Actor, App, Client, Event, FaultState, Phase, Process, World, external, faults};
 use crate::app::auditor::AuditorApp;
 use crate::app::consumer::ConsumerApp;
 use crate::app::processor::ProcessorApp;
@@ -69,6 +70,8 @@ impl World {
         let mut recorder = Recorder::new(infos, topics(scenario), groups(scenario), descriptions);
         recorder.mutation_hits = hits;
         recorder.history.transactional_ids.clone_from(&scenario.transactional_ids);
+        external::declare(scenario, &cast, &mut recorder.history);
+        let systems = external::systems(&cast).into();
         let mut network =
             Network::new(seed, count, scenario.network.latency, scenario.network.loss);
         for ((a, b), latency) in &scenario.network.links {
@@ -85,7 +88,14 @@ impl World {
         let actors = cast.into_iter().enumerate().map(|(index, member)| {
             let actor = actor_id(index);
             let app = new_app(scenario, seed, actor, member.part, &identities);
-            new_actor(member, actor, app)
+            let process = match member.part {
+                Part::System(spec) => {
+                    let system = external::new_system(scenario, seed, actor, spec);
+                    Process::SystemDown(Box::new(system))
+                }
+                _ => Process::Down,
+            };
+            new_actor(member, actor, process, app)
         });
         let actors = actors.collect();
         let topic_configs: Rc<[TopicConfig]> =
@@ -101,6 +111,8 @@ impl World {
             topics: topic_configs,
             broker_config: Rc::new(scenario.broker_config.clone()),
             brokers: (1..=scenario.brokers).map(ActorId).collect(),
+            systems,
+            replies: BTreeMap::new(),
             faults: fault_states(scenario, &plan),
             armed_apis: 0,
             late_until: Instant::ZERO,
@@ -111,6 +123,7 @@ impl World {
             horizon: horizon(scenario),
             pending: std::collections::VecDeque::new(),
             effects: Effects::default(),
+            system_effects: oncesim_external::Effects::default(),
             settled: false,
             events: 0,
             messages: 0,
@@ -163,7 +176,7 @@ impl World {
     }
 }
 
-fn new_actor(member: Member<'_>, actor: ActorId, app: App) -> Actor {
+fn new_actor(member: Member<'_>, actor: ActorId, process: Process, app: App) -> Actor {
     Actor {
         name: member.name,
         class: member.part.class(),
@@ -178,7 +191,7 @@ fn new_actor(member: Member<'_>, actor: ActorId, app: App) -> Actor {
         transaction: TransactionNumber::NONE,
         transaction_call: None,
         incarnation: 0,
-        process: Process::Down,
+        process,
         app,
         dark: false,
         paused: 0,
@@ -193,6 +206,8 @@ fn new_actor(member: Member<'_>, actor: ActorId, app: App) -> Actor {
         lost_flush: 0,
         waits_for_room: false,
         correlation: 0,
+        asks: Vec::new(),
+        sends: BTreeMap::new(),
     }
 }
 

@@ -37,8 +37,13 @@ impl World {
             Process::Producer(machine) => machine.step(now, input, &mut effects),
             Process::Consumer(machine) => machine.step(now, input, &mut effects),
             Process::Other(machine) => machine.step(now, input, &mut effects),
+            Process::System(_) => {
+                self.effects = effects;
+                return self.step_system_as_process(actor, &input);
+            }
             // An operator reads no answers; the dead read nothing.
             Process::Admin
+            | Process::SystemDown(_)
             | Process::ControllerDown(_)
             | Process::BrokerDown(_)
             | Process::Down => {}
@@ -129,7 +134,7 @@ impl World {
     }
 
     #[cold]
-    fn connect(&mut self, from: ActorId, to: ActorId) -> ConnectionId {
+    pub(super) fn connect(&mut self, from: ActorId, to: ActorId) -> ConnectionId {
         let client = (from, self.actor(from).incarnation);
         let server = (to, self.actor(to).incarnation);
         let connection = self.network.open(client, server, self.now);
@@ -248,7 +253,12 @@ impl World {
         let input = match body {
             Body::Request(body) => Input::Request { from, connection, correlation, body },
             Body::Response(body) => Input::Response { from, correlation, body },
-            Body::Ask(..) | Body::Answer(..) => return,
+            Body::Ask(body, _) => {
+                return self.ask_arrives(to, from, (connection, correlation), *body);
+            }
+            Body::Answer(body, _) => {
+                return self.answer_arrives(to, connection, correlation, *body);
+            }
         };
         self.step_now(to, input);
     }
@@ -256,7 +266,7 @@ impl World {
     // ---- connections ----
 
     /// The client closes: the server learns of it after everything that was sent.
-    fn close(&mut self, connection: ConnectionId) {
+    pub(super) fn close(&mut self, connection: ConnectionId) {
         let (client, server) = {
             let link = self.network.connection(connection);
             (link.client, (link.server, link.server_incarnation))
@@ -316,6 +326,9 @@ impl World {
         self.network.close(connection);
         self.digest(4, client, peer, u64::from(connection.0));
         self.trace_text(client, Some(peer), "connection is gone");
+        if self.is_system(peer) {
+            return self.system_disconnected(client, connection);
+        }
         self.step(client, Input::Disconnected { peer });
     }
 }

@@ -3,14 +3,17 @@
 mod applications;
 mod build;
 mod effects;
+mod external;
 mod faults;
 mod phases;
 mod process;
 mod record;
 mod roles;
+mod systems;
 mod trace;
+mod trace_external;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -22,8 +25,8 @@ use oncesim_kafka::machine::{Effects, Input, WriteId};
 use oncesim_kafka::producer::Producer;
 use oncesim_spec::{CommitStrategy, FaultPlan, ProcessorCommit, ProcessorSpec, Scenario};
 use oncesim_types::{
-    ActorId, CallId, ConnectionId, GroupId, Instant, Offset, TopicId, TopicPartition,
-    TransactionNumber, TransactionalId, Transform,
+    ActorId, CallId, ConnectionId, CorrelationId, GroupId, Instant, Offset, RecordId, TopicId,
+    TopicPartition, TransactionNumber, TransactionalId, Transform,
 };
 
 use crate::app::auditor::AuditorApp;
@@ -56,6 +59,10 @@ enum Event {
     Disconnected { client: ActorId, incarnation: u32, connection: ConnectionId },
     /// A server learns that a connection is gone.
     ConnectionClosed { server: ActorId, incarnation: u32, connection: ConnectionId },
+    /// A system's reply goes out; the message beside it.
+    Reply { slot: u32, system: ActorId, incarnation: u32 },
+    /// A client of a system has waited for an answer for long.
+    AskDue { actor: ActorId, incarnation: u32, correlation: CorrelationId },
     /// A process starts.
     Start { actor: ActorId },
     /// A hosted task's sleep is over.
@@ -78,6 +85,10 @@ enum Process {
     Other(Box<dyn oncesim_kafka::machine::Machine>),
     /// Sends what an operator would send.
     Admin,
+    /// A system outside of Kafka.
+    System(Box<oncesim_external::System>),
+    /// Nothing runs; what a system has made durable is left.
+    SystemDown(Box<oncesim_external::System>),
     /// Nothing runs; a controller's log is left.
     ControllerDown(ControllerDisk),
     /// Nothing runs; a broker's disk is left.
@@ -123,7 +134,6 @@ enum AppInput {
     LogEnds(Vec<(TopicPartition, Option<Offset>)>),
     Callback(oncesim_kafka::consumer::RebalanceCallback),
     /// A system's answer to the request with this number.
-    #[expect(dead_code, reason = "systems come next")]
     Answer(CallId, crate::app::Answer),
     Wake,
 }
@@ -161,11 +171,21 @@ struct Actor {
     /// It halted because its disk was full, and starts when there is room.
     waits_for_room: bool,
     correlation: u32,
+    /// What it has asked of systems and waits for.
+    asks: Vec<systems::Ask>,
+    /// Records that are sent on and were made by somebody else, by the call.
+    sends: BTreeMap<CallId, RecordId>,
 }
 
 impl Actor {
     fn is_up(&self) -> bool {
-        !matches!(self.process, Process::ControllerDown(_) | Process::BrokerDown(_) | Process::Down)
+        !matches!(
+            self.process,
+            Process::ControllerDown(_)
+                | Process::BrokerDown(_)
+                | Process::SystemDown(_)
+                | Process::Down
+        )
     }
 }
 
@@ -207,6 +227,10 @@ pub(crate) struct World {
     topics: Rc<[TopicConfig]>,
     broker_config: Rc<oncesim_kafka::config::BrokerConfig>,
     brokers: Rc<[ActorId]>,
+    /// Systems outside of Kafka, by [`oncesim_types::SystemId`].
+    systems: Rc<[ActorId]>,
+    /// When the last reply on a connection to a system goes out.
+    replies: BTreeMap<ConnectionId, Instant>,
     faults: Vec<FaultState>,
     /// Faults that a message of this API may set off: one bit per API.
     armed_apis: u64,
@@ -220,6 +244,7 @@ pub(crate) struct World {
     horizon: Instant,
     pending: VecDeque<(ActorId, Input)>,
     effects: Effects,
+    system_effects: oncesim_external::Effects,
     settled: bool,
     events: u64,
     messages: u64,
@@ -308,6 +333,10 @@ impl World {
                     self.step(server, Input::ConnectionClosed { peer, connection });
                 }
             }
+            Event::Reply { slot, system, incarnation } => self.reply(slot, system, incarnation),
+            Event::AskDue { actor, incarnation, correlation } => {
+                self.ask_due(actor, incarnation, correlation);
+            }
             Event::Start { actor } => self.start(actor),
             Event::Awake { ticket } => {
                 self.digest(10, build::CONTROLLER, build::CONTROLLER, ticket);
@@ -325,7 +354,9 @@ impl World {
             Event::Message { to, .. } => Some(*to),
             Event::Timer { actor, .. }
             | Event::Wake { actor, .. }
+            | Event::AskDue { actor, .. }
             | Event::Durable { actor, .. } => Some(*actor),
+            Event::Reply { system, .. } => Some(*system),
             Event::Disconnected { client, .. } => Some(*client),
             Event::ConnectionClosed { server, .. } => Some(*server),
             Event::Start { .. }

@@ -98,6 +98,7 @@ impl World {
                 mutations,
                 *disk,
             ))),
+            (Process::SystemDown(machine), _) => Process::System(machine),
             (_, App::Producer(app)) => self.new_producer(actor, app.spec().config.clone()),
             (_, App::Transactional(app)) => self.new_producer(actor, app.spec().config.clone()),
             (_, App::Service(app)) => self.new_producer(actor, app.spec().producer.clone()),
@@ -184,6 +185,11 @@ impl World {
         let left = match process {
             Process::Controller(machine) => Process::ControllerDown(machine.crash()),
             Process::Broker(machine) => self.crash_broker(actor, *machine, power),
+            // What a system has acknowledged is on its disk.
+            Process::System(mut machine) => {
+                machine.crash();
+                Process::SystemDown(machine)
+            }
             other => {
                 drop(other);
                 Process::Down
@@ -199,6 +205,8 @@ impl World {
         target.app_paused = 0;
         let inbox = std::mem::take(&mut target.inbox);
         target.app_inbox.clear();
+        target.asks.clear();
+        target.sends.clear();
         target.transaction_call = None;
         target.transaction = TransactionNumber::NONE;
         target.wake_at = None;
@@ -273,6 +281,8 @@ impl World {
         target.app_paused = 0;
         let inbox = std::mem::take(&mut target.inbox);
         target.app_inbox.clear();
+        target.asks.clear();
+        target.sends.clear();
         target.transaction_call = None;
         target.transaction = TransactionNumber::NONE;
         target.wake_at = None;
@@ -283,7 +293,7 @@ impl World {
     /// What came for a process that is no more.
     fn discard(&mut self, inbox: &[Event]) {
         for event in inbox {
-            if let Event::Message { slot, .. } = event {
+            if let Event::Message { slot, .. } | Event::Reply { slot, .. } = event {
                 drop(self.mail.take(*slot));
             }
         }

@@ -59,6 +59,9 @@ impl World {
         let number = self.actor(actor).transaction;
         let pending = match body {
             ProducerCall::Send { topic, partition, record } => {
+                if record.id != RecordId::new(actor, call.0 >> 16) {
+                    self.actor_mut(actor).sends.insert(call, record.id);
+                }
                 let target = TopicPartition::new(*topic, partition.unwrap_or(u16::MAX));
                 return self.recorder.send_invoke(who, call, target, record, attempt);
             }
@@ -94,8 +97,9 @@ impl World {
         let who = (actor, self.actor(actor).incarnation);
         match completion {
             Completion::Producer(ProducerCompletion::Sent(sent)) => {
-                let ordinal = call.0 >> 16;
-                let record = RecordId::new(actor, ordinal);
+                // A relay sends on what a service has made.
+                let sent_on = self.actor_mut(actor).sends.remove(&call);
+                let record = sent_on.unwrap_or_else(|| RecordId::new(actor, call.0 >> 16));
                 self.recorder.send_end(who, call, record, sent);
             }
             Completion::Producer(ProducerCompletion::Transaction(result)) => {

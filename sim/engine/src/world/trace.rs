@@ -7,6 +7,7 @@ use oncesim_kafka::note::Note;
 use oncesim_types::{ActorId, ErrorCode, Offset, ProducerId, TopicPartition, TransactionalId};
 
 use super::World;
+use super::trace_external::answer;
 use crate::network::{Body, Message};
 use crate::outcome::TraceLine;
 
@@ -34,8 +35,8 @@ impl World {
                 transaction_request(body, &self.recorder.history).unwrap_or_else(|| request(body))
             }
             Body::Response(body) => response(body),
-            Body::Ask(_, operation) => operation.name().to_owned(),
-            Body::Answer(_, operation) => format!("{} answer", operation.name()),
+            Body::Ask(body, operation) => self.ask_in_words(message.to, body, *operation),
+            Body::Answer(body, operation) => answer(body, *operation),
         };
         let text = if fate.is_empty() { what } else { format!("{what}  ({fate})") };
         self.trace_text(message.from, Some(message.to), &text);

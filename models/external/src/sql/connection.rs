@@ -99,6 +99,11 @@ impl Connection {
         &self.images.tables
     }
 
+    /// The name of a table that changed.
+    pub(super) fn table_name(&self, table: usize) -> String {
+        self.images.tables[table].name.clone()
+    }
+
     /// Prepares what only fails when it is used: triggers and views.
     pub(super) fn check_uses(&self, schema: &str) -> Result<(), SqlComplaint> {
         let refused_at = || determinism::refused_call(&lexer::tokens(schema));

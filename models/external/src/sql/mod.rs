@@ -1,18 +1,22 @@
 //! A SQL database: SQLite behind sessions, with one transaction at a time.
 
 mod check;
-#[expect(dead_code, reason = "the machine comes next")]
 mod connection;
 mod determinism;
 mod images;
+mod journal;
 mod lexer;
 mod placeholder;
+mod session;
 
 use std::sync::Arc;
 
 use oncesim_types::{Duration, Instant, StatementRole};
 
 use crate::machine::{Effects, Input};
+use connection::{Compiled, Connection};
+use journal::Journal;
+use session::{Faults, Sessions};
 
 pub use check::{check_schema, check_statement, effect_traits};
 
@@ -78,18 +82,64 @@ pub struct EffectTraits {
 /// A database.
 #[derive(Debug)]
 pub struct Database {
-    #[expect(dead_code, reason = "the machine comes next")]
-    config: DatabaseConfig,
+    connection: Connection,
+    statements: Vec<Compiled>,
+    service_time: Duration,
+    lock_timeout: Duration,
+    idle_timeout: Duration,
+    journal: Journal,
+    sessions: Sessions,
+    faults: Faults,
 }
 
 impl Database {
     /// One that has just been created from its schema.
+    ///
+    /// # Panics
+    /// If its SQL is not valid: [`check_schema`] and [`check_statement`] say so beforehand.
     #[must_use]
     pub fn new(config: DatabaseConfig) -> Self {
-        Database { config }
+        let connection =
+            Connection::open(&config.schema, &config.captured, config.topics, config.seed)
+                .unwrap_or_else(|complaint| panic!("the schema was checked: {complaint:?}"));
+        // Beside the statements: those that open and end transactions, and snapshots.
+        connection.keep_statements(config.statements.len() + 8);
+        let statements = config.statements.iter().map(|statement| {
+            let compiled = connection.compile(&statement.text);
+            compiled.unwrap_or_else(|complaint| panic!("statements were checked: {complaint:?}"))
+        });
+        let statements = statements.collect();
+        Database {
+            connection,
+            statements,
+            service_time: config.service_time,
+            lock_timeout: config.lock_timeout,
+            idle_timeout: config.idle_timeout,
+            journal: Journal::default(),
+            sessions: Sessions::default(),
+            faults: Faults::default(),
+        }
     }
 
-    pub(crate) fn step(&mut self, _now: Instant, _input: Input, _effects: &mut Effects) {}
+    pub(crate) fn step(&mut self, now: Instant, input: Input, effects: &mut Effects) {
+        match input {
+            Input::Start => {}
+            Input::Request { from, connection, correlation, body } => {
+                self.on_request(now, from, connection, (correlation, body), effects);
+            }
+            Input::ConnectionClosed { connection } => {
+                self.on_connection_closed(now, connection, effects);
+            }
+            Input::Timer(key) => self.on_timer(now, key, effects),
+            Input::Fault(fault, active) => self.faults.set(fault, active),
+        }
+    }
 
-    pub(crate) fn crash(&mut self) {}
+    pub(crate) fn crash(&mut self) {
+        self.connection.rollback();
+        self.sessions = Sessions::default();
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -47,7 +47,8 @@ impl Place {
     }
 }
 
-/// A text that diagnostics point into: the scenario, a `.properties` file, a `--set` argument.
+/// A text that diagnostics point into: the scenario, a `.properties` or `.sql` file, a `--set`
+/// argument.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceText {
     /// As the user knows it.
@@ -181,6 +182,15 @@ impl Diagnostics {
     pub(crate) fn source(&mut self, path: &str, text: &str) -> u16 {
         self.sources.push(SourceText { path: path.to_owned(), text: Arc::from(text) });
         u16::try_from(self.sources.len() - 1).expect("a scenario has few sources")
+    }
+
+    /// The same text, if it was shown before.
+    pub(crate) fn source_once(&mut self, path: &str, text: &str) -> u16 {
+        let known = self.sources.iter().position(|it| it.path == path && *it.text == *text);
+        known.map_or_else(
+            || self.source(path, text),
+            |index| u16::try_from(index).expect("a scenario has few sources"),
+        )
     }
 
     pub(crate) fn push(&mut self, item: Diagnostic) {

@@ -38,6 +38,10 @@ pub(crate) const UNKNOWN_GROUP: &str = "S0206";
 pub(crate) const UNKNOWN_MUTATION: &str = "S0207";
 /// A transactional id that does not exist.
 pub(crate) const UNKNOWN_TRANSACTIONAL_ID: &str = "S0208";
+/// A system, or a database, that is not declared.
+pub(crate) const UNKNOWN_SYSTEM: &str = "S0209";
+/// A sink that is not declared.
+pub(crate) const UNKNOWN_SINK: &str = "S0210";
 /// More replicas than brokers.
 pub(crate) const TOO_FEW_BROKERS: &str = "S0301";
 /// More in-sync replicas asked for than replicas exist.
@@ -66,3 +70,11 @@ pub(crate) const FAULT_TRIGGER: &str = "S0602";
 pub(crate) const OTHER_VERSION: &str = "S0701";
 /// A `--set` that cannot be applied.
 pub(crate) const BAD_SET: &str = "S0801";
+/// What SQLite refuses.
+pub(crate) const SQL: &str = "S0901";
+/// A placeholder that a statement's role does not know.
+pub(crate) const SQL_PLACEHOLDER: &str = "S0902";
+/// A statement that cannot play its role.
+pub(crate) const SQL_ROLE: &str = "S0903";
+/// SQL that runs, and probably not as its author believes.
+pub(crate) const SQL_SURPRISE: &str = "S0904";

@@ -15,6 +15,7 @@ mod node;
 mod parse;
 mod print;
 mod property;
+mod quoted;
 mod scenario;
 mod schema;
 mod section;

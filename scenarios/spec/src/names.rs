@@ -19,6 +19,14 @@ pub(crate) struct Names {
     pub(crate) consumers: Vec<(String, u16)>,
     /// With their instance counts.
     pub(crate) processors: Vec<(String, u16)>,
+    /// With their instance counts.
+    pub(crate) services: Vec<(String, u16)>,
+    /// With their instance counts.
+    pub(crate) relays: Vec<(String, u16)>,
+    /// Systems outside of Kafka, by [`oncesim_types::SystemId`].
+    pub(crate) systems: Vec<String>,
+    /// Sinks, by [`oncesim_types::SinkId`].
+    pub(crate) sinks: Vec<String>,
     /// By [`GroupId`].
     pub(crate) groups: Vec<String>,
     /// Applications that consume, each with its group.
@@ -39,7 +47,15 @@ pub(crate) enum Reach {
 }
 
 /// Words that stand for several actors.
-pub(crate) const GROUPS_OF_ACTORS: &[&str] = &["brokers", "producers", "consumers", "processors"];
+pub(crate) const GROUPS_OF_ACTORS: &[&str] = &[
+    "brokers",
+    "producers",
+    "consumers",
+    "processors",
+    "services",
+    "relays",
+    "systems",
+];
 
 /// Words that cannot be the name of an application.
 pub(crate) const RESERVED: &[&str] = &[
@@ -51,13 +67,17 @@ pub(crate) const RESERVED: &[&str] = &[
     "producers",
     "consumers",
     "processors",
+    "services",
+    "relays",
+    "systems",
 ];
 
 const TRANSACTION_COORDINATOR: &str = "transaction coordinator";
 
 impl Names {
     fn applications(&self) -> impl Iterator<Item = &(String, u16)> {
-        self.producers.iter().chain(&self.consumers).chain(&self.processors)
+        let kafka = self.producers.iter().chain(&self.consumers).chain(&self.processors);
+        kafka.chain(&self.services).chain(&self.relays)
     }
 
     /// The instance whose producer `text` is, if it is that of a processor.
@@ -92,6 +112,7 @@ impl Names {
                 names.extend((0..*instances).map(|n| format!("{name}-{n}")));
             }
         }
+        names.extend(self.systems.iter().cloned());
         names
     }
 
@@ -267,6 +288,23 @@ impl Names {
             None => {
                 item.help(format!("declare it: `[topics]` and `{name} = {{ partitions = 1 }}`"))
             }
+        });
+        None
+    }
+
+    /// A system outside of Kafka.
+    pub(crate) fn system(&self, name: &str, place: Place, out: &mut Diagnostics) -> Option<String> {
+        if self.systems.iter().any(|system| system == name) {
+            return Some(name.to_owned());
+        }
+        let message = format!("there is no system `{name}`");
+        let item = Diagnostic::error(id::UNKNOWN_SYSTEM, message).at(place);
+        out.push(match nearest(name, self.systems.iter().map(String::as_str)) {
+            Some(near) => item.help(format!("did you mean \"{near}\"?")),
+            None if self.systems.is_empty() => {
+                item.help("`[databases.NAME]` declares one, as does `[sinks.NAME]`")
+            }
+            None => item.help(format!("systems here: {}", shorten(&self.systems))),
         });
         None
     }

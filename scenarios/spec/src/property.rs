@@ -25,20 +25,30 @@ struct Property {
     pasted: bool,
 }
 
-/// Properties that came from a file, to be written out in the table `section.name`.
+/// What came from a file, to be written out where the file is named.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Inlined {
-    pub(crate) section: &'static str,
-    pub(crate) name: String,
-    /// The side of a processor whose table holds the file's name and the properties.
-    pub(crate) side: Option<&'static str>,
-    pub(crate) values: Vec<(String, String)>,
+pub(crate) enum Inlined {
+    /// Properties, in the table `section.name`.
+    Properties {
+        section: &'static str,
+        name: String,
+        /// The client of a processor or relay whose table holds the file's name and the properties.
+        side: Option<&'static str>,
+        values: Vec<(String, String)>,
+    },
+    /// SQL, instead of the path at these keys.
+    Text { keys: Vec<String>, text: String },
 }
 
 impl Inlined {
     /// The same, one table further in.
-    pub(crate) fn within(self, side: &'static str) -> Self {
-        Inlined { side: Some(side), ..self }
+    pub(crate) fn within(self, client: &'static str) -> Self {
+        match self {
+            Inlined::Properties { section, name, values, .. } => {
+                Inlined::Properties { section, name, side: Some(client), values }
+            }
+            text @ Inlined::Text { .. } => text,
+        }
     }
 }
 
@@ -190,6 +200,12 @@ impl Properties {
         self.values.get(name).map(|property| (property.value.as_str(), property.place))
     }
 
+    /// One that was written, and where.
+    pub(crate) fn first(&self) -> Option<(&str, Place)> {
+        let mut written = self.values.iter().filter(|(_, it)| it.key_place != Place::default());
+        written.next().map(|(name, property)| (name.as_str(), property.key_place))
+    }
+
     pub(crate) fn take(&mut self, name: &str) -> Option<(String, Place)> {
         self.values.remove(name).map(|property| (property.value, property.place))
     }
@@ -220,7 +236,7 @@ impl Properties {
         let pasted = self.values.iter().filter(|(_, property)| property.pasted);
         let values: Vec<_> = pasted.map(|(name, p)| (name.clone(), p.value.clone())).collect();
         let name = name.to_owned();
-        (!values.is_empty()).then_some(Inlined { section, name, side: None, values })
+        (!values.is_empty()).then_some(Inlined::Properties { section, name, side: None, values })
     }
 
     /// Name and value; `None` for a default that nobody wrote.

@@ -47,13 +47,6 @@ impl<'t> Section<'t> {
         self.table.get(key).is_some()
     }
 
-    /// A key of the language that this version does not run.
-    pub(crate) fn not_modelled(&mut self, key: &'static str, what: &str, out: &mut Diagnostics) {
-        if let Some(entry) = self.get(key) {
-            out.push(not_modelled(what).at(entry.key_place));
-        }
-    }
-
     pub(crate) fn text(
         &mut self,
         key: &'static str,
@@ -193,7 +186,7 @@ impl<'t> Section<'t> {
 pub(crate) fn not_modelled(what: &str) -> Diagnostic {
     let message = format!("{what} not modelled yet");
     Diagnostic::error(id::NOT_MODELLED, message)
-        .help("this version runs topics, producers, consumers, processors, their network and their faults")
+        .help("this version runs Kafka's clients and brokers, databases, APIs, their network and their faults")
 }
 
 pub(crate) fn wrong_type(node: &Node, what: &str, wanted: &str, out: &mut Diagnostics) {

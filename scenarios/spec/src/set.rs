@@ -80,7 +80,7 @@ fn descend(
     }
 }
 
-/// The text with changed values and pasted properties written out; the text itself when there are
+/// The text with changed values, pasted properties and SQL from files written out; the text itself when there are
 /// none. Comments survive.
 pub(crate) fn self_contained(text: &str, sets: &[(String, String)], inlined: &[Inlined]) -> String {
     if sets.is_empty() && inlined.is_empty() {
@@ -93,29 +93,45 @@ pub(crate) fn self_contained(text: &str, sets: &[(String, String)], inlined: &[I
             value.parse().unwrap_or_else(|_| toml_edit::Value::from(value.as_str()));
         edit(document.as_item_mut(), &keys, value);
     }
-    for Inlined { section, name, side, values } in inlined {
-        let mut table = document.as_item_mut().get_mut(section);
-        if !name.is_empty() {
-            table = table.and_then(|item| item.get_mut(name));
-        }
-        let Some(table) = table.and_then(Item::as_table_like_mut) else { continue };
-        match side {
-            Some(side) => {
-                let side = table.get_mut(side).and_then(Item::as_table_like_mut);
-                side.and_then(|side| side.remove("properties"));
+    for inlined in inlined {
+        match inlined {
+            Inlined::Properties { section, name, side, values } => {
+                write_properties(document.as_item_mut(), (section, name), *side, values);
             }
-            None => drop(table.remove("properties")),
-        }
-        for (property, value) in values {
-            let keys: Vec<String> = [side.unwrap_or("config")]
-                .into_iter()
-                .chain(property.split('.'))
-                .map(str::to_owned)
-                .collect();
-            edit_table(table, &keys, value.as_str().into());
+            Inlined::Text { keys, text } => {
+                edit(document.as_item_mut(), keys, text.as_str().into());
+            }
         }
     }
     document.to_string()
+}
+
+fn write_properties(
+    document: &mut Item,
+    (section, name): (&str, &str),
+    side: Option<&str>,
+    values: &[(String, String)],
+) {
+    let mut table = document.get_mut(section);
+    if !name.is_empty() {
+        table = table.and_then(|item| item.get_mut(name));
+    }
+    let Some(table) = table.and_then(Item::as_table_like_mut) else { return };
+    match side {
+        Some(side) => {
+            let side = table.get_mut(side).and_then(Item::as_table_like_mut);
+            side.and_then(|side| side.remove("properties"));
+        }
+        None => drop(table.remove("properties")),
+    }
+    for (property, value) in values {
+        let keys: Vec<String> = [side.unwrap_or("config")]
+            .into_iter()
+            .chain(property.split('.'))
+            .map(str::to_owned)
+            .collect();
+        edit_table(table, &keys, value.as_str().into());
+    }
 }
 
 fn edit(item: &mut Item, keys: &[String], value: toml_edit::Value) {

@@ -88,8 +88,17 @@ pub(crate) fn print_signed(ns: i64) -> String {
     format!("{sign}{}", print_duration(Duration::from_nanos(ns.unsigned_abs())))
 }
 
-/// Reads `1 in 1000`, or a decimal: `0.001`.
+/// Reads `1 in 1000`, `0.1%`, or a decimal: `0.001`.
 pub(crate) fn ratio(text: &str) -> Option<Ratio> {
+    if let Some(percent) = text.strip_suffix('%') {
+        let (whole, fraction) = percent.trim_end().split_once('.').unwrap_or((percent.trim_end(), ""));
+        let digits = format!("{whole}{fraction}");
+        let scale = 10u32.checked_pow(u32::try_from(fraction.len()).ok()?)?;
+        let is_number = !whole.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+        let numerator: u32 = digits.parse().ok().filter(|_| is_number)?;
+        let denominator = scale.checked_mul(100)?;
+        return (numerator <= denominator).then(|| Ratio::new(numerator, denominator));
+    }
     let (numerator, denominator): (u32, u32) = if let Some((left, right)) = text.split_once(" in ")
     {
         (left.trim().parse().ok()?, right.trim().parse().ok()?)
@@ -133,7 +142,9 @@ mod tests {
         assert_eq!(ratio("1 in 1000"), Some(Ratio::new(1, 1000)));
         assert_eq!(ratio("0.001"), Some(Ratio::new(1, 1000)));
         assert_eq!(ratio("1.0"), Some(Ratio::new(10, 10)));
-        for text in ["2 in 1", "1 in 0", "1.5", "often", "-0.1"] {
+        assert_eq!(ratio("5%"), Some(Ratio::new(5, 100)));
+        assert_eq!(ratio("0.1%"), Some(Ratio::new(1, 1000)));
+        for text in ["%", "101%", "-1%", "x%", "2 in 1", "1 in 0", "1.5", "often", "-0.1"] {
             assert_eq!(ratio(text), None, "{text}");
         }
     }

@@ -6,6 +6,7 @@ use oncesim_kafka::config::BrokerConfig;
 use oncesim_semantics::Claim;
 use oncesim_types::{Duration, Ratio, TopicId};
 
+use super::external::{self, External, Use};
 use super::processor;
 use super::transaction::{self, IdText};
 
@@ -28,7 +29,13 @@ pub(crate) const COMMITS: &[(&str, CommitStrategy)] = &[
     ("after-processing", CommitStrategy::AfterProcessing),
     ("async-after-processing", CommitStrategy::AsyncAfterProcessing),
     ("per-record", CommitStrategy::PerRecord),
+    ("in-sink", CommitStrategy::InSink),
+    ("connect", CommitStrategy::Connect { interval: FLUSH_INTERVAL }),
+    ("two-phase", CommitStrategy::TwoPhase),
 ];
+
+/// Kafka Connect's default of `offset.flush.interval.ms`.
+pub(super) const FLUSH_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What a producer application does after a restart, as scenarios name it.
 pub(crate) const RESTARTS: &[(&str, RestartStrategy)] = &[
@@ -58,6 +65,7 @@ pub(super) struct Drafts<'t> {
     producers: Vec<Draft<'t>>,
     consumers: Vec<Draft<'t>>,
     processors: Vec<processor::Draft<'t>>,
+    external: external::Drafts<'t>,
     /// Where each stands.
     places: Vec<(String, Place)>,
 }
@@ -68,6 +76,7 @@ pub(super) struct Applications {
     pub(super) producers: Vec<ProducerSpec>,
     pub(super) consumers: Vec<ConsumerGroupSpec>,
     pub(super) processors: Vec<ProcessorSpec>,
+    pub(super) external: External,
 }
 
 /// First pass: names, instances, groups, transactional ids and properties.
@@ -117,15 +126,18 @@ pub(super) fn drafts<'t>(
     producers.sort_by(|a, b| a.name.cmp(&b.name));
     consumers.sort_by(|a, b| a.name.cmp(&b.name));
     processors.sort_by(|a, b| a.name.cmp(&b.name));
-    if !top.has("producers") {
+    if !top.has("producers") && !top.has("services") {
         out.push(
             Diagnostic::error(id::MISSING_KEY, "nobody produces: the scenario has no producers")
                 .at(top.place)
                 .help("add `[producers.shop]` with `to = \"orders\"`"),
         );
     }
-    let drafts = Drafts { producers, consumers, processors, places: taken };
+    let external = external::drafts(top, names, &mut taken, reading, out);
+    let mut drafts = Drafts { producers, consumers, processors, external, places: taken };
     groups_differ(&drafts, out);
+    let uses = drafts.uses(out);
+    drafts.external.used(&uses, names, out);
     drafts.number(names);
     drafts
 }
@@ -143,6 +155,26 @@ impl Drafts<'_> {
                 id.doubts(draft.instances, out);
             }
         }
+        for draft in &self.external.relays {
+            if let Some(id) = &draft.id {
+                id.doubts(draft.instances, out);
+            }
+        }
+    }
+
+    /// Who uses which sink.
+    fn uses(&mut self, out: &mut Diagnostics) -> Vec<Use> {
+        let mut uses = Vec::new();
+        let consumers = self.consumers.iter_mut();
+        let consumers = consumers.map(|draft| (&draft.name, &draft.group, &mut draft.section));
+        let processors = self.processors.iter_mut();
+        let processors = processors.map(|draft| (&draft.name, &draft.group, &mut draft.section));
+        for (name, group, section) in consumers.chain(processors) {
+            let Some((sink, place)) = section.text("sink", out) else { continue };
+            let (application, group) = (name.clone(), group.clone());
+            uses.push(Use { sink: sink.to_owned(), place, application, group });
+        }
+        uses
     }
 
     /// Gives groups and transactional ids their numbers.
@@ -167,7 +199,10 @@ impl Drafts<'_> {
         let processors = self.processors.iter().filter_map(|draft| {
             Some((&draft.name, draft.instances, draft.id.as_ref()?, draft.from.as_slice()))
         });
-        for (name, instances, id, from) in producers.chain(processors) {
+        let relays = self.external.relays.iter().filter_map(|draft| {
+            Some((&draft.name, draft.instances, draft.id.as_ref()?, [].as_slice()))
+        });
+        for (name, instances, id, from) in producers.chain(processors).chain(relays) {
             number_ids((name, instances), id, from, names);
         }
     }
@@ -214,7 +249,7 @@ fn groups_differ(drafts: &Drafts<'_>, out: &mut Diagnostics) {
     }
 }
 
-fn read_properties<'t>(
+pub(super) fn read_properties<'t>(
     section: &mut Section<'t>,
     side: &'static str,
     entry: &Entry,
@@ -227,20 +262,15 @@ fn read_properties<'t>(
 }
 
 /// The tables of one kind of application, with their instances.
-fn side<'t>(
+pub(super) fn side<'t>(
     top: &mut Section<'t>,
     key: &'static str,
     names: &Names,
     taken: &mut Vec<(String, Place)>,
     out: &mut Diagnostics,
 ) -> Vec<(&'t Entry, Section<'t>, u16)> {
-    let Some(entry) = top.get(key) else { return Vec::new() };
-    let Some(section) = Section::of(entry, &format!("[{key}]"), out) else { return Vec::new() };
     let mut found = Vec::new();
-    for entry in section.entries() {
-        let Some(mut section) = Section::of(entry, &format!("[{key}.{}]", entry.key), out) else {
-            continue;
-        };
+    for (entry, mut section) in tables(top, key, out) {
         let instances = section.integer("instances", (1, 1_000), out).unwrap_or(1);
         let instances = u16::try_from(instances).expect("checked above");
         name(entry, (key, instances), names, taken, out);
@@ -249,13 +279,24 @@ fn side<'t>(
     found
 }
 
-fn name(
-    entry: &Entry,
-    (key, instances): (&str, u16),
-    names: &Names,
-    taken: &mut Vec<(String, Place)>,
+/// The tables of one kind.
+pub(super) fn tables<'t>(
+    top: &mut Section<'t>,
+    key: &'static str,
     out: &mut Diagnostics,
-) {
+) -> Vec<(&'t Entry, Section<'t>)> {
+    let Some(entry) = top.get(key) else { return Vec::new() };
+    let Some(section) = Section::of(entry, &format!("[{key}]"), out) else { return Vec::new() };
+    let mut found = Vec::new();
+    for entry in section.entries() {
+        let section = Section::of(entry, &format!("[{key}.{}]", entry.key), out);
+        found.extend(section.map(|section| (entry, section)));
+    }
+    found
+}
+
+/// Whether it can be a name here.
+pub(super) fn legal_name(entry: &Entry, names: &Names, out: &mut Diagnostics) {
     let name = entry.key.as_str();
     let legal = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     let broker = name.strip_prefix('b').is_some_and(|rest| rest.parse::<u16>().is_ok());
@@ -264,18 +305,33 @@ fn name(
     } else if !name.starts_with(|c: char| c.is_ascii_alphabetic()) || !name.chars().all(legal) {
         format!("`{name}` cannot be a name: a letter, then letters, digits, `-` and `_` can")
     } else {
-        String::new()
+        return;
     };
-    if !message.is_empty() {
-        out.push(Diagnostic::error(id::BAD_NAME, message).at(entry.key_place));
-    }
+    out.push(Diagnostic::error(id::BAD_NAME, message).at(entry.key_place));
+}
+
+/// Takes a name, with those of its instances and of their companions.
+pub(super) fn name(
+    entry: &Entry,
+    (key, instances): (&str, u16),
+    names: &Names,
+    taken: &mut Vec<(String, Place)>,
+    out: &mut Diagnostics,
+) {
+    let name = entry.key.as_str();
+    legal_name(entry, names, out);
     let mut own = vec![name.to_owned()];
     if instances > 1 {
         own.extend((0..instances).map(|n| format!("{name}-{n}")));
     }
-    if key == "processors" {
-        let producers: Vec<_> = own.iter().map(|one| format!("{one}-producer")).collect();
-        own.extend(producers);
+    let companion = match key {
+        "processors" => Some("producer"),
+        "relays" if external::has_topic_position(entry) => Some("restore"),
+        _ => None,
+    };
+    if let Some(companion) = companion {
+        let companions: Vec<_> = own.iter().map(|one| format!("{one}-{companion}")).collect();
+        own.extend(companions);
     }
     for one in own {
         match taken.iter().find(|(other, _)| *other == one) {
@@ -323,20 +379,26 @@ pub(super) fn build(
     drafts: Drafts<'_>,
     brokers: &BrokerConfig,
     names: &Names,
+    reading: &mut Reading<'_>,
     out: &mut Diagnostics,
 ) -> Applications {
-    let Drafts { producers, consumers, processors, places } = drafts;
-    let mut applications = Applications::default();
+    let Drafts { producers, consumers, processors, external, places } = drafts;
+    let external = external::build(external, brokers, names, reading, out);
+    let mut applications = Applications { external, ..Applications::default() };
     for draft in producers {
         applications.producers.extend(producer(draft, brokers, names, out));
     }
     for draft in consumers {
-        applications.consumers.extend(consumer(draft, names, out));
+        let consumer = consumer(draft, &applications.external, names, out);
+        applications.consumers.extend(consumer);
     }
     for draft in processors {
-        applications.processors.extend(processor::build(draft, brokers, names, out));
+        let external = &applications.external;
+        let processor = processor::build(draft, brokers, external, names, out);
+        applications.processors.extend(processor);
     }
     processor::flow(&applications, &places, names, out);
+    external::positions(&applications, &places, names, out);
     applications
 }
 
@@ -358,6 +420,8 @@ fn producer(
     let resend = section.boolean("resend-on-error", out).unwrap_or(false);
     let synchronous = section.boolean("synchronous", out).unwrap_or(false);
     let restart = section.word("on-restart", RESTARTS, out).unwrap_or(RestartStrategy::Continue);
+    let tombstones = section.get("tombstones");
+    let tombstones = tombstones.and_then(|entry| transaction::chance(entry, out));
     let place = section.place;
     section.finish(out);
     let mut config = kafka::producer(&properties, out);
@@ -370,7 +434,7 @@ fn producer(
         }
     }
     Some(ProducerSpec {
-        tombstones: Ratio::ZERO,
+        tombstones: tombstones.unwrap_or(Ratio::ZERO),
         name,
         instances,
         to: to?,
@@ -386,13 +450,25 @@ fn producer(
     })
 }
 
-fn consumer(draft: Draft<'_>, names: &Names, out: &mut Diagnostics) -> Option<ConsumerGroupSpec> {
+fn consumer(
+    draft: Draft<'_>,
+    external: &External,
+    names: &Names,
+    out: &mut Diagnostics,
+) -> Option<ConsumerGroupSpec> {
     let Draft { name, instances, mut section, mut properties, group, .. } = draft;
-    section.not_modelled("sink", "sinks (external systems) are", out);
     let from = topics(&mut section, "from", "[\"orders\"]", names, out);
-    let commit = section.word("commit", COMMITS, out).unwrap_or(CommitStrategy::AfterProcessing);
+    let (commit, place) = commit(&mut section, out);
     let auto = matches!(commit, CommitStrategy::Auto | CommitStrategy::AutoAsyncProcessing);
-    commit_agrees(auto, &mut properties, out);
+    if external::commits_alone(commit, &properties, out) {
+        commit_agrees(auto, &mut properties, out);
+    }
+    let sink = section.text("sink", out);
+    let declared = sink.is_none_or(|(sink, _)| external.sink(sink).is_some());
+    let sink = sink.and_then(|(sink, _)| external.sink(sink));
+    if declared {
+        external::agrees((commit, place), sink, out);
+    }
     let processing_time =
         section.duration("processing-time", out).unwrap_or(Duration::from_micros(100));
     let instance_id = properties.take("group.instance.id").is_some();
@@ -404,7 +480,7 @@ fn consumer(draft: Draft<'_>, names: &Names, out: &mut Diagnostics) -> Option<Co
         oncesim_types::GroupId(u16::try_from(group?).expect("groups are counted in 16 bits"));
     config.group = Some(group);
     Some(ConsumerGroupSpec {
-        sink: None,
+        sink: sink.map(|sink| sink.id),
         name,
         instances,
         group,
@@ -414,6 +490,24 @@ fn consumer(draft: Draft<'_>, names: &Names, out: &mut Diagnostics) -> Option<Co
         static_membership,
         config,
     })
+}
+
+/// `commit`, with `flush-interval` if it has one, and where it is said.
+fn commit(section: &mut Section<'_>, out: &mut Diagnostics) -> (CommitStrategy, Place) {
+    let place = section.get("commit").map_or(section.place, |entry| entry.node.place);
+    let commit = section.word("commit", COMMITS, out).unwrap_or(CommitStrategy::AfterProcessing);
+    let flush = section.get("flush-interval").map(|entry| entry.key_place);
+    let interval = section.duration("flush-interval", out).unwrap_or(FLUSH_INTERVAL);
+    match (commit, flush) {
+        (CommitStrategy::Connect { .. }, _) => (CommitStrategy::Connect { interval }, place),
+        (_, Some(flush)) => {
+            let message = "`flush-interval` is that of `commit = \"connect\"`";
+            let item = Diagnostic::error(id::CONFLICT, message).at(flush);
+            out.push(item.help("delete this line, or choose `commit = \"connect\"`"));
+            (commit, place)
+        }
+        (_, None) => (commit, place),
+    }
 }
 
 /// An application that commits for itself turns auto commit off, as every manual tells it to; one
@@ -489,4 +583,5 @@ pub(super) fn doubts(
         );
     }
     processor::doubts(applications, claim, names, out);
+    external::doubts(applications, claim, names, out);
 }

@@ -1,12 +1,12 @@
 //! The fault language: `[faults]` draws, `[[fault]]` scripts.
 
 use oncesim_kafka::message::ApiKey;
-use oncesim_types::{Duration, Instant};
+use oncesim_types::{Duration, Instant, Operation};
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Place, nearest};
 use crate::fault::{
     Coordinated, DiskFault, FaultAction, FaultKind, MessageApi, MessagePattern, PlannedFault,
-    SwarmSpec, Trigger,
+    SwarmSpec, SystemTrouble, Trigger,
 };
 use crate::id;
 use crate::names::{Names, Reach};
@@ -34,6 +34,10 @@ pub(crate) const KINDS: &[&str] = &[
     "clock-skew",
     "disk-full",
     "lost-flush",
+    "sink-errors",
+    "deadlock",
+    "slow-sink",
+    "unknown-commit",
 ];
 
 /// Any API.
@@ -239,6 +243,14 @@ impl Reader<'_, '_> {
                     (self.actor("actor", "\"b1\""), self.required_duration("for"));
                 FaultAction::Disk { actor: actor?, fault, duration: duration? }
             }
+            "sink-errors" => self.system(SystemTrouble::Errors)?,
+            "deadlock" => self.system(SystemTrouble::Deadlocks)?,
+            "slow-sink" => {
+                let extra = self.required_duration("extra");
+                let fault = self.system(SystemTrouble::Slow(extra.unwrap_or(Duration::ZERO)));
+                extra.and(fault)?
+            }
+            "unknown-commit" => self.system(SystemTrouble::UnknownCommits)?,
             _ => unreachable!("every kind of KINDS is read above"),
         })
     }
@@ -246,6 +258,15 @@ impl Reader<'_, '_> {
     fn actor(&mut self, key: &'static str, example: &str) -> Option<String> {
         let (text, place) = self.section.required_text(key, example, self.out)?;
         self.names.actor(text, place, Reach::One, self.out)
+    }
+
+    /// Of a system outside of Kafka.
+    fn system(&mut self, trouble: SystemTrouble) -> Option<FaultAction> {
+        let actor = self.section.required_text("actor", "\"ledger\"", self.out);
+        let duration = self.required_duration("for");
+        let (actor, place) = actor?;
+        let actor = self.names.system(actor, place, self.out)?;
+        Some(FaultAction::System { actor, trouble, duration: duration? })
     }
 
     /// `group` or `transaction`.
@@ -472,11 +493,15 @@ fn api(text: &str, place: Place, out: &mut Diagnostics) -> Option<Option<Message
     if let Some(api) = ApiKey::ALL.iter().find(|api| api.name() == text) {
         return Some(Some(MessageApi::Kafka(*api)));
     }
+    if let Some(operation) = Operation::ALL.iter().find(|operation| operation.name() == text) {
+        return Some(Some(MessageApi::System(*operation)));
+    }
     if API_LATER.contains(&text) {
         out.push(not_modelled(&format!("`{text}` is")).at(place));
         return None;
     }
     let names = ApiKey::ALL.iter().map(|api| api.name());
+    let names = names.chain(Operation::ALL.iter().map(|operation| operation.name()));
     let item = Diagnostic::error(id::UNKNOWN_API, format!("there is no API `{text}`")).at(place);
     out.push(match nearest(text, names.clone().chain([API_ANY])) {
         Some(near) => item.help(format!("did you mean \"{near}\"?")),

@@ -2,6 +2,7 @@
 
 mod application;
 mod cluster;
+mod external;
 mod fault;
 mod processor;
 mod top;
@@ -16,6 +17,9 @@ use crate::scenario::Scenario;
 use crate::set;
 
 pub(crate) use application::{COMMITS, RESTARTS};
+pub(crate) use external::{
+    ANNOUNCE, DEDUP_PLACEMENTS, IDEMPOTENCY_KEYS, MARK_WHEN, ON_UNKNOWN, TRANSACTIONS,
+};
 pub(crate) use fault::API_ANY;
 #[cfg(test)]
 pub(crate) use fault::KINDS;
@@ -61,7 +65,7 @@ pub fn load_with(path: &Path, sets: &[(String, String)]) -> Result<Loaded, Diagn
 }
 
 /// Parses a scenario. `path_shown` is how reports name it, `base_dir` where its `.properties`
-/// files are looked up.
+/// and `.sql` files are looked up.
 ///
 /// # Errors
 /// Everything that is wrong with it.

@@ -6,6 +6,7 @@ use oncesim_semantics::{Claim, Guarantee};
 use oncesim_types::{Duration, GroupId, Ratio, TopicId, Transform};
 
 use super::application::{self, Applications, Reading};
+use super::external::{self, External};
 use super::transaction::{self, IdText, MISTAKES};
 use crate::diagnostic::{Diagnostic, Diagnostics, Place};
 use crate::id;
@@ -35,7 +36,7 @@ pub(super) struct Draft<'t> {
     pub(super) group_place: Place,
     pub(super) id: Option<IdText>,
     pub(super) from: Vec<TopicId>,
-    section: Section<'t>,
+    pub(super) section: Section<'t>,
     commit: ProcessorCommit,
     consumer: Properties,
     producer: Properties,
@@ -103,6 +104,7 @@ fn transactional_id(
 pub(super) fn build(
     draft: Draft<'_>,
     brokers: &BrokerConfig,
+    external: &External,
     names: &Names,
     out: &mut Diagnostics,
 ) -> Option<ProcessorSpec> {
@@ -137,6 +139,11 @@ pub(super) fn build(
     application::commit_agrees(auto, &mut consumer, out);
     let instance_id = consumer.take("group.instance.id").is_some();
     let static_membership = section.boolean("static-membership", out).unwrap_or(instance_id);
+    let sink = section.text("sink", out);
+    let sink = sink.and_then(|(sink, place)| Some((external.sink(sink)?, place)));
+    if let Some((sink, place)) = sink {
+        external::fits_processor(sink, place, out);
+    }
     let place = section.place;
     section.finish(out);
     let mut consumer_config = kafka::consumer(&consumer, out);
@@ -151,7 +158,7 @@ pub(super) fn build(
     let (transform, processing_time) = transform?;
     let transactional_id = id.map(|id| id.pattern(instances, &from, names));
     Some(ProcessorSpec {
-        sink: None,
+        sink: sink.map(|(sink, _)| sink.id),
         name,
         instances,
         group,

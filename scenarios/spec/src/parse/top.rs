@@ -15,7 +15,7 @@ use crate::names::Names;
 use crate::node::{Table, Value};
 use crate::property::Inlined;
 use crate::scenario::{Expectation, Limits, Scenario};
-use crate::section::{Section, not_modelled, wrong_type};
+use crate::section::{Section, wrong_type};
 
 const GUARANTEES: &[(&str, Guarantee)] = &[
     ("at-most-once", Guarantee::AtMostOnce),
@@ -49,20 +49,13 @@ pub(super) fn document(
     if claim.is_some() {
         drafts.doubts(out);
     }
-    let applications = application::build(drafts, &cluster.config, &names, out);
+    let applications = application::build(drafts, &cluster.config, &names, &mut read, out);
     application::doubts(&applications, claim.as_ref(), &names, out);
     let network = cluster::network(&mut top, &names, out);
     let (swarm, walk) = fault::faults(&mut top, &names, out);
     let scripted = fault::scripted(&mut top, &names, out);
     let limits = limits(&mut top, out);
     let mutations = mutation(&mut top, out);
-    for (key, what) in
-        [("sinks", "sinks (external systems) are"), ("outbox", "the transactional outbox is")]
-    {
-        if let Some(entry) = top.get(key) {
-            out.push(not_modelled(what).at(entry.key_place));
-        }
-    }
     top.finish(out);
     let scenario = Scenario {
         path: path.to_owned(),
@@ -75,10 +68,10 @@ pub(super) fn document(
         producers: applications.producers,
         consumers: applications.consumers,
         processors: applications.processors,
-        systems: Vec::new(),
-        sinks: Vec::new(),
-        services: Vec::new(),
-        relays: Vec::new(),
+        systems: applications.external.systems,
+        sinks: applications.external.sinks,
+        services: applications.external.services,
+        relays: applications.external.relays,
         transactional_ids: names.transactional_ids,
         groups: names.groups,
         network,
@@ -131,9 +124,6 @@ fn read_claim(mut section: Section<'_>, place: Place, out: &mut Diagnostics) -> 
         effect: section.word("effect", GUARANTEES, out),
         ordering: section.word("ordering", ORDERINGS, out),
     };
-    if claim.effect.is_some() {
-        section.not_modelled("effect", "the effect level (sinks) is", out);
-    }
     section.finish(out);
     if claim == Claim::default() && out.len() == before {
         out.push(

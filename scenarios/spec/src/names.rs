@@ -47,15 +47,8 @@ pub(crate) enum Reach {
 }
 
 /// Words that stand for several actors.
-pub(crate) const GROUPS_OF_ACTORS: &[&str] = &[
-    "brokers",
-    "producers",
-    "consumers",
-    "processors",
-    "services",
-    "relays",
-    "systems",
-];
+pub(crate) const GROUPS_OF_ACTORS: &[&str] =
+    &["brokers", "producers", "consumers", "processors", "services", "relays", "systems"];
 
 /// Words that cannot be the name of an application.
 pub(crate) const RESERVED: &[&str] = &[

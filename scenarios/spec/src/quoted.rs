@@ -62,9 +62,7 @@ fn walk(body: &str, start: usize, escapes: bool) -> Option<(Unquoted, usize)> {
             'r' => Some('\r'),
             'e' => Some('\u{1b}'),
             '"' | '\\' => Some(code),
-            _ if digits > 0 => {
-                char::from_u32(u32::from_str_radix(rest.get(1..=digits)?, 16).ok()?)
-            }
+            _ if digits > 0 => char::from_u32(u32::from_str_radix(rest.get(1..=digits)?, 16).ok()?),
             _ => None,
         };
         match plain {

@@ -1,11 +1,14 @@
 //! The JSON Schema of scenarios, for editors: built from the tables that the parser reads with.
 
+mod external;
+
 use oncesim_kafka::config::{
     Property, PropertyKind, broker_properties, consumer_properties, producer_properties,
     topic_properties,
 };
 use oncesim_kafka::message::ApiKey;
 use oncesim_kafka::mutation::Mutation;
+use oncesim_types::Operation;
 use serde_json::{Map, Value, json};
 
 use crate::anomaly;
@@ -28,6 +31,10 @@ pub fn schema() -> Value {
             "producers": map("Producer applications by name.", producer()),
             "consumers": map("Consumer applications by name.", consumer()),
             "processors": map("Processors by name: consume, transform, produce.", processor()),
+            "databases": external::databases(),
+            "sinks": external::sinks(),
+            "services": external::services(),
+            "relays": external::relays(),
             "network": network(),
             "faults": table("Faults that are drawn anew for each seed.", json!({
                 "swarm": swarm(),
@@ -46,9 +53,9 @@ pub fn schema() -> Value {
             "replay": replay(),
         }),
     );
-    let required = json!(["title", "topics", "producers"]);
-    schema["required"] = required;
+    schema["required"] = json!(["title", "topics"]);
     schema["oneOf"] = json!([{"required": ["claim"]}, {"required": ["expect"]}]);
+    schema["anyOf"] = json!([{"required": ["producers"]}, {"required": ["services"]}]);
     schema["definitions"] = definitions();
     schema["$schema"] = json!("http://json-schema.org/draft-07/schema#");
     schema
@@ -115,6 +122,7 @@ fn claim() -> Value {
         json!({
             "log": words("Producer to topic.", levels.into_iter()),
             "processing": words("Topic to what a consumer does with it.", levels.into_iter()),
+            "effect": words("Record to what happens outside of Kafka.", levels.into_iter()),
             "ordering": words("Which order is kept.", ["per-partition", "per-key"].into_iter()),
         }),
     );
@@ -175,6 +183,7 @@ fn producer() -> Value {
                 "What it does when its process starts again; continue by default.",
                 RESTARTS.iter().map(|(name, _)| *name),
             ),
+            "tombstones": chance("Chance of a record to have no value; 0 by default."),
             "transactions": transactions(),
             "properties": text("A producer.properties to take over; keys below override it."),
             "config": config(producer_properties()),
@@ -194,6 +203,8 @@ fn consumer() -> Value {
                 "When it commits; after-processing by default.",
                 COMMITS.iter().map(|(name, _)| *name),
             ),
+            "flush-interval": duration("Of `commit = \"connect\"`: time between two commits; 60s by default."),
+            "sink": text("What it does outside of Kafka for each record."),
             "processing-time": duration("How long one record takes; 100us by default."),
             "static-membership": boolean("Whether each instance has a group.instance.id."),
             "properties": text("A consumer.properties to take over; keys below override it."),
@@ -208,7 +219,7 @@ fn chance(description: &str) -> Value {
         "description": description,
         "oneOf": [
             {"type": "number", "minimum": 0, "maximum": 1},
-            {"type": "string", "pattern": "^[0-9]+ in [0-9]+$"},
+            {"type": "string", "pattern": r"^([0-9]+ in [0-9]+|[0-9]+(\.[0-9]+)?%)$"},
         ],
     })
 }
@@ -286,6 +297,7 @@ fn processor() -> Value {
             "commit": words("How it commits.", PROCESSOR_COMMITS.iter().map(|(name, _)| *name)),
             "commit-interval": duration("How often at most; after each poll by default."),
             "batch": integer("Records between two commits at most; 500 by default.", 1, 1_000_000),
+            "sink": text("What it does outside of Kafka for each record, before it commits."),
             "mistakes": mistakes(MISTAKES.iter().map(|(name, _)| *name)),
             "static-membership": boolean("Whether each instance has a group.instance.id."),
             "consumer": consumer,
@@ -359,7 +371,8 @@ fn definitions() -> Value {
         nth,
         ("delay", duration("How long after that.")),
     ]);
-    let apis = ApiKey::ALL.iter().map(|api| api.name()).chain([API_ANY]);
+    let operations = Operation::ALL.iter().map(|operation| operation.name());
+    let apis = ApiKey::ALL.iter().map(|api| api.name()).chain(operations).chain([API_ANY]);
     json!({"api": words("An API.", apis), "after": after})
 }
 
@@ -419,6 +432,10 @@ fn fault() -> Value {
         ]),
         "disk-full": whom(vec![lasts()]),
         "lost-flush": whom(vec![lasts()]),
+        "sink-errors": whom(vec![lasts()]),
+        "deadlock": whom(vec![lasts()]),
+        "slow-sink": whom(vec![("extra", duration("How much later each reply comes.")), lasts()]),
+        "unknown-commit": whom(vec![lasts()]),
     });
     let mut fault = table("One fault.", kinds);
     fault["minProperties"] = json!(1);

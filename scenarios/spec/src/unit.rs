@@ -91,7 +91,8 @@ pub(crate) fn print_signed(ns: i64) -> String {
 /// Reads `1 in 1000`, `0.1%`, or a decimal: `0.001`.
 pub(crate) fn ratio(text: &str) -> Option<Ratio> {
     if let Some(percent) = text.strip_suffix('%') {
-        let (whole, fraction) = percent.trim_end().split_once('.').unwrap_or((percent.trim_end(), ""));
+        let (whole, fraction) =
+            percent.trim_end().split_once('.').unwrap_or((percent.trim_end(), ""));
         let digits = format!("{whole}{fraction}");
         let scale = 10u32.checked_pow(u32::try_from(fraction.len()).ok()?)?;
         let is_number = !whole.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());

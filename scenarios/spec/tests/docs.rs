@@ -31,7 +31,10 @@ fn the_reference_is_complete() {
     words.extend(keys(&["properties", "faults", "properties", "swarm"]));
     words.extend(keys(&["properties", "limits"]));
     words.extend(keys(&["properties", "network"]));
-    for side in ["producers", "consumers", "processors", "topics"] {
+    for side in ["producers", "consumers", "processors", "topics", "databases", "sinks"]
+        .into_iter()
+        .chain(["services", "relays"])
+    {
         words.extend(keys(&["properties", side, "additionalProperties"]));
     }
     let producer = ["properties", "producers", "additionalProperties"];

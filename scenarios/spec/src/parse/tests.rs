@@ -204,4 +204,5 @@ fn every_planted_bug_has_a_scenario() {
     assert_eq!(planted, Mutation::ALL);
 }
 
+mod external;
 mod transactions;

@@ -110,11 +110,7 @@ pub(super) fn draft<'t>(entry: &'t Entry, section: Section<'t>) -> Draft<'t> {
     Draft { name: entry.key.clone(), section }
 }
 
-pub(super) fn build(
-    draft: Draft<'_>,
-    reading: &mut Reading<'_>,
-    out: &mut Diagnostics,
-) -> System {
+pub(super) fn build(draft: Draft<'_>, reading: &mut Reading<'_>, out: &mut Diagnostics) -> System {
     let Draft { name, mut section } = draft;
     let schema = Sql::required(
         &mut section,

@@ -25,8 +25,8 @@ use crate::section::Section;
 
 pub(super) use doubt::doubts;
 pub(super) use relay::positions;
-pub(super) use sink::{Use, agrees, commits_alone, fits_processor};
 pub(crate) use sink::{DEDUP_PLACEMENTS, IDEMPOTENCY_KEYS, ON_UNKNOWN, TRANSACTIONS};
+pub(super) use sink::{Use, agrees, commits_alone, fits_processor};
 pub(crate) use {relay::MARK_WHEN, service::ANNOUNCE};
 
 use database::System;

@@ -329,13 +329,14 @@ pub(in crate::parse) fn positions(
         writers.extend(processors.map(|processor| &processor.name));
         let services = applications.external.services.iter();
         writers.extend(services.filter(|it| it.to == topic).map(|service| &service.name));
-        let others = relays.iter().filter(|it| {
-            it.to == topic || (it.name != relay.name && position(it) == Some(topic))
-        });
+        let others = relays
+            .iter()
+            .filter(|it| it.to == topic || (it.name != relay.name && position(it) == Some(topic)));
         writers.extend(others.map(|relay| &relay.name));
         for other in writers {
             let topic = &names.topics[usize::from(topic.0)].0;
-            let message = format!("`{other}` writes to `{topic}`, the positions of `{}`", relay.name);
+            let message =
+                format!("`{other}` writes to `{topic}`, the positions of `{}`", relay.name);
             let item = Diagnostic::error(id::CONFLICT, message).at(place(other));
             out.push(item.help("positions have one writer: declare another topic for them"));
         }

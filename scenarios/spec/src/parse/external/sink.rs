@@ -171,9 +171,7 @@ pub(super) fn build(
     let on_unknown = section.word("on-unknown", ON_UNKNOWN, out).unwrap_or_default();
     let built = kind.and_then(|(kind, mut inner)| {
         let index = match kind {
-            "sqlite" if inner.has("database") => {
-                super::shared_database(&mut inner, systems, out)
-            }
+            "sqlite" if inner.has("database") => super::shared_database(&mut inner, systems, out),
             _ => systems.iter().position(|system| !system.shared && system.name == name),
         };
         let built = match kind {
@@ -264,9 +262,8 @@ fn sqlite(
     let has_read = section.has("read");
     let steps = effect.as_ref().map(|effect| effect_steps(effect, has_read, &mut reader, out));
     let tombstone = Sql::of(section, "tombstone", &table, reader.reading, out);
-    let tombstone = tombstone.and_then(|sql| {
-        effect_steps(std::slice::from_ref(&sql), has_read, &mut reader, out).pop()
-    });
+    let tombstone = tombstone
+        .and_then(|sql| effect_steps(std::slice::from_ref(&sql), has_read, &mut reader, out).pop());
     let read = reader.optional(section, (&[], "read"), StatementRole::Read, out);
     let transaction_place = section.get("transaction").map(|entry| entry.node.place);
     let transaction =
@@ -316,7 +313,8 @@ fn effect_steps(
         let Some((step, shape)) = database.add(sql, StatementRole::Effect, out) else { continue };
         if !has_read && shape.parameters.iter().any(|parameter| parameter == "read") {
             let message = "`:read` stands for what `read` returns, and there is no `read`";
-            let item = Diagnostic::error(id::SQL_PLACEHOLDER, message).at(sql.parameter("read", out));
+            let item =
+                Diagnostic::error(id::SQL_PLACEHOLDER, message).at(sql.parameter("read", out));
             out.push(item.help("add `read = \"SELECT ...\"`"));
         }
         steps.push(step);
@@ -342,8 +340,7 @@ fn dedup(
     let at = [key];
     let check = reader.optional(&mut inner, (&at, "check"), StatementRole::DedupCheck, out);
     let example = "\"INSERT INTO seen(id) VALUES (:id)\"";
-    let mark =
-        reader.required(&mut inner, (&at, "mark"), (StatementRole::DedupMark, example), out);
+    let mark = reader.required(&mut inner, (&at, "mark"), (StatementRole::DedupMark, example), out);
     let placement = inner.word("when", DEDUP_PLACEMENTS, out);
     let (window, evict) = (inner.get("window"), inner.get("evict"));
     if let (Some(window), None) = (window, evict) {
@@ -389,12 +386,7 @@ fn offsets(
 }
 
 /// Whether all who use a sink are of one group, and every sink is used.
-pub(super) fn used(
-    uses: &[Use],
-    places: &[(&str, Place)],
-    names: &Names,
-    out: &mut Diagnostics,
-) {
+pub(super) fn used(uses: &[Use], places: &[(&str, Place)], names: &Names, out: &mut Diagnostics) {
     for (at, this) in uses.iter().enumerate() {
         if !names.sinks.contains(&this.sink) {
             let message = format!("there is no sink `{}`", this.sink);
@@ -485,7 +477,8 @@ pub(in crate::parse) fn agrees(
     }
     let per_poll = sql.is_some_and(|sql| sql.transaction == SinkTransaction::PerPoll);
     if commit == CommitStrategy::PerRecord && per_poll {
-        let message = format!("`{name}` has one transaction per poll, and this a commit per record");
+        let message =
+            format!("`{name}` has one transaction per poll, and this a commit per record");
         refuse(message, "write `commit = \"after-processing\"`", out);
     }
 }

@@ -11,8 +11,8 @@ use oncesim_types::{StatementId, StatementRole};
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Place, nearest, reason};
 use crate::id;
-use crate::parse::application::Reading;
 use crate::node::Value;
+use crate::parse::application::Reading;
 use crate::property::Inlined;
 use crate::quoted::unquote;
 use crate::section::Section;
@@ -247,13 +247,32 @@ struct Role {
 }
 
 const RECORD: &[&str] = &[
-    "id", "key", "value", "version", "topic", "partition", "offset", "token", "attempt", "now",
+    "id",
+    "key",
+    "value",
+    "version",
+    "topic",
+    "partition",
+    "offset",
+    "token",
+    "attempt",
+    "now",
     "sequence",
 ];
 
 const EFFECT: &[&str] = &[
-    "id", "key", "value", "version", "topic", "partition", "offset", "token", "attempt", "now",
-    "sequence", "read",
+    "id",
+    "key",
+    "value",
+    "version",
+    "topic",
+    "partition",
+    "offset",
+    "token",
+    "attempt",
+    "now",
+    "sequence",
+    "read",
 ];
 
 const OPERATION: &[&str] = &["id", "key", "value", "version", "attempt", "now", "sequence"];
@@ -391,7 +410,8 @@ impl Statements {
         if columns.iter().any(|column| column == "id") {
             return true;
         }
-        let message = format!("the table `{table}` has no column `id`, which says whose event it is");
+        let message =
+            format!("the table `{table}` has no column `id`, which says whose event it is");
         let item = Diagnostic::error(id::SQL_ROLE, message).at(place);
         out.push(item.help(format!("its columns are {}", columns.join(", "))));
         false
@@ -403,8 +423,7 @@ impl Statements {
         match sql::effect_traits(&self.schema, &texts) {
             Ok(traits) => traits,
             Err(complaint) => {
-                let message =
-                    format!("a first effect on the empty database fails: {}", complaint.message);
+                let message = complaint.message;
                 let place = effect.first().map_or_else(Place::default, |sql| sql.first_line(out));
                 out.push(
                     Diagnostic::warning(id::SQL_SURPRISE, message)

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use oncesim_types::{RowChange, TopicId, TopicPartition};
 
 use super::connection::{Compiled, Connection, Refusal};
-use super::images::quote;
+use super::images::{Following, quote};
 use super::placeholder::Surroundings;
 use super::{EffectTraits, SqlComplaint, StatementShape};
 use crate::message::Parameters;
@@ -75,7 +75,8 @@ pub fn effect_traits(schema: &str, effect: &[&str]) -> Result<EffectTraits, SqlC
 }
 
 fn open(schema: &str) -> Result<Connection, SqlComplaint> {
-    Connection::open(schema, &[], Arc::from(["topic".to_owned()]), 0)
+    let everything = Following { captured: &[], statements: None };
+    Connection::open(schema, everything, Arc::from(["topic".to_owned()]), 0)
 }
 
 /// Pairs of records of one key that are tried, the older one first: keys and ids that a schema is

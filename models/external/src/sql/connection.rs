@@ -11,7 +11,7 @@ use rusqlite::{ErrorCode, OpenFlags, Statement};
 
 use super::SqlComplaint;
 use super::determinism::{self, Shared};
-use super::images::{COLUMNS_MAX, Captured, Images, Table, datum, quote};
+use super::images::{COLUMNS_MAX, Captured, Following, Images, Table, datum, quote};
 use super::lexer::{self, Piece, TokenKind};
 use super::placeholder::{self, PartitionNames, Placeholder, Surroundings};
 use crate::message::{Parameters, Rows};
@@ -72,7 +72,7 @@ impl Connection {
     /// A new database, in which `schema` has run.
     pub(super) fn open(
         schema: &str,
-        captured: &[String],
+        following: Following<'_>,
         topics: Arc<[String]>,
         seed: u64,
     ) -> Result<Connection, SqlComplaint> {
@@ -85,7 +85,7 @@ impl Connection {
         determinism::install(&mut sqlite, &shared).map_err(|e| complaint(&e))?;
         run_schema(&sqlite, &shared, schema)?;
         shared.trust(true);
-        let images = Images::install(&sqlite, captured).map_err(|e| complaint(&e))?;
+        let images = Images::install(&sqlite, following).map_err(|e| complaint(&e))?;
         shared.trust(false);
         if let Some(table) = images.tables.iter().find(|table| table.columns.len() > COLUMNS_MAX) {
             let message = format!("{} has more than {COLUMNS_MAX} columns", table.name);
@@ -373,10 +373,9 @@ fn named(piece: &Piece<'_>, message: &str) -> Option<usize> {
         return None;
     }
     let name = message.rsplit([' ', '.']).next()?;
-    let is_name = |text: &str| {
-        text.trim_matches(['"', '`', '[', ']']).eq_ignore_ascii_case(name) && !name.is_empty()
-    };
-    piece.tokens.iter().find(|token| is_name(token.text)).map(|token| token.start)
+    let mut tokens = piece.tokens.iter();
+    let token = tokens.find(|token| !name.is_empty() && token.name().eq_ignore_ascii_case(name));
+    token.map(|token| token.start)
 }
 
 fn complain(message: &str, offset: Option<usize>) -> SqlComplaint {

@@ -7,6 +7,8 @@
 //! An image is a hash of all values of a row. A row's identity is a hash of its table and its
 //! primary key; of a table without one, of its rowid.
 //!
+//! Simplification: only the tables that a statement of interest can change have triggers.
+//!
 //! Simplification: a schema that has triggers of its own keeps `recursive_triggers` off, since it
 //! would change what they do; there the rows that `REPLACE` deletes are not seen as deleted.
 
@@ -18,6 +20,7 @@ use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::types::ValueRef;
 
 use super::determinism::mix;
+use super::lexer;
 use crate::message::Datum;
 
 /// The name of the function that triggers call.
@@ -28,7 +31,33 @@ pub(super) const COLUMNS_MAX: usize = 400;
 /// Changes of one statement that are searched one by one.
 const SEARCHED_MAX: usize = 16;
 
-/// A table whose rows are followed.
+/// Whose changes are wanted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Following<'a> {
+    /// Tables whose changes are captured.
+    pub(super) captured: &'a [String],
+    /// The statements whose changes are wanted; `None`: of whatever statement.
+    pub(super) statements: Option<&'a [&'a str]>,
+}
+
+impl Following<'_> {
+    /// Whether the changes of this table may be asked for. A statement changes the tables that it
+    /// names; others only by triggers or foreign keys, which `reach` says the schema has.
+    fn includes(&self, table: &Table, reach: bool) -> bool {
+        let named = |text: &str| {
+            lexer::tokens(text).iter().any(|token| token.name().eq_ignore_ascii_case(&table.name))
+        };
+        match self.statements {
+            // A quote in a name is written in more ways than one.
+            Some(texts) if !reach && !table.name.contains(['"', '`']) => {
+                table.captured || texts.iter().any(|text| named(text))
+            }
+            Some(_) | None => true,
+        }
+    }
+}
+
+/// A table of the schema.
 #[derive(Debug, Clone)]
 pub(super) struct Table {
     /// Its name.
@@ -78,12 +107,12 @@ pub(super) struct Images {
 }
 
 impl Images {
-    /// Follows all tables of the schema that `connection` holds.
+    /// Follows the tables of the schema that `connection` holds.
     pub(super) fn install(
         connection: &rusqlite::Connection,
-        captured: &[String],
+        following: Following<'_>,
     ) -> rusqlite::Result<Images> {
-        let tables: Arc<[Table]> = tables(connection, captured)?.into();
+        let tables: Arc<[Table]> = tables(connection, following.captured)?.into();
         let told = Arc::new(Mutex::new(Told::default()));
         let (rows, all) = (Arc::clone(&told), Arc::clone(&tables));
         let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_INNOCUOUS;
@@ -91,17 +120,21 @@ impl Images {
             tell(context, &all, &mut lock(&rows));
             Ok(rusqlite::types::Null)
         })?;
-        let own: i64 = connection.query_row(
-            "SELECT count(*) FROM main.sqlite_schema WHERE type = 'trigger'",
+        let (own, references): (bool, bool) = connection.query_row(
+            "SELECT total(type = 'trigger') > 0, total(sql LIKE '%REFERENCES%') > 0 \
+             FROM main.sqlite_schema",
             [],
-            |row| row.get(0),
+            |row| Ok((row.get(0)?, row.get(1)?)),
         )?;
-        if own == 0 {
+        if !own {
             connection.execute_batch("PRAGMA recursive_triggers = ON")?;
         }
-        let triggers: String =
-            tables.iter().enumerate().map(|(number, table)| table.triggers(number)).collect();
-        connection.execute_batch(&triggers)?;
+        let followed = tables
+            .iter()
+            .enumerate()
+            .filter(|(_, table)| following.includes(table, own || references));
+        let triggers: String = followed.map(|(number, table)| table.triggers(number)).collect();
+        connection.execute_batch(&format!("BEGIN; {triggers} COMMIT;"))?;
         Ok(Images { tables, told })
     }
 

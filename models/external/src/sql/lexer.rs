@@ -42,6 +42,11 @@ impl Token<'_> {
         self.kind == TokenKind::Word && self.text.eq_ignore_ascii_case(word)
     }
 
+    /// The name that it is, without quotes.
+    pub(super) fn name(&self) -> &str {
+        self.text.trim_matches(['"', '`', '[', ']'])
+    }
+
     fn end(&self) -> usize {
         self.start + self.text.len()
     }

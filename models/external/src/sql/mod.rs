@@ -15,6 +15,7 @@ use oncesim_types::{Duration, Instant, StatementRole};
 
 use crate::machine::{Effects, Input};
 use connection::{Compiled, Connection};
+use images::Following;
 use journal::Journal;
 use session::{Faults, Sessions};
 
@@ -99,9 +100,15 @@ impl Database {
     /// If its SQL is not valid: [`check_schema`] and [`check_statement`] say so beforehand.
     #[must_use]
     pub fn new(config: DatabaseConfig) -> Self {
-        let connection =
-            Connection::open(&config.schema, &config.captured, config.topics, config.seed)
-                .unwrap_or_else(|complaint| panic!("the schema was checked: {complaint:?}"));
+        let effects: Vec<&str> = config
+            .statements
+            .iter()
+            .filter(|statement| statement.role == StatementRole::Effect)
+            .map(|statement| &*statement.text)
+            .collect();
+        let following = Following { captured: &config.captured, statements: Some(&effects) };
+        let connection = Connection::open(&config.schema, following, config.topics, config.seed)
+            .unwrap_or_else(|complaint| panic!("the schema was checked: {complaint:?}"));
         // Beside the statements: those that open and end transactions, and snapshots.
         connection.keep_statements(config.statements.len() + 8);
         let statements = config.statements.iter().map(|statement| {

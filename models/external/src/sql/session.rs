@@ -290,7 +290,7 @@ impl Database {
         work.begin_statement(execute);
         let now_ms = i64::try_from(now.0 / 1_000_000).unwrap_or(i64::MAX);
         let surroundings = Surroundings { now_ms, sequence: work.sequence };
-        let wants_images = execute.effect.is_some();
+        let wants_images = execute.role == StatementRole::Effect && execute.effect.is_some();
         let executed =
             self.connection.execute(statement, &execute.parameters, surroundings, wants_images);
         let mut executed = match executed {

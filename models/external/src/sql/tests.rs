@@ -1,5 +1,8 @@
 mod capture;
+mod prop;
+
 mod sessions;
+mod speed;
 mod statements;
 
 use std::collections::BTreeMap;
@@ -27,6 +30,8 @@ struct Lab {
     notes: Vec<Note>,
     replies: Vec<(ConnectionId, CorrelationId, Duration, Response)>,
     closed: Vec<ConnectionId>,
+    /// Replies (by index) and broken connections, in the order in which they came.
+    order: Vec<(ConnectionId, Option<usize>)>,
     asked: u32,
 }
 
@@ -55,6 +60,7 @@ fn lab_with(schema: &str, statements: &[(&str, StatementRole)], captured: &[&str
         notes: Vec::new(),
         replies: Vec::new(),
         closed: Vec::new(),
+        order: Vec::new(),
         asked: 0,
     }
 }
@@ -85,9 +91,13 @@ impl Lab {
         for effect in effects.0 {
             match effect {
                 Effect::Reply { connection, correlation, after, body, .. } => {
+                    self.order.push((connection, Some(self.replies.len())));
                     self.replies.push((connection, correlation, after, body));
                 }
-                Effect::CloseConnection { connection } => self.closed.push(connection),
+                Effect::CloseConnection { connection } => {
+                    self.order.push((connection, None));
+                    self.closed.push(connection);
+                }
                 Effect::SetTimer { key, after } => {
                     self.timers.insert(key, self.now + after);
                 }

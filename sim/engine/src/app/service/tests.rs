@@ -102,7 +102,7 @@ impl Test {
     }
 
     fn after(&mut self, millis: u64) -> Vec<Did> {
-        self.now = self.now + Duration::from_millis(millis);
+        self.now += Duration::from_millis(millis);
         self.act(|app, now, out| app.wake(now, out))
     }
 

@@ -120,6 +120,7 @@ impl World {
             phase: Phase::Faults,
             phase_since: Instant::ZERO,
             producers_done_at: None,
+            relay_rounds: None,
             horizon: horizon(scenario),
             pending: std::collections::VecDeque::new(),
             effects: Effects::default(),

@@ -241,6 +241,8 @@ pub(crate) struct World {
     phase: Phase,
     phase_since: Instant,
     producers_done_at: Option<Instant>,
+    /// How many rounds relays had begun when everything else was seen at rest, in their order.
+    relay_rounds: Option<Vec<u64>>,
     horizon: Instant,
     pending: VecDeque<(ActorId, Input)>,
     effects: Effects,

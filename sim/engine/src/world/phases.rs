@@ -109,8 +109,10 @@ impl World {
     }
 
     fn look_for_rest(&mut self) {
-        let stuck = self.unsettled(false);
-        if stuck.is_empty() {
+        let at_rest = self.unsettled(false).is_empty();
+        if !at_rest {
+            self.relay_rounds = None;
+        } else if self.relays_have_looked_again() {
             self.settled = true;
             self.narrate(WorldEvent::Settled);
             self.trace_text(CONTROLLER, None, "the world has settled");
@@ -122,6 +124,31 @@ impl World {
         self.narrate(WorldEvent::NotSettled);
         self.report_stuck();
         self.begin_drain();
+    }
+
+    /// A relay has seen everything only in a round that began when everything else was at rest.
+    fn relays_have_looked_again(&mut self) -> bool {
+        let relays = |actor: &super::Actor| match &actor.app {
+            App::Relay(app) => Some(app.rounds()),
+            _ => None,
+        };
+        if self.relay_rounds.is_none() {
+            self.relay_rounds = Some(self.actors.iter().filter_map(relays).collect());
+        }
+        self.relays_pending().next().is_none()
+    }
+
+    /// What relays have still to look at since everything else came to rest.
+    fn relays_pending(&self) -> impl Iterator<Item = Stuck> + '_ {
+        let relays = self.actors.iter().filter_map(|actor| match &actor.app {
+            App::Relay(app) => Some((&actor.name, app)),
+            _ => None,
+        });
+        let rounds = self.relay_rounds.iter().flatten();
+        relays.zip(rounds).filter_map(|((name, app), rounds)| {
+            let detail = app.is_settled_since(*rounds).err()?;
+            Some(new("unresolved-op", None, format!("{name}: {detail}")))
+        })
     }
 
     pub(super) fn report_stuck(&mut self) {
@@ -172,6 +199,9 @@ impl World {
         }
         if stuck.is_empty() || all {
             stuck.extend(self.groups_pending(all));
+        }
+        if all {
+            stuck.extend(self.relays_pending());
         }
         if stuck.is_empty() && self.network.anything_held() {
             stuck.push(new("unresolved-op", None, "messages wait for a partition".to_owned()));

@@ -121,10 +121,10 @@ impl Trial<'_> {
             .tables()
             .iter()
             .flat_map(|table| {
-                let columns: Vec<String> = table.columns.iter().map(|name| quote(name)).collect();
+                let columns: Vec<String> = table.written.iter().map(|name| quote(name)).collect();
                 let name = quote(&table.name);
                 let columns = columns.join(", ");
-                let count = table.columns.len();
+                let count = table.written.len();
                 [0, 1, 2, 7_000_001, 7_000_002].map(|value| {
                     let values = vec![value.to_string(); count].join(", ");
                     format!("INSERT OR IGNORE INTO {name} ({columns}) VALUES ({values})")

@@ -118,6 +118,11 @@ impl Connection {
             let name = quote(&table.name);
             prepare(&format!("INSERT INTO {name} DEFAULT VALUES"))?;
             prepare(&format!("DELETE FROM {name}"))?;
+            let same = table.written.iter().map(|column| quote(column));
+            let same: Vec<String> = same.map(|column| format!("{column} = {column}")).collect();
+            if !same.is_empty() {
+                prepare(&format!("UPDATE {name} SET {}", same.join(", ")))?;
+            }
         }
         self.shared.trust(true);
         let views = self.views();

@@ -7,10 +7,14 @@
 //! An image is a hash of all values of a row. A row's identity is a hash of its table and its
 //! primary key; of a table without one, of its rowid.
 //!
+//! A schema with triggers of its own keeps `recursive_triggers` off, as SQLite's default is: one
+//! that updates its own row would never end. There a trigger before insert tells which rows are in
+//! the way; if the insert succeeds nevertheless, it has replaced them.
+//!
 //! Simplification: only the tables that a statement of interest can change have triggers.
 //!
-//! Simplification: a schema that has triggers of its own keeps `recursive_triggers` off, since it
-//! would change what they do; there the rows that `REPLACE` deletes are not seen as deleted.
+//! Simplification: in a schema with triggers of its own, `UPDATE OR REPLACE` deletes unseen. Nobody
+//! replaces one row by updating another to its key.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -64,10 +68,15 @@ pub(super) struct Table {
     pub(super) name: String,
     /// Its columns, in the schema's order.
     pub(super) columns: Vec<String>,
+    /// Those of them that are written, not generated.
+    pub(super) written: Vec<String>,
     /// Which of them are its primary key.
     key: Vec<usize>,
-    /// By which name triggers can ask for the rowid, if it has one that is not hidden.
+    /// By which name triggers can ask for the rowid, if the key does not always tell rows apart: a
+    /// declared key may be `NULL`, as SQLite has it.
     rowid: Option<&'static str>,
+    /// Columns that are unique together.
+    unique: Vec<Vec<String>>,
     /// Hash of its name.
     identity: u64,
     /// Whether its changes are captured.
@@ -92,6 +101,8 @@ struct Told {
     wants_images: bool,
     /// Net changes, one per row, in the order of each row's first change.
     changes: Vec<RowChange>,
+    /// Rows that are in the way of the row that is being inserted: table, identity, image.
+    obstacles: Vec<(usize, u64, u64)>,
     /// Where each row's net change is, once there are many.
     index: BTreeMap<u64, usize>,
     /// Changes of captured tables, one by one.
@@ -133,7 +144,8 @@ impl Images {
             .iter()
             .enumerate()
             .filter(|(_, table)| following.includes(table, own || references));
-        let triggers: String = followed.map(|(number, table)| table.triggers(number)).collect();
+        let triggers: String =
+            followed.map(|(number, table)| table.triggers(number, own)).collect();
         connection.execute_batch(&format!("BEGIN; {triggers} COMMIT;"))?;
         Ok(Images { tables, told })
     }
@@ -159,27 +171,44 @@ fn lock(told: &Mutex<Told>) -> MutexGuard<'_, Told> {
 }
 
 impl Table {
-    /// The triggers of this table, whose number is `number`.
-    fn triggers(&self, number: usize) -> String {
+    /// The triggers of this table, whose number is `number`. With `looks`, one looks for rows that
+    /// are in the way of an insert.
+    fn triggers(&self, number: usize, looks: bool) -> String {
         let name = quote(&self.name);
         let row = |side: &str| {
             let columns = self.columns.iter().map(|column| format!(", {side}.{}", quote(column)));
             let rowid = self.rowid.iter().map(|rowid| format!(", {side}.{rowid}"));
             columns.chain(rowid).collect::<String>()
         };
-        [
+        let changes = [
             ("INSERT", 0, row("NEW")),
             ("DELETE", 1, row("OLD")),
             ("UPDATE", 2, row("OLD") + &row("NEW")),
-        ]
-        .iter()
-        .map(|(event, kind, rows)| {
-            format!(
-                "CREATE TEMP TRIGGER oncesim_{number}_{kind} AFTER {event} ON main.{name} \
+        ];
+        let mut triggers: String = changes
+            .iter()
+            .map(|(event, kind, rows)| {
+                format!(
+                    "CREATE TEMP TRIGGER oncesim_{number}_{kind} AFTER {event} ON main.{name} \
                      BEGIN SELECT {FUNCTION}({number}, {kind}{rows}); END;"
-            )
-        })
-        .collect()
+                )
+            })
+            .collect();
+        if looks && !self.unique.is_empty() {
+            let same = self.unique.iter().map(|columns| {
+                let equal = columns.iter().map(|column| quote(column));
+                let equal = equal.map(|column| format!("{column} = NEW.{column}"));
+                format!("({})", equal.collect::<Vec<_>>().join(" AND "))
+            });
+            let same = same.collect::<Vec<_>>().join(" OR ");
+            let rows = row(&name);
+            triggers += &format!(
+                "CREATE TEMP TRIGGER oncesim_{number}_3 BEFORE INSERT ON main.{name} BEGIN \
+                 SELECT {FUNCTION}({number}, 4); \
+                 SELECT {FUNCTION}({number}, 3{rows}) FROM main.{name} WHERE {same}; END;"
+            );
+        }
+        triggers
     }
 
     /// How many arguments one row has.
@@ -194,12 +223,14 @@ impl Table {
             image.value(context.get_raw(from + index));
         }
         let mut identity = Hash(self.identity);
-        if self.rowid.is_some() {
+        let mut tells = !self.key.is_empty();
+        for &index in &self.key {
+            let value = context.get_raw(from + index);
+            tells &= value != ValueRef::Null;
+            identity.value(value);
+        }
+        if !tells && self.rowid.is_some() {
             identity.value(context.get_raw(from + self.columns.len()));
-        } else {
-            for &index in &self.key {
-                identity.value(context.get_raw(from + index));
-            }
         }
         (identity.finish(), image.finish())
     }
@@ -214,13 +245,28 @@ fn tell(context: &Context<'_>, tables: &[Table], told: &mut Told) {
     };
     let width = table.width();
     let kind = context.get_raw(1).as_i64().unwrap_or(0);
+    if kind == 4 {
+        told.obstacles.clear();
+        return;
+    }
     if context.len() != 2 + width * (1 + usize::from(kind == 2)) {
         return;
     }
     if told.wants_images {
         let first = table.row(context, 2);
         match kind {
-            0 => told.change(first.0, 0, first.1),
+            0 => {
+                for (of, row, image) in std::mem::take(&mut told.obstacles) {
+                    if of == number {
+                        told.change(row, image, 0);
+                    }
+                }
+                told.change(first.0, 0, first.1);
+            }
+            3 => {
+                told.obstacles.push((number, first.0, first.1));
+                return;
+            }
             1 => told.change(first.0, first.1, 0),
             _ => {
                 let second = table.row(context, 2 + width);
@@ -233,7 +279,7 @@ fn tell(context: &Context<'_>, tables: &[Table], told: &mut Told) {
             }
         }
     }
-    if table.captured {
+    if table.captured && kind != 3 {
         let from = if kind == 2 { 2 + width } else { 2 };
         let values = (from..from + table.columns.len()).map(|at| datum(context.get_raw(at)));
         let values = values.collect();
@@ -335,23 +381,62 @@ fn tables(connection: &rusqlite::Connection, captured: &[String]) -> rusqlite::R
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<rusqlite::Result<_>>()?;
     let mut described =
-        connection.prepare("SELECT name, pk FROM pragma_table_xinfo(?1, 'main')")?;
+        connection.prepare("SELECT name, pk, type, hidden FROM pragma_table_xinfo(?1, 'main')")?;
+    let mut unique = connection.prepare(
+        "SELECT i.seq, c.name FROM pragma_index_list(?1, 'main') i, pragma_index_info(i.name, 'main') c \
+         WHERE i.\"unique\" AND NOT i.partial AND c.name IS NOT NULL ORDER BY i.seq, c.seqno",
+    )?;
     let mut tables = Vec::with_capacity(names.len());
     for (name, without_rowid) in names {
-        let rows: Vec<(String, i64)> = described
-            .query_map([&name], |row| Ok((row.get(0)?, row.get(1)?)))?
-            .collect::<rusqlite::Result<_>>()?;
-        let key: Vec<usize> = (0..rows.len()).filter(|&index| rows[index].1 > 0).collect();
-        let columns: Vec<String> = rows.into_iter().map(|(name, _)| name).collect();
-        let free = |alias: &&&str| !columns.iter().any(|column| column.eq_ignore_ascii_case(alias));
-        let rowid = ["rowid", "_rowid_", "oid"].iter().find(free).copied();
-        let rowid = rowid.filter(|_| key.is_empty() && !without_rowid);
-        // Neither a key nor a rowid that has a name: the whole row is its identity.
-        let key = if key.is_empty() { (0..columns.len()).collect() } else { key };
+        let mut table = Table {
+            identity: 0,
+            captured: captured.iter().any(|table| table.eq_ignore_ascii_case(&name)),
+            columns: Vec::new(),
+            written: Vec::new(),
+            key: Vec::new(),
+            rowid: None,
+            unique: Vec::new(),
+            name,
+        };
         let mut identity = Hash(0);
-        identity.bytes(name.as_bytes());
-        let captured = captured.iter().any(|table| table.eq_ignore_ascii_case(&name));
-        tables.push(Table { identity: identity.finish(), name, columns, key, rowid, captured });
+        identity.bytes(table.name.as_bytes());
+        table.identity = identity.finish();
+        let mut integer_key = false;
+        let mut columns = described.query([&table.name])?;
+        while let Some(row) = columns.next()? {
+            let column: String = row.get(0)?;
+            if row.get::<_, i64>(1)? > 0 {
+                table.key.push(table.columns.len());
+                integer_key = row.get::<_, String>(2)?.eq_ignore_ascii_case("INTEGER");
+            }
+            if row.get::<_, i64>(3)? == 0 {
+                table.written.push(column.clone());
+            }
+            table.columns.push(column);
+        }
+        let free =
+            |alias: &&&str| !table.columns.iter().any(|column| column.eq_ignore_ascii_case(alias));
+        let tells = without_rowid || (integer_key && table.key.len() == 1);
+        table.rowid =
+            if tells { None } else { ["rowid", "_rowid_", "oid"].iter().find(free).copied() };
+        if !table.key.is_empty() {
+            let key = table.key.iter().map(|&index| table.columns[index].clone());
+            table.unique.push(key.collect());
+        }
+        let mut newest = None;
+        let mut columns = unique.query([&table.name])?;
+        while let Some(row) = columns.next()? {
+            let index: i64 = row.get(0)?;
+            if newest.replace(index) != Some(index) {
+                table.unique.push(Vec::new());
+            }
+            table.unique.last_mut().expect("an index begins").push(row.get(1)?);
+        }
+        if table.key.is_empty() && table.rowid.is_none() {
+            // Neither a key nor a rowid that has a name: the whole row is its identity.
+            table.key = (0..table.columns.len()).collect();
+        }
+        tables.push(table);
     }
     Ok(tables)
 }

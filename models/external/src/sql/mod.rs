@@ -1,4 +1,15 @@
 //! A SQL database: SQLite behind sessions, with one transaction at a time.
+//!
+//! Mirrors a database server as its clients see it: sessions that end with their connection,
+//! transactions with a number from a sequence (`nextval`: drawn by `Begin`, never given back), a
+//! lock, timeouts, deadlocks, commits of which nobody hears. Its rows, its SQL and its constraints
+//! are SQLite's own.
+//!
+//! Simplification: a request is executed when it arrives, and the service time is spent on the
+//! reply. Nothing else of the database can be observed in between.
+//!
+//! Simplification: a crash loses no commit. A database that does (`synchronous = OFF`) is another
+//! machine, and no application can be right on it.
 
 mod check;
 mod connection;

@@ -1,5 +1,5 @@
 mod capture;
-mod prop;
+mod laws;
 
 mod sessions;
 mod speed;

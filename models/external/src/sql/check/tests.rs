@@ -60,6 +60,12 @@ fn complaints_about_a_schema_count_from_its_beginning() {
             "write :now",
             "unixepoch(",
         ),
+        (
+            "CREATE TABLE t(a, b AS (a));
+             CREATE TRIGGER x AFTER UPDATE OF a ON t BEGIN SELECT time('now'); END;",
+            "write :now",
+            "time(",
+        ),
         ("CREATE TABLE t(a); CREATE VIEW v AS SELECT julianday()", "write :now", "julianday("),
         ("CREATE TABLE t(a); INSERT INTO t VALUES (:id)", "no placeholders", ":id"),
         ("CREATE TABLE t(a)\0;", "NUL", "\0"),

@@ -168,6 +168,62 @@ fn triggers_of_the_schema_do_what_they_do_elsewhere() {
 }
 
 #[test]
+fn what_is_replaced_is_seen_also_beside_triggers_of_the_schema() {
+    let trigger = "CREATE TABLE audit(n);
+        CREATE TRIGGER count AFTER INSERT ON t BEGIN INSERT INTO audit VALUES (NEW.id); END;";
+    let table = "CREATE TABLE t(id INTEGER PRIMARY KEY, code TEXT UNIQUE, a);
+        INSERT INTO t VALUES (1, 'x', 1), (2, 'y', 2);";
+    let replace = ("REPLACE INTO t VALUES (:id, 'x', :value)", StatementRole::Effect);
+    let ignore = ("INSERT OR IGNORE INTO t VALUES (:id, 'x', :value)", StatementRole::Effect);
+    let upsert = (
+        "INSERT INTO t VALUES (:id, 'z', :value) ON CONFLICT DO UPDATE SET a = :value",
+        StatementRole::Effect,
+    );
+    let run = |schema: &str, audited: usize| {
+        let mut lab = lab(schema, &[replace, ignore, upsert]);
+        let mut changes = |statement: u16, id: i64, value: i64| {
+            lab.execute(A, statement, record(id, 0, value)).unwrap();
+            match &lab.notes()[..] {
+                [Note::Applied { changes, .. }] => changes.clone(),
+                other => panic!("{other:?}"),
+            }
+        };
+        // Row 1 is replaced by itself, and then, over its code, by row 2, which is replaced, too.
+        let itself = changes(0, 1, 9);
+        let again = changes(0, 1, 9);
+        let other = changes(0, 2, 9);
+        let ignored = changes(1, 3, 9);
+        let updated = changes(2, 2, 7);
+        assert_eq!(itself.len(), 1 + audited);
+        assert_eq!(again[0].before, again[0].after);
+        assert_eq!(other.len(), 2 + audited);
+        let gone = other.iter().find(|change| change.row == itself[0].row).unwrap();
+        assert_eq!((gone.before, gone.after), (itself[0].after, 0));
+        assert_eq!(ignored, []);
+        assert!(matches!(updated[..], [RowChange { before: 1.., after: 1.., .. }]));
+        let rows = |changes: &[RowChange]| {
+            let mut rows = changes.to_vec();
+            rows.sort_by_key(|change| (change.row, change.before, change.after));
+            rows
+        };
+        (rows(&itself[..1]), rows(&updated))
+    };
+    let plain = run(table, 0);
+    assert_eq!(plain, run(&format!("{table}{trigger}"), 1));
+}
+
+#[test]
+fn keys_that_are_null_tell_nothing() {
+    let schema =
+        "CREATE TABLE t(id TEXT PRIMARY KEY, a); INSERT INTO t VALUES (NULL, 1), (NULL, 2);";
+    let mut lab = lab(schema, &[("UPDATE t SET a = a + 10", StatementRole::Effect)]);
+    lab.execute(A, 0, record(1, 0, 0)).unwrap();
+    let notes = lab.notes();
+    let [Note::Applied { changes, .. }] = &notes[..] else { panic!("{notes:?}") };
+    assert_eq!(changes.len(), 2);
+}
+
+#[test]
 fn statements_see_virtual_time_and_their_placeholders() {
     let schema = "CREATE TABLE t(a, b DEFAULT CURRENT_DATE, c DEFAULT (random()))";
     let all = "SELECT :topic, :partition, :now, :value, :read, CURRENT_TIME, :batch";

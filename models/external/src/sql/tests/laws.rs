@@ -291,4 +291,16 @@ proptest! {
         prop_assert_eq!(found.rows, rows(&pair.reference.committed));
         pair.compare_log();
     }
+
+    #[test]
+    fn a_run_is_a_function_of_its_inputs(steps in steps()) {
+        let run = || {
+            let mut pair = Pair { lab: lab(SCHEMA, STATEMENTS), reference: Reference::default() };
+            for (ordinal, step) in (0..).zip(&steps) {
+                pair.step(ordinal, step);
+            }
+            format!("{:?} {:?}", pair.lab.notes, pair.lab.replies)
+        };
+        prop_assert_eq!(run(), run());
+    }
 }

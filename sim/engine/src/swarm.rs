@@ -6,10 +6,11 @@
 
 use oncesim_kafka::message::ApiKey;
 use oncesim_spec::{
-    Coordinated, DiskFault, FaultAction, FaultKind, FaultPlan, MessageApi, MessagePattern,
-    PlannedFault, Scenario, SwarmSpec, Trigger,
+    Announce, Coordinated, DiskFault, FaultAction, FaultKind, FaultPlan, MessageApi,
+    MessagePattern, PlannedFault, RelayKind, Scenario, SwarmSpec, SystemSpecKind, SystemTrouble,
+    Trigger,
 };
-use oncesim_types::{Duration, Instant};
+use oncesim_types::{Duration, Instant, Operation, SinkId, SystemId};
 
 use crate::cast::{Member, Part, cast, horizon, is_instance};
 use crate::draw::{Draws, Purpose};
@@ -40,7 +41,12 @@ const CONSUMER_APIS: [ApiKey; 6] = [
     ApiKey::OffsetFetch,
 ];
 
-const CLIENTS: [&str; 3] = ["producers", "consumers", "processors"];
+const CLIENTS: [&str; 5] = ["producers", "consumers", "processors", "services", "relays"];
+
+const SERVERS: [&str; 2] = ["brokers", "systems"];
+
+const ANYBODY: [&str; 7] =
+    ["brokers", "producers", "consumers", "processors", "services", "relays", "systems"];
 
 struct Swarm<'a> {
     scenario: &'a Scenario,
@@ -91,7 +97,7 @@ impl<'a> Swarm<'a> {
             }
             FaultKind::PowerFailure => {
                 let down = Some(self.span(Duration::from_millis(200), Duration::from_secs(20)));
-                FaultAction::Crash { actor: self.broker()?, power: true, down }
+                FaultAction::Crash { actor: self.target(&SERVERS)?, power: true, down }
             }
             FaultKind::Pause => FaultAction::Pause {
                 actor: self.anybody()?,
@@ -142,7 +148,7 @@ impl<'a> Swarm<'a> {
             FaultKind::SinkErrors
             | FaultKind::Deadlock
             | FaultKind::SlowSink
-            | FaultKind::UnknownCommit => return None,
+            | FaultKind::UnknownCommit => self.trouble(kind)?,
             FaultKind::DiskFull | FaultKind::LostFlush => FaultAction::Disk {
                 actor: self.broker()?,
                 fault: if kind == FaultKind::DiskFull {
@@ -169,24 +175,48 @@ impl<'a> Swarm<'a> {
         Some(FaultAction::ClockSkew { actor, ppm: if back { -ppm } else { ppm }, duration })
     }
 
+    /// A system outside of Kafka is in trouble by itself.
+    fn trouble(&mut self, kind: FaultKind) -> Option<FaultAction> {
+        let fits = |system: &SystemSpecKind| match kind {
+            FaultKind::Deadlock => matches!(system, SystemSpecKind::Database(_)),
+            _ => true,
+        };
+        let systems = self.scenario.systems.iter().filter(|system| fits(&system.kind));
+        let names: Vec<String> = systems
+            .map(|system| system.name.clone())
+            .filter(|name| self.allowed(name, "systems"))
+            .collect();
+        let actor = self.draws.pick(&names)?.clone();
+        let trouble = match kind {
+            FaultKind::Deadlock => SystemTrouble::Deadlocks,
+            FaultKind::SlowSink => SystemTrouble::Slow(
+                // Replies come late, and later than clients wait for them.
+                self.span(Duration::from_millis(10), Duration::from_secs(10)),
+            ),
+            FaultKind::UnknownCommit => SystemTrouble::UnknownCommits,
+            _ => SystemTrouble::Errors,
+        };
+        let duration = self.span(Duration::from_millis(50), Duration::from_secs(20));
+        Some(FaultAction::System { actor, trouble, duration })
+    }
+
     /// A fault of one message, by logical address.
     fn message_fault(&mut self, kind: FaultKind) -> Option<PlannedFault> {
         let response = kind == FaultKind::AckLoss;
         // Every such message has a client at one end; a target that is none is the other.
         let (client, server) = match self.client() {
             Some(client) => (client, None),
-            None => (self.any_client()?, Some(self.broker()?)),
+            None if self.scenario.systems.is_empty() => (self.any_client()?, Some(self.broker()?)),
+            None => {
+                let server = self.target(&SERVERS)?;
+                (self.client_of(&server, kind)?, Some(server))
+            }
         };
-        let apis = self.apis_of(&client, kind);
+        let apis = self.apis_of(&client, server.as_deref(), kind);
         let api = *self.draws.pick(&apis)?;
         let nth = self.span(Duration(1), Duration(64)).0;
         let (from, to) = if response { (server, Some(client)) } else { (Some(client), server) };
-        let pattern = MessagePattern {
-            response: Some(response),
-            api: Some(MessageApi::Kafka(api)),
-            from,
-            to,
-        };
+        let pattern = MessagePattern { response: Some(response), api: Some(api), from, to };
         let action = match kind {
             FaultKind::Duplicate => {
                 FaultAction::Duplicate(self.span(Duration::from_millis(1), Duration::from_secs(5)))
@@ -200,12 +230,69 @@ impl<'a> Swarm<'a> {
         Some(PlannedFault { trigger: Trigger::OnMessage { pattern, nth }, action })
     }
 
-    /// What a client sends that a message fault may hit.
-    fn apis_of(&self, client: &str, kind: FaultKind) -> Vec<ApiKey> {
+    /// What a client sends, to this server if to one, that a message fault may hit.
+    fn apis_of(&self, client: &str, server: Option<&str>, kind: FaultKind) -> Vec<MessageApi> {
         let member = self.cast.iter().find(|member| member.name == client);
+        let is_system = |name: &str| self.scenario.systems.iter().any(|it| it.name == name);
+        let (mut apis, mut operations) = (Vec::new(), Vec::new());
+        if !server.is_some_and(is_system) {
+            apis = self.kafka_apis(member, kind);
+        }
+        if let Some(part) = member.map(|member| member.part) {
+            operations = self.operations(part, server, kind);
+        }
+        let apis = apis.into_iter().map(MessageApi::Kafka);
+        apis.chain(operations.into_iter().map(MessageApi::System)).collect()
+    }
+
+    /// What a client asks of systems outside of Kafka, or of the one that is named.
+    fn operations(&self, part: Part<'_>, server: Option<&str>, kind: FaultKind) -> Vec<Operation> {
+        let sink = |id: Option<SinkId>| Some(self.scenario.sinks[usize::from(id?.0)].system);
+        let database = [Operation::Begin, Operation::Execute, Operation::Commit];
+        let of = |system: SystemId| match self.scenario.systems[usize::from(system.0)].kind {
+            SystemSpecKind::Database(_) => database.to_vec(),
+            SystemSpecKind::Api(_) => vec![Operation::Perform],
+            SystemSpecKind::Staging { .. } => {
+                vec![Operation::Prepare, Operation::Finish, Operation::Pending]
+            }
+        };
+        let (system, operations) = match part {
+            Part::Consumer(spec) => (sink(spec.sink), None),
+            Part::Processor(spec, _) => (sink(spec.sink), None),
+            Part::Service(spec) => (Some(spec.database), None),
+            Part::Relay(spec, _) => {
+                let reads = match spec.kind {
+                    RelayKind::Poll { .. } => Operation::Execute,
+                    RelayKind::Capture { .. } => Operation::Capture,
+                };
+                (Some(spec.database), Some(vec![reads]))
+            }
+            _ => (None, None),
+        };
+        let Some(system) = system else { return Vec::new() };
+        let name = &self.scenario.systems[usize::from(system.0)].name;
+        if server.is_some_and(|server| server != name) {
+            return Vec::new();
+        }
+        let mut operations = operations.unwrap_or_else(|| of(system));
+        if kind == FaultKind::Duplicate {
+            // A proxy repeats what travels over HTTP; a database's protocol has none.
+            operations.retain(|operation| {
+                matches!(operation, Operation::Perform | Operation::Prepare | Operation::Finish)
+            });
+        }
+        operations
+    }
+
+    fn kafka_apis(&self, member: Option<&Member<'_>>, kind: FaultKind) -> Vec<ApiKey> {
         let (produces, consumes, transactional) = match member.map(|member| member.part) {
             Some(Part::Producer(spec, _)) => (true, false, spec.transactions.is_some()),
             Some(Part::Processor(spec, _)) => (true, true, spec.transactional_id.is_some()),
+            // With an outbox a relay speaks for the service.
+            Some(Part::Service(spec)) => {
+                (!matches!(spec.announce, Announce::Outbox(_)), false, false)
+            }
+            Some(Part::Relay(spec, _)) => (true, false, spec.transactional_id.is_some()),
             _ => (false, true, false),
         };
         let mut apis = Vec::new();
@@ -270,10 +357,9 @@ impl<'a> Swarm<'a> {
         self.target(&["brokers"])
     }
 
-    /// The far end of a link: any broker, as `targets` says at whom a fault aims.
+    /// The far end of a link: any broker or system, as `targets` says at whom a fault aims.
     fn peer(&mut self) -> Option<String> {
-        let names: Vec<String> =
-            self.names(&["brokers"]).into_iter().map(|(name, _)| name).collect();
+        let names: Vec<String> = self.names(&SERVERS).into_iter().map(|(name, _)| name).collect();
         self.draws.pick(&names).cloned()
     }
 
@@ -290,8 +376,16 @@ impl<'a> Swarm<'a> {
         self.draws.pick(&names).cloned()
     }
 
+    /// Somebody who asks this server for something.
+    fn client_of(&mut self, server: &str, kind: FaultKind) -> Option<String> {
+        let names = self.names(&CLIENTS).into_iter().map(|(name, _)| name);
+        let names: Vec<String> =
+            names.filter(|name| !self.apis_of(name, Some(server), kind).is_empty()).collect();
+        self.draws.pick(&names).cloned()
+    }
+
     fn anybody(&mut self) -> Option<String> {
-        self.target(&["brokers", "producers", "consumers", "processors"])
+        self.target(&ANYBODY)
     }
 
     fn partition(&mut self) -> Option<String> {

@@ -1,5 +1,6 @@
 //! Faults: when they strike, what they do, how they end.
 
+use oncesim_external::SystemFault;
 use oncesim_history::WorldEvent;
 use oncesim_kafka::message::{ElectLeadersRequest, Request};
 use oncesim_spec::{
@@ -24,6 +25,8 @@ pub(super) enum Undo {
     ClockRate(ActorId),
     DiskRoom(ActorId),
     FlushesAgain(ActorId),
+    /// A system is out of its trouble.
+    Recover(ActorId, SystemFault),
 }
 
 /// What faults do to one message that is being sent.
@@ -257,7 +260,10 @@ impl World {
                 }
                 (!undo.is_empty(), Some(*duration))
             }
-            FaultAction::System { .. } => (false, None),
+            FaultAction::System { actor, trouble, duration } => {
+                self.trouble_system(actor, *trouble, undo);
+                (!undo.is_empty(), Some(*duration))
+            }
             FaultAction::Disk { actor, fault, duration } => {
                 self.break_disk(actor, *fault, undo);
                 (!undo.is_empty(), Some(*duration))
@@ -374,6 +380,21 @@ impl World {
         }
     }
 
+    fn trouble_system(&mut self, name: &str, trouble: SystemTrouble, undo: &mut Vec<Undo>) {
+        let fault = match trouble {
+            SystemTrouble::Errors => SystemFault::Errors,
+            SystemTrouble::Deadlocks => SystemFault::Deadlocks,
+            SystemTrouble::Slow(extra) => SystemFault::Slow(extra),
+            SystemTrouble::UnknownCommits => SystemFault::UnknownCommits,
+        };
+        let mut systems = self.resolve(name);
+        systems.retain(|actor| self.is_system(*actor));
+        for system in systems {
+            self.step_system(system, oncesim_external::Input::Fault(fault, true));
+            undo.push(Undo::Recover(system, fault));
+        }
+    }
+
     fn set_lost_flush(&mut self, actor: ActorId) {
         let target = self.actor_mut(actor);
         let lost = target.lost_flush > 0;
@@ -428,6 +449,9 @@ impl World {
                 let target = self.actor_mut(actor);
                 target.lost_flush = target.lost_flush.saturating_sub(1);
                 self.set_lost_flush(actor);
+            }
+            Undo::Recover(system, fault) => {
+                self.step_system(system, oncesim_external::Input::Fault(fault, false));
             }
         }
     }

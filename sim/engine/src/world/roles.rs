@@ -1,7 +1,7 @@
 //! Who is meant: names, groups of names and roles, resolved when a fault strikes.
 //!
 //! `b1`, `shop`, `mailer-0` (one actor); `mailer` (all instances of it); `controller`, `brokers`,
-//! `producers`, `consumers`, `processors`; `leader of orders-0`, `follower of orders-0`, `coordinator of mailer`,
+//! `producers`, `consumers`, `processors`, `services`, `relays`, `systems`; `leader of orders-0`, `follower of orders-0`, `coordinator of mailer`,
 //! `transaction coordinator of billing-0`.
 
 use oncesim_kafka::group::coordinator_partition;
@@ -29,7 +29,8 @@ impl World {
             return partition.and_then(|p| self.leader(p)).into_iter().collect();
         }
         let matches = |actor: &Actor| match reference {
-            "brokers" | "producers" | "consumers" | "processors" => actor.class == Some(reference),
+            "brokers" | "producers" | "consumers" | "processors" | "services" | "relays"
+            | "systems" => actor.class == Some(reference),
             "coordinator" => false,
             _ => is_instance(&actor.name, reference),
         };

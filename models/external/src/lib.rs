@@ -47,6 +47,15 @@ impl System {
         }
     }
 
+    /// How many sessions have an open transaction.
+    #[must_use]
+    pub fn open_transactions(&self) -> usize {
+        match self {
+            System::Database(system) => system.open_transactions(),
+            System::Api(_) | System::Staging(_) => 0,
+        }
+    }
+
     /// The process dies: what is durable stays, sessions and whatever is not committed are gone.
     pub fn crash(&mut self) {
         match self {

@@ -153,6 +153,10 @@ impl Database {
         }
     }
 
+    pub(crate) fn open_transactions(&self) -> usize {
+        self.sessions.open_transactions()
+    }
+
     pub(crate) fn crash(&mut self) {
         self.connection.rollback();
         self.sessions = Sessions::default();

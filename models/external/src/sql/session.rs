@@ -56,6 +56,13 @@ pub(super) struct Sessions {
     queue: VecDeque<ConnectionId>,
 }
 
+impl Sessions {
+    /// Sessions with an open transaction.
+    pub(super) fn open_transactions(&self) -> usize {
+        self.all.values().filter(|session| session.transaction.is_some()).count()
+    }
+}
+
 /// What goes wrong just now.
 #[derive(Debug, Default)]
 pub(super) struct Faults {

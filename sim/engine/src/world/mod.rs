@@ -2,6 +2,7 @@
 
 mod applications;
 mod build;
+mod description;
 mod effects;
 mod external;
 mod faults;
@@ -23,10 +24,10 @@ use oncesim_kafka::consumer::{Consumer, ConsumerCompletion};
 use oncesim_kafka::controller::{Controller, ControllerDisk};
 use oncesim_kafka::machine::{Effects, Input, WriteId};
 use oncesim_kafka::producer::Producer;
-use oncesim_spec::{CommitStrategy, FaultPlan, ProcessorCommit, ProcessorSpec, Scenario};
+use oncesim_spec::{FaultPlan, Scenario};
 use oncesim_types::{
-    ActorId, CallId, ConnectionId, CorrelationId, GroupId, Instant, Offset, RecordId, TopicId,
-    TopicPartition, TransactionNumber, TransactionalId, Transform,
+    ActorId, CallId, ConnectionId, CorrelationId, GroupId, Instant, Offset, RecordId,
+    TopicPartition, TransactionNumber, TransactionalId,
 };
 
 use crate::app::auditor::AuditorApp;
@@ -454,114 +455,6 @@ impl World {
         };
         (end, parts)
     }
-
-    /// The world in a few lines.
-    fn describe(&self) -> Vec<String> {
-        let scenario = &self.scenario;
-        let mut lines = vec![format!(
-            "{}, link latency {} to {} (mean {})",
-            counted(u64::from(scenario.brokers), "broker"),
-            scenario.network.latency.min,
-            scenario.network.latency.max,
-            scenario.network.latency.mean
-        )];
-        for topic in scenario.topics.iter().filter(|topic| !topic.config.is_internal()) {
-            lines.push(format!(
-                "topic {}: {}, replication factor {}, min.insync.replicas {}",
-                topic.name,
-                counted(u64::from(topic.config.partitions), "partition"),
-                topic.config.replication_factor,
-                topic.config.min_insync_replicas
-            ));
-        }
-        for spec in &scenario.producers {
-            lines.push(format!(
-                "{} {}: {}{}, acks={}, idempotence {}",
-                several(spec.instances, "producer"),
-                spec.name,
-                counted(spec.records, "record"),
-                if spec.instances == 1 { "" } else { " each" },
-                match spec.config.acks {
-                    oncesim_kafka::message::Acks::None => "0",
-                    oncesim_kafka::message::Acks::Leader => "1",
-                    oncesim_kafka::message::Acks::All => "all",
-                },
-                if spec.config.idempotence { "on" } else { "off" }
-            ));
-            if let Some(transactions) = &spec.transactions {
-                let line = lines.last_mut().expect("it was pushed just now");
-                line.push_str(&format!(
-                    ", transactions of {} as {}",
-                    counted(transactions.size, "record"),
-                    transactions.id.text
-                ));
-            }
-        }
-        for spec in &scenario.consumers {
-            lines.push(format!(
-                "{} {}: group {}, commit {}",
-                several(spec.instances, "consumer"),
-                spec.name,
-                scenario.groups[usize::from(spec.group.0)],
-                commit_name(spec.commit)
-            ));
-        }
-        lines.extend(scenario.processors.iter().map(|spec| self.describe_processor(spec)));
-        lines
-    }
-
-    fn describe_processor(&self, spec: &ProcessorSpec) -> String {
-        let names = |topics: &[TopicId]| {
-            let name = |topic: &TopicId| self.scenario.topics[usize::from(topic.0)].name.as_str();
-            topics.iter().map(name).collect::<Vec<_>>().join(", ")
-        };
-        let transform = match spec.transform {
-            Transform::Map => "map",
-            Transform::FanOut { .. } => "fan-out",
-            Transform::Filter { .. } => "filter",
-            Transform::Aggregate { .. } => "aggregate",
-        };
-        let commit = match spec.commit {
-            ProcessorCommit::Transaction => "transaction",
-            ProcessorCommit::BeforeProcessing => "before-processing",
-            ProcessorCommit::AfterProcessing => "after-processing",
-            ProcessorCommit::Auto => "auto",
-        };
-        let id = spec.transactional_id.as_ref();
-        format!(
-            "{} {}: {} to {}, {transform}, commit {commit}{}",
-            several(spec.instances, "processor"),
-            spec.name,
-            names(&spec.from),
-            names(&spec.to),
-            id.map_or_else(String::new, |id| format!(" as {}", id.text))
-        )
-    }
-}
-
-/// A commit strategy as scenarios name it.
-fn commit_name(commit: CommitStrategy) -> &'static str {
-    match commit {
-        CommitStrategy::Auto => "auto",
-        CommitStrategy::AutoAsyncProcessing => "auto-async",
-        CommitStrategy::BeforeProcessing => "before-processing",
-        CommitStrategy::AfterProcessing => "after-processing",
-        CommitStrategy::AsyncAfterProcessing => "async-after-processing",
-        CommitStrategy::PerRecord => "per-record",
-        CommitStrategy::InSink => "in-sink",
-        CommitStrategy::Connect { .. } => "connect",
-        CommitStrategy::TwoPhase => "two-phase",
-    }
-}
-
-/// `1 broker`, `3 brokers`.
-fn counted(n: u64, what: &str) -> String {
-    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
-}
-
-/// `producer`, `3 producers`.
-fn several(n: u16, what: &str) -> String {
-    if n == 1 { what.to_owned() } else { format!("{n} {what}s") }
 }
 
 /// What hosted tasks ask of the world.

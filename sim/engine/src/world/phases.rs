@@ -186,7 +186,7 @@ impl World {
     // ---- rest ----
 
     /// What keeps the world from rest; with `all` everything, else the first thing found.
-    fn unsettled(&self, all: bool) -> Vec<Stuck> {
+    pub(super) fn unsettled(&self, all: bool) -> Vec<Stuck> {
         let mut stuck = self.processes_pending();
         if stuck.is_empty() || all {
             stuck.extend(self.cluster_pending(all));
@@ -199,6 +199,9 @@ impl World {
         }
         if stuck.is_empty() || all {
             stuck.extend(self.groups_pending(all));
+        }
+        if stuck.is_empty() || all {
+            stuck.extend(self.systems_pending());
         }
         if all {
             stuck.extend(self.relays_pending());
@@ -288,6 +291,33 @@ impl World {
             };
             let detail = format!("{}: {detail}", actor.name);
             stuck.push(new("unresolved-op", None, detail));
+        }
+        stuck
+    }
+
+    /// Requests to systems that have no answer, and transactions that nobody ends. A relay asks on
+    /// and on: what it has left to do it says itself.
+    fn systems_pending(&self) -> Vec<Stuck> {
+        let mut stuck = Vec::new();
+        if self.systems.is_empty() {
+            return stuck;
+        }
+        for actor in &self.actors {
+            let detail = match (&actor.process, &actor.app) {
+                (Process::System(system), _) => match system.open_transactions() {
+                    0 => continue,
+                    1 => "a transaction is open".to_owned(),
+                    n => format!("{n} transactions are open"),
+                },
+                (_, App::Relay(_)) => continue,
+                _ => match self.first_ask(actor) {
+                    Some((operation, system)) => {
+                        format!("waits for the answer of {system} to {operation}")
+                    }
+                    None => continue,
+                },
+            };
+            stuck.push(new("unresolved-op", None, format!("{}: {detail}", actor.name)));
         }
         stuck
     }

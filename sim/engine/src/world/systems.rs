@@ -19,7 +19,10 @@ use oncesim_types::{
     ActorId, CallId, ConnectionId, CorrelationId, EffectId, Operation, SystemError, SystemId,
 };
 
-use super::{AppInput, Event, Process, World};
+#[cfg(test)]
+mod tests;
+
+use super::{Actor, AppInput, Event, Process, World};
 use crate::app::Answer;
 use crate::network::{Body, Message};
 
@@ -42,6 +45,12 @@ impl World {
     #[inline]
     pub(super) fn is_system(&self, actor: ActorId) -> bool {
         self.systems.contains(&actor)
+    }
+
+    /// What an actor has waited for the longest: the operation, and the system's name.
+    pub(super) fn first_ask(&self, actor: &Actor) -> Option<(&'static str, &str)> {
+        let ask = actor.asks.first()?;
+        Some((ask.operation.name(), &self.actor(ask.system).name))
     }
 
     /// An application asks a system.
@@ -70,7 +79,8 @@ impl World {
         client.correlation += 1;
         let correlation = CorrelationId(client.correlation);
         let over = None;
-        client.asks.push(Ask { call, system: to, connection, correlation, operation, over });
+        let ask = Ask { call, system: to, connection, correlation, operation, over };
+        client.asks.push(ask);
         let due = self.now + self.actor(actor).clock.in_world(timeout);
         self.queue.push(due, Event::AskDue { actor, incarnation, correlation });
         if !self.network.connection(connection).reset {

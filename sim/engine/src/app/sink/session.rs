@@ -287,7 +287,9 @@ impl Sink {
                 self.responses.push(Response::Refused(error));
                 self.go_on(session, turn)
             }
-            (_, SystemError::Fenced) => self.end(session, Progress::Fenced, turn),
+            // Whoever took the partition over has ended what it might have prepared.
+            (Step::Ready(Request::Prepare(_)), SystemError::UnknownTransaction)
+            | (_, SystemError::Fenced) => self.end(session, Progress::Fenced, turn),
             _ if session.in_transaction => self.roll_back(session, AfterRollback::Retry, turn),
             _ => self.retry(session, turn),
         }

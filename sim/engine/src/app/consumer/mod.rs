@@ -1,13 +1,36 @@
 //! A consumer application: poll, process, commit, in the order that its scenario chose.
+//!
+//! With a sink, processing a record is what happens outside of Kafka for it: it takes as long as the
+//! sink's answers do, and it is over when the sink says so. Rebalance callbacks come inside of `poll()`
+//! only, so that nothing interrupts it; an application that is paused meanwhile, and whose partitions
+//! have become another's, goes on when it wakes as if nothing had happened.
+//!
+//! Three strategies leave the pattern. Offsets in the sink (`rebalance.rs`): the application seeks to
+//! what its sink stores, and commits nothing to the group. Kafka Connect (`connect.rs`). Two phases
+//! (`two_phase.rs`).
+//!
+//! Simplifications:
+//! - An application whose sink fails too often ends its process without closing its consumer, as one
+//!   does that runs into an error in another thread: its group waits for its session to time out.
+//! - A worker beside the thread that polls gives the sink one record at a time.
+
+mod connect;
+mod process;
+mod rebalance;
+#[cfg(test)]
+mod tests;
+mod two_phase;
 
 use std::collections::VecDeque;
 
-use oncesim_kafka::consumer::{ConsumerCall, ConsumerCompletion, PolledRecord, RebalanceCallback};
+use oncesim_kafka::consumer::{ConsumerCall, ConsumerCompletion, PolledRecord};
 use oncesim_kafka::machine::Call;
 use oncesim_spec::{CommitStrategy, ConsumerGroupSpec};
 use oncesim_types::{CallId, Duration, ErrorCode, Instant, LeaderEpoch, Offset, TopicPartition};
 
-use super::sink::Sink;
+use self::rebalance::TakingOver;
+use self::two_phase::Stage;
+use super::sink::{Progress, Sink, Turn};
 use super::{Answer, AppEffect, set_consumed};
 
 /// The timeout of `poll()`, of which only an application with something left to commit takes notice.
@@ -19,10 +42,16 @@ enum Doing {
     Subscribing,
     Polling,
     Processing,
+    /// What its sink does for the records at hand.
+    Asking,
+    /// The same in two phases.
+    Staging(Stage),
     /// Committing, and what comes after.
     Committing(Then),
     /// In a callback, waiting for its commit.
     InCallback,
+    /// In a callback, finding out from where to go on.
+    TakingOver(TakingOver),
     Closing,
     Stopped,
 }
@@ -31,32 +60,53 @@ enum Doing {
 enum Then {
     Poll,
     Process,
+    Close,
+}
+
+/// The worker beside the thread that polls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Worker {
+    Idle,
+    /// A wake-up for it is under way.
+    Processing,
+    /// It waits for its sink.
+    Asking,
 }
 
 /// The application of one consumer instance. All of it is memory: a crash forgets it.
 #[derive(Debug)]
 pub(crate) struct ConsumerApp {
     spec: ConsumerGroupSpec,
-    #[expect(dead_code, reason = "sessions come next")]
     sink: Option<Sink>,
+    /// The moment of the turn under way.
+    now: Instant,
     doing: Doing,
     calls: u64,
     /// The commit that its thread waits for.
     awaited: CallId,
     /// Records handed over by `poll()` and not processed yet.
     todo: VecDeque<PolledRecord>,
+    /// How many of them have had their processing time.
+    worked: usize,
+    /// How many of them its sink is busy with.
+    put: usize,
     /// Processed and not committed: the next offset per partition.
     processed: Vec<(TopicPartition, Offset, LeaderEpoch)>,
+    /// The generation in which each partition was assigned.
+    tokens: Vec<(TopicPartition, i64)>,
     /// What the callback under way takes away.
     revoked: Vec<TopicPartition>,
+    /// Where the group is in the partitions that the callback under way adds.
+    committed: Vec<(TopicPartition, Option<Offset>)>,
     /// Calls of `commitAsync()` that have not ended.
     async_commits: u32,
     /// The next wake-up is the end of a `poll()`'s timeout.
     poll_timeout: bool,
     /// Leave the group and come back at the next opportunity.
     leave: bool,
-    /// A wake-up for the worker is under way.
-    worker_busy: bool,
+    worker: Worker,
+    /// When Kafka Connect commits the next time.
+    next_flush: Instant,
 }
 
 impl ConsumerApp {
@@ -65,16 +115,22 @@ impl ConsumerApp {
         ConsumerApp {
             spec,
             sink,
+            now: Instant::ZERO,
             doing: Doing::Stopped,
             calls: 0,
             awaited: CallId(0),
             todo: VecDeque::new(),
+            worked: 0,
+            put: 0,
             processed: Vec::new(),
+            tokens: Vec::new(),
             revoked: Vec::new(),
+            committed: Vec::new(),
             async_commits: 0,
             poll_timeout: false,
             leave: false,
-            worker_busy: false,
+            worker: Worker::Idle,
+            next_flush: Instant::ZERO,
         }
     }
 
@@ -93,20 +149,29 @@ impl ConsumerApp {
     }
 
     /// The process starts (again).
-    pub(crate) fn start(&mut self, _now: Instant, _incarnation: u32, out: &mut Vec<AppEffect>) {
+    pub(crate) fn start(&mut self, now: Instant, incarnation: u32, out: &mut Vec<AppEffect>) {
+        self.now = now;
+        if let Some(sink) = &mut self.sink {
+            sink.start(incarnation);
+        }
         self.todo.clear();
+        self.worked = 0;
+        self.put = 0;
         self.processed.clear();
+        self.tokens.clear();
         self.async_commits = 0;
         self.poll_timeout = false;
         self.leave = false;
-        self.worker_busy = false;
+        self.worker = Worker::Idle;
+        self.next_flush = self.flush_after(now);
         self.doing = Doing::Subscribing;
         let topics = self.spec.from.clone();
         self.call(ConsumerCall::Subscribe(topics), out);
     }
 
     /// Asks it to close its consumer and start anew, as a deployment does.
-    pub(crate) fn leave_and_rejoin(&mut self, _now: Instant, out: &mut Vec<AppEffect>) {
+    pub(crate) fn leave_and_rejoin(&mut self, now: Instant, out: &mut Vec<AppEffect>) {
+        self.now = now;
         self.leave = true;
         if self.doing == Doing::Polling {
             self.poll_or_leave(out);
@@ -120,15 +185,35 @@ impl ConsumerApp {
         call
     }
 
+    /// `commitSync()`, and what comes after.
+    fn commit_sync(&mut self, then: Then, out: &mut Vec<AppEffect>) {
+        self.doing = Doing::Committing(then);
+        let offsets = self.processed.clone();
+        self.awaited = self.call(ConsumerCall::CommitSync(Some(offsets)), out);
+    }
+
+    fn commit_async(&mut self, out: &mut Vec<AppEffect>) {
+        let offsets = self.processed.clone();
+        self.async_commits += 1;
+        self.call(ConsumerCall::CommitAsync(Some(offsets)), out);
+    }
+
     fn poll_or_leave(&mut self, out: &mut Vec<AppEffect>) {
         if self.leave {
-            self.doing = Doing::Closing;
-            self.call(ConsumerCall::Close, out);
-        } else {
-            self.doing = Doing::Polling;
-            self.await_poll_timeout(out);
-            self.call(ConsumerCall::Poll, out);
+            return self.close(out);
         }
+        self.flush_if_due(out);
+        self.doing = Doing::Polling;
+        self.await_poll_timeout(out);
+        self.call(ConsumerCall::Poll, out);
+    }
+
+    fn close(&mut self, out: &mut Vec<AppEffect>) {
+        if self.is_connect() && !self.processed.is_empty() {
+            return self.commit_sync(Then::Close, out);
+        }
+        self.doing = Doing::Closing;
+        self.awaited = self.call(ConsumerCall::Close, out);
     }
 
     /// A commit that failed is made again by the next round of the application's loop; without
@@ -136,18 +221,21 @@ impl ConsumerApp {
     fn await_poll_timeout(&mut self, out: &mut Vec<AppEffect>) {
         if !self.processed.is_empty() {
             self.poll_timeout = true;
-            out.push(AppEffect::Wake(POLL_TIMEOUT));
+            let flush = self.until_flush().max(Duration::from_millis(1));
+            let timeout = if self.is_connect() { flush } else { POLL_TIMEOUT };
+            out.push(AppEffect::Wake(timeout));
         }
     }
 
     /// A call ended.
     pub(crate) fn completed(
         &mut self,
-        _now: Instant,
+        now: Instant,
         call: CallId,
         end: ConsumerCompletion,
         out: &mut Vec<AppEffect>,
     ) {
+        self.now = now;
         if let ConsumerCompletion::Committed { offsets, error, .. } = &end {
             self.committed(offsets, *error);
             if call != self.awaited {
@@ -173,16 +261,24 @@ impl ConsumerApp {
                         self.todo.clear();
                         self.poll_or_leave(out);
                     }
+                    // Whether or not it came through: what is not committed comes again.
+                    Then::Close => {
+                        self.processed.clear();
+                        self.close(out);
+                    }
                 }
             }
             (Doing::InCallback, ConsumerCompletion::Committed { .. }) => {
-                self.doing = Doing::Polling;
                 // Whether or not the commit came through: these partitions are another's now.
                 let revoked = std::mem::take(&mut self.revoked);
                 self.processed.retain(|(partition, ..)| !revoked.contains(partition));
                 self.return_from_callback(out);
             }
-            (Doing::Closing, ConsumerCompletion::Done) => {
+            (Doing::TakingOver(TakingOver::Committed), ConsumerCompletion::Offsets(found)) => {
+                self.take_over_from(found, out);
+            }
+            (Doing::Staging(stage), end) => self.decision(stage, &end, out),
+            (Doing::Closing, ConsumerCompletion::Done) if call == self.awaited => {
                 self.doing = Doing::Stopped;
                 out.push(AppEffect::Restart);
             }
@@ -232,148 +328,82 @@ impl ConsumerApp {
         }
     }
 
-    /// Processes what `poll()` gave, one record after the other.
-    fn process(&mut self, out: &mut Vec<AppEffect>) {
-        self.doing = Doing::Processing;
-        // One that was to come within this record's time comes for the record instead.
-        self.poll_timeout = false;
-        if self.spec.processing_time > Duration::ZERO {
-            out.push(AppEffect::Wake(self.spec.processing_time));
-            return;
-        }
-        if self.spec.commit == CommitStrategy::PerRecord {
-            return self.finish_one_and_commit(out);
-        }
-        while self.finish_one(out) {}
-        self.all_processed(out);
-    }
-
     /// A system has answered, or will not.
     pub(crate) fn answered(
         &mut self,
-        _now: Instant,
-        _call: CallId,
-        _answer: Answer,
-        _out: &mut Vec<AppEffect>,
+        now: Instant,
+        call: CallId,
+        answer: Answer,
+        out: &mut Vec<AppEffect>,
     ) {
+        self.now = now;
+        let progress = self.with_sink(out, |sink, turn| sink.answered(call, answer, turn));
+        self.sink_progressed(progress, out);
     }
 
-    /// The processing of one record is over.
-    pub(crate) fn wake(&mut self, _now: Instant, out: &mut Vec<AppEffect>) {
+    /// Lets the sink do something; without one there is nothing to do.
+    fn with_sink(
+        &mut self,
+        out: &mut Vec<AppEffect>,
+        act: impl FnOnce(&mut Sink, &mut Turn<'_>) -> Progress,
+    ) -> Progress {
+        let Some(sink) = &mut self.sink else { return Progress::Done };
+        act(sink, &mut Turn { now: self.now, calls: &mut self.calls, out })
+    }
+
+    /// What the sink was busy with has come further.
+    fn sink_progressed(&mut self, progress: Progress, out: &mut Vec<AppEffect>) {
+        match (progress, self.doing) {
+            (Progress::UnderWay, _) => {}
+            (Progress::Failed, Doing::Asking) if self.is_connect() => self.leave_group(out),
+            (Progress::Fenced, Doing::Polling | Doing::Asking | Doing::Staging(_)) => {
+                self.worker = Worker::Idle;
+                self.leave_group(out);
+            }
+            (Progress::Failed | Progress::Fenced, _) => {
+                self.doing = Doing::Stopped;
+                out.push(AppEffect::Restart);
+            }
+            (Progress::Done, Doing::Asking) => {
+                if self.batch_done(out) {
+                    self.put_next(out);
+                }
+            }
+            (Progress::Done, Doing::Staging(stage)) => self.staged(stage, out),
+            (Progress::Done, Doing::TakingOver(step)) => self.taken_over(step, out),
+            (Progress::Done, _) => self.worker_done(out),
+        }
+    }
+
+    /// Gives up what it has not processed, and its place in the group.
+    fn leave_group(&mut self, out: &mut Vec<AppEffect>) {
+        self.todo.clear();
+        self.leave = true;
+        self.poll_or_leave(out);
+    }
+
+    /// Some time has passed.
+    pub(crate) fn wake(&mut self, now: Instant, out: &mut Vec<AppEffect>) {
+        self.now = now;
+        let asks = matches!(self.doing, Doing::Asking | Doing::Staging(_) | Doing::TakingOver(_));
+        if asks || self.worker == Worker::Asking {
+            let progress = self.with_sink(out, Sink::wake);
+            return self.sink_progressed(progress, out);
+        }
         if self.spec.commit == CommitStrategy::AutoAsyncProcessing {
-            self.worker_busy = false;
-            self.finish_one(out);
-            self.start_worker(out);
-            return;
+            return self.worker_worked(out);
         }
         let poll_timeout = std::mem::take(&mut self.poll_timeout);
         match self.doing {
             Doing::Polling if poll_timeout => {
                 self.await_poll_timeout(out);
                 self.call(ConsumerCall::PollTimeout, out);
-                return;
             }
-            Doing::Processing => {}
-            _ => return,
-        }
-        if self.spec.commit == CommitStrategy::PerRecord {
-            return self.finish_one_and_commit(out);
-        }
-        self.finish_one(out);
-        if self.todo.is_empty() {
-            self.all_processed(out);
-        } else {
-            out.push(AppEffect::Wake(self.spec.processing_time));
-        }
-    }
-
-    fn start_worker(&mut self, out: &mut Vec<AppEffect>) {
-        if !self.worker_busy && !self.todo.is_empty() {
-            self.worker_busy = true;
-            out.push(AppEffect::Wake(self.spec.processing_time));
-        }
-    }
-
-    /// Records the outcome of the next record; false when there is none.
-    fn finish_one(&mut self, out: &mut Vec<AppEffect>) -> bool {
-        let Some(record) = self.todo.pop_front() else { return false };
-        if self.commits_what_it_processed() {
-            set_consumed(&mut self.processed, &record);
-        }
-        let PolledRecord { partition, offset, record, .. } = record;
-        out.push(AppEffect::Processed { partition, offset, record: record.id });
-        true
-    }
-
-    fn commits_what_it_processed(&self) -> bool {
-        matches!(
-            self.spec.commit,
-            CommitStrategy::AfterProcessing
-                | CommitStrategy::AsyncAfterProcessing
-                | CommitStrategy::PerRecord
-        )
-    }
-
-    fn finish_one_and_commit(&mut self, out: &mut Vec<AppEffect>) {
-        self.finish_one(out);
-        self.doing = Doing::Committing(Then::Poll);
-        let offsets = self.processed.clone();
-        self.awaited = self.call(ConsumerCall::CommitSync(Some(offsets)), out);
-    }
-
-    fn next_record_or_poll(&mut self, out: &mut Vec<AppEffect>) {
-        if self.todo.is_empty() { self.poll_or_leave(out) } else { self.process(out) }
-    }
-
-    fn all_processed(&mut self, out: &mut Vec<AppEffect>) {
-        match self.spec.commit {
-            CommitStrategy::AfterProcessing | CommitStrategy::PerRecord => {
-                self.doing = Doing::Committing(Then::Poll);
-                let offsets = self.processed.clone();
-                self.awaited = self.call(ConsumerCall::CommitSync(Some(offsets)), out);
+            Doing::Processing => {
+                self.worked += 1;
+                self.record_worked(out);
             }
-            CommitStrategy::AsyncAfterProcessing => {
-                let offsets = self.processed.clone();
-                self.async_commits += 1;
-                self.call(ConsumerCall::CommitAsync(Some(offsets)), out);
-                self.poll_or_leave(out);
-            }
-            _ => self.poll_or_leave(out),
+            _ => {}
         }
-    }
-
-    /// A rebalance callback, inside `poll()` or `close()`.
-    pub(crate) fn callback(
-        &mut self,
-        _now: Instant,
-        callback: &RebalanceCallback,
-        out: &mut Vec<AppEffect>,
-    ) {
-        match callback {
-            RebalanceCallback::Assigned { .. } => self.return_from_callback(out),
-            RebalanceCallback::Lost { partitions } => {
-                self.processed.retain(|(partition, ..)| !partitions.contains(partition));
-                self.return_from_callback(out);
-            }
-            RebalanceCallback::Revoked { partitions } => {
-                let offsets: Vec<_> = self
-                    .processed
-                    .iter()
-                    .filter(|(partition, ..)| partitions.contains(partition))
-                    .copied()
-                    .collect();
-                if offsets.is_empty() || self.doing == Doing::Closing {
-                    return self.return_from_callback(out);
-                }
-                self.doing = Doing::InCallback;
-                self.revoked.clone_from(partitions);
-                self.awaited = self.call(ConsumerCall::CommitSync(Some(offsets)), out);
-            }
-        }
-    }
-
-    fn return_from_callback(&mut self, out: &mut Vec<AppEffect>) {
-        out.push(AppEffect::CallbackReturned);
-        self.call(ConsumerCall::CallbackDone, out);
     }
 }

@@ -106,7 +106,7 @@ fn breaks_order(anomaly: &Anomaly) -> bool {
     ];
     match anomaly.severity {
         Severity::Always | Severity::UnderThisConfiguration => anomaly.class.violates.ordering,
-        Severity::Legal => is(anomaly, &rows),
+        Severity::Legal => is(anomaly, &rows) || is(anomaly, &effect::state::DISORDER),
         Severity::Informative => false,
     }
 }

@@ -137,6 +137,7 @@ impl Pass {
                     if auditor {
                         continue;
                     }
+                    self.effects.resumes.on_polled(context, position, event, polled);
                     let commits = &mut self.commits;
                     self.readers.on_polled(context, findings, commits, position, *group, polled);
                     if let Some(group) = group {
@@ -158,7 +159,7 @@ impl Pass {
         self.commits.on_transaction(context, position, event, kind);
         match kind {
             ClientKind::Emitted { record, input, partition, offset, output } => {
-                self.effects.on_emitted(context, event, kind);
+                self.effects.on_emitted(context, position, event, kind);
                 let (lineage, place) = ((*record, *input), (*partition, *offset));
                 let processors = &mut self.processors;
                 let slot = processors.on_emitted(context, position, event, lineage, place, *output);
@@ -197,6 +198,7 @@ impl Pass {
             }
             ClientKind::Revoked { group, partitions } | ClientKind::Lost { group, partitions } => {
                 self.readers.on_revoked(context, position, *partitions);
+                self.effects.resumes.on_revoked(context, event.actor, *partitions);
                 self.ownership.on_revoked(context, event.actor, *group, *partitions);
             }
             ClientKind::PositionReset { group, partition, to, reason } => {
@@ -207,6 +209,8 @@ impl Pass {
                         takeovers.on_position(*group, p, event.actor, position);
                     }
                 }
+                let resumes = &mut self.effects.resumes;
+                resumes.on_position(context, position, event, *partition, (*to, *reason));
                 let (commits, set) = (&mut self.commits, (*to, *reason));
                 self.readers
                     .on_position(context, findings, commits, position, *group, *partition, set);

@@ -1,8 +1,8 @@
 //! Histories of the effect level.
 
-use oncesim_history::{ClientKind, HistoryBuilder, Output, SystemKind};
+use oncesim_history::{AskOutcome, ClientKind, HistoryBuilder, Output, SystemKind};
 use oncesim_types::{
-    ActorId, EffectId, GroupId, Operation, RecordId, SinkId, TopicId, TopicPartition,
+    ActorId, EffectId, GroupId, Operation, RecordId, SinkId, StatementRole, TopicId, TopicPartition,
 };
 
 use super::{cells, check, found, ids};
@@ -16,7 +16,7 @@ pub(super) struct Scene {
     pub(super) mailer: [ActorId; 2],
     pub(super) sink: SinkId,
     pub(super) records: Vec<RecordId>,
-    commits: u64,
+    pub(super) commits: u64,
 }
 
 pub(super) const ORDERS: TopicPartition = TopicPartition::new(TopicId(0), 0);
@@ -59,6 +59,35 @@ impl Scene {
         self.b.effect_done(client, effect, false);
         self.b.processed(client, ORDERS, i64::try_from(order).unwrap(), effect.record);
         self.commits
+    }
+
+    /// The system of the sink.
+    pub(super) fn ledger(&mut self) -> ActorId {
+        self.b.sink_info(self.sink).system
+    }
+
+    /// A mailer asks for an order's effect under a key, and is told this.
+    pub(super) fn asks(&mut self, mailer: usize, order: usize, key: u64, told: (AskOutcome, u64)) {
+        let (effect, ledger) = (self.effect(order), self.ledger());
+        let call = self.b.ask(self.mailer[mailer], ledger, Operation::Perform, Some(effect), key);
+        self.b.answer(self.mailer[mailer], call, told.0, told.1);
+    }
+
+    /// A commit marks an order as seen.
+    pub(super) fn marks(&mut self, order: usize, commit: u64) {
+        let (ledger, record) = (self.ledger(), self.records[order]);
+        self.b.committed(ledger, StatementRole::DedupMark, Some(record), commit, 1);
+    }
+
+    /// One more record in the log.
+    pub(super) fn order(&mut self, key: u32, value: bool) {
+        let offset = i64::try_from(self.records.len()).unwrap();
+        let record = match value {
+            true => self.b.send_keyed(self.shop, ORDERS, Some(key)),
+            false => self.b.send_tombstone(self.shop, ORDERS, Some(key)),
+        };
+        self.b.acked(record, ORDERS, offset);
+        self.records.push(record);
     }
 
     pub(super) fn done(mut self) -> oncesim_history::History {

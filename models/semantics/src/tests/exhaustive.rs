@@ -6,7 +6,7 @@ use oncesim_types::RecordId;
 use super::{cells, check, orders};
 use crate::{Level, Verdict};
 
-fn count(verdict: &Verdict, id: &str) -> u64 {
+pub(super) fn count(verdict: &Verdict, id: &str) -> u64 {
     verdict.anomalies.iter().filter(|a| a.class.id == id).map(|a| a.count).sum()
 }
 
@@ -18,12 +18,12 @@ enum End {
 }
 
 /// The cells of a level as a word, from the two halves of its definition.
-fn word(twice: bool, never: bool, more: bool) -> String {
+pub(super) fn word(twice: bool, never: bool, more: bool) -> String {
     [twice, never, twice || never || more].iter().map(|v| if *v { 'v' } else { 'h' }).collect()
 }
 
 /// Every way to fill `slots` places with one of `symbols`.
-fn fillings(slots: u32, symbols: usize) -> impl Iterator<Item = Vec<usize>> {
+pub(super) fn fillings(slots: u32, symbols: usize) -> impl Iterator<Item = Vec<usize>> {
     (0..symbols.pow(slots)).map(move |mut n| {
         (0..slots)
             .map(|_| {

@@ -1,5 +1,6 @@
 //! Small histories, and what they prove.
 
+mod effect_exhaustive;
 mod effect_rows;
 mod effects;
 mod exhaustive;

@@ -4,15 +4,18 @@
 //! answered, applied, marked and stored; the end compares that with the log, record by *logical*
 //! record ([`lineage::Lineage`]): one effect is owed for each, however many copies of it there are.
 
+pub(crate) mod dedup;
 pub(crate) mod delivery;
+pub(crate) mod identity;
 pub(crate) mod lineage;
+pub(crate) mod log;
+pub(crate) mod offsets;
 pub(crate) mod outbox;
+pub(crate) mod resolution;
+pub(crate) mod state;
 
-use oncesim_history::{
-    AskOutcome, ClientKind, Event, EventKind, ExternalEvent, History, SinkInfo, SpanIndex,
-    SystemKind,
-};
-use oncesim_types::{CallId, EffectId, GroupId, Operation, RowChange, SinkId, lineage as values};
+use oncesim_history::{ClientKind, Event, EventKind, ExternalEvent, History, SinkInfo, SystemKind};
+use oncesim_types::{EffectId, GroupId, lineage as values};
 
 use super::Context;
 use super::findings::Findings;
@@ -24,56 +27,18 @@ use super::transaction::{Fate, Transactions};
 use crate::anomaly::AnomalyClass;
 use crate::catalogue::effect as rows;
 use lineage::Lineage;
+use log::{Application, EffectLog, Step};
 
 /// What breaks at-most-once at this level, however legal it is.
 pub(crate) static TWICE: [&AnomalyClass; 1] = [&rows::EFFECT_DUPLICATE];
 /// What breaks at-least-once at this level, however legal it is.
-pub(crate) static NEVER: [&AnomalyClass; 1] = [&rows::EFFECT_LOST];
+pub(crate) static NEVER: [&AnomalyClass; 2] = [&rows::EFFECT_LOST, &rows::LOST_UPDATE];
 /// What else breaks exactly-once at this level, however legal it is.
-pub(crate) static EXACTNESS: [&AnomalyClass; 2] = [&rows::EFFECT_PHANTOM, &rows::PARTIAL_EFFECT];
-
-/// One application of an effect, by the system's own log.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Application {
-    pub(crate) sink: u16,
-    pub(crate) step: u16,
-    pub(crate) record: u32,
-    pub(crate) position: u32,
-    pub(crate) commit: u64,
-    pub(crate) changes: SpanIndex,
-}
-
-impl Application {
-    /// The rows that it changed.
-    pub(crate) fn changes<'h>(
-        &self,
-        history: &'h History,
-    ) -> impl Iterator<Item = &'h RowChange> + use<'h> {
-        history.row_changes(self.changes).iter().filter(|change| change.before != change.after)
-    }
-}
-
-/// One request to a system.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Ask {
-    #[expect(dead_code, reason = "rows about requests come next")]
-    pub(crate) position: u32,
-    /// Its answer's event; [`NONE`] until then.
-    pub(crate) answered: u32,
-    pub(crate) outcome: Option<AskOutcome>,
-}
-
-/// A request without an answer yet.
-#[derive(Debug, Clone, Copy)]
-struct Open {
-    incarnation: u32,
-    call: CallId,
-    ask: u32,
-}
+pub(crate) static EXACTNESS: [&AnomalyClass; 4] =
+    [&rows::EFFECT_PHANTOM, &rows::PARTIAL_EFFECT, &rows::STALE_UPSERT, &rows::TOMBSTONE_RESURRECT];
 
 /// What checkers of this level may look at beside their own tables.
 pub(crate) struct Evidence<'e> {
-    #[expect(dead_code, reason = "the rows of outboxes come next")]
     pub(crate) ledger: &'e Ledger,
     pub(crate) transactions: &'e Transactions,
     #[expect(dead_code, reason = "the rows of outboxes come next")]
@@ -93,6 +58,17 @@ impl Evidence<'_> {
     /// The logical record of a record row.
     pub(crate) fn root(&self, record: u32) -> u32 {
         self.effects.lineage.of(record)
+    }
+
+    /// What a sink owes for a logical record.
+    pub(crate) fn owed_by(&self, sink: u16, root: u32) -> Option<&Owed> {
+        let at = self.owed.binary_search_by_key(&(sink, root), |o| (o.sink, o.root));
+        at.ok().map(|at| &self.owed[at])
+    }
+
+    /// Whether a log has an entry for this step of this logical record.
+    pub(crate) fn same(&self, a: Step, b: Step) -> bool {
+        (a.sink, a.step, self.root(a.record)) == (b.sink, b.step, self.root(b.record))
     }
 
     /// The applications for a logical record.
@@ -119,15 +95,9 @@ pub(crate) struct Owed {
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
     pub(crate) lineage: Lineage,
-    pub(crate) applications: Vec<Application>,
-    pub(crate) asks: Vec<Ask>,
-    /// By actor.
-    open: Vec<Vec<Open>>,
+    pub(crate) log: EffectLog,
+    pub(crate) resumes: offsets::Resumes,
     outbox: outbox::Outbox,
-    /// How many effects were asked for.
-    asked: u64,
-    /// How many were taken for done because they had been done before.
-    skipped: u64,
     /// Whether a sink applied nothing.
     pub(crate) vacuous: bool,
     /// Whether nothing proves that effects were as they should be.
@@ -136,11 +106,18 @@ pub(crate) struct Effects {
 
 impl Effects {
     /// A processor made a record.
-    pub(crate) fn on_emitted(&mut self, context: &Context<'_>, event: &Event, kind: &ClientKind) {
+    pub(crate) fn on_emitted(
+        &mut self,
+        context: &Context<'_>,
+        position: u32,
+        event: &Event,
+        kind: &ClientKind,
+    ) {
         if let ClientKind::Emitted { record, input, output, .. } = kind
             && is_there(context.history)
         {
             self.lineage.on_emitted(context, event, (*record, *input), *output);
+            self.log.on_emitted(context, position, event, (*record, *input));
         }
     }
 
@@ -154,52 +131,10 @@ impl Effects {
         external: &ExternalEvent,
     ) {
         self.outbox.on_event(context, findings, position, event, external);
-        match external {
-            ExternalEvent::Asked { call, operation, effect, .. } => {
-                let asks = effect.is_some() || *operation == Operation::Prepare;
-                self.asked += u64::from(asks);
-                self.on_asked(position, event, *call);
-            }
-            ExternalEvent::Answered { call, outcome, .. } => {
-                self.on_answered(position, event, *call, *outcome);
-            }
-            ExternalEvent::EffectDone { skipped, .. } => self.skipped += u64::from(*skipped),
-            ExternalEvent::Applied { effect, commit, changes, .. } => {
-                let Some(record) = context.index.record(effect.record) else { return };
-                if sink(context.history, effect.sink).is_some() {
-                    self.applications.push(Application {
-                        sink: effect.sink.0,
-                        step: effect.step,
-                        record,
-                        position,
-                        commit: *commit,
-                        changes: *changes,
-                    });
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn on_asked(&mut self, position: u32, event: &Event, call: CallId) {
-        let actor = usize::from(event.actor.0);
-        if self.open.len() <= actor {
-            self.open.resize_with(actor + 1, Vec::new);
-        }
-        let ask = u32::try_from(self.asks.len()).expect("fewer than 2^32 asks");
-        self.asks.push(Ask { position, answered: NONE, outcome: None });
-        let incarnation = event.incarnation;
-        // What an earlier process asked for is answered to nobody.
-        self.open[actor].retain(|open| open.incarnation == incarnation);
-        self.open[actor].push(Open { incarnation, call, ask });
-    }
-
-    fn on_answered(&mut self, position: u32, event: &Event, call: CallId, outcome: AskOutcome) {
-        let Some(open) = self.open.get_mut(usize::from(event.actor.0)) else { return };
-        let same = |o: &Open| o.call == call && o.incarnation == event.incarnation;
-        if let Some(at) = open.iter().position(same) {
-            let ask = &mut self.asks[open.swap_remove(at).ask as usize];
-            (ask.answered, ask.outcome) = (position, Some(outcome));
+        self.log.on_event(context, position, event, external);
+        if let ExternalEvent::OffsetServed { partition, next } = external {
+            let client = self.log.reader(context, event.actor);
+            self.resumes.on_served(context, position, client, *partition, *next);
         }
     }
 
@@ -216,7 +151,7 @@ impl Effects {
             return;
         }
         let mut outbox = std::mem::take(&mut self.outbox);
-        let mut applied = self.applications.clone();
+        let mut applied = self.log.applications.clone();
         applied.sort_by_key(|a| (a.sink, self.lineage.of(a.record), a.step, a.position));
         let (mut owed, mut drained) = (Vec::new(), Vec::new());
         for (number, info) in (0u16..).zip(&context.history.sinks) {
@@ -238,9 +173,14 @@ impl Effects {
             drained: &drained,
         };
         delivery::check(context, &evidence, findings);
+        state::check(context, &evidence, findings);
+        identity::check(context, &evidence, findings);
+        dedup::check(context, &evidence, findings);
+        offsets::check(context, &evidence, findings);
+        resolution::check(context, &evidence, findings);
         outbox.check(context, &evidence, findings);
         self.unproved = self.vacuous
-            || !context.history.sinks.is_empty() && self.asked == 0
+            || !context.history.sinks.is_empty() && self.log.asked == 0
             || drained.contains(&false)
             || outbox.unproved(context);
         self.outbox = outbox;
@@ -317,18 +257,13 @@ impl Effects {
         visible
     }
 
-    /// How many effects were applied.
-    pub(crate) fn applied(&self) -> u64 {
-        self.applications.len() as u64
-    }
-
     /// What was seen; nothing where nothing could be.
     pub(crate) fn witnesses(&self, context: &Context<'_>) -> Vec<(&'static str, u64)> {
         let mut seen = Vec::new();
         if !context.history.sinks.is_empty() {
-            seen.push(("effects asked for", self.asked));
-            seen.push(("effects applied", self.applied()));
-            seen.push(("effects that had been done before", self.skipped));
+            seen.push(("effects asked for", self.log.asked));
+            seen.push(("effects applied", self.log.applications.len() as u64));
+            seen.push(("effects that had been done before", self.log.skipped));
         }
         if is_there(context.history) {
             seen.extend(self.outbox.witnesses());
@@ -340,11 +275,6 @@ impl Effects {
 /// Whether anything happens outside of Kafka.
 pub(crate) fn is_there(history: &History) -> bool {
     !(history.sinks.is_empty() && history.announcements.is_empty() && history.relays.is_empty())
-}
-
-/// A sink by its number.
-pub(crate) fn sink(history: &History, sink: SinkId) -> Option<&SinkInfo> {
-    history.sinks.get(usize::from(sink.0))
 }
 
 /// What kind of system a sink's is.

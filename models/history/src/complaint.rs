@@ -34,15 +34,10 @@ impl fmt::Display for Complaint {
 pub struct Read<T> {
     /// What was read.
     pub value: T,
-    /// The lines that were skipped, in order; empty unless the reader was told to be lenient.
+    /// The first lines that were skipped, in order; empty unless the reader was told to be lenient.
     pub skipped: Vec<Complaint>,
-}
-
-/// The lines of a text, numbered from 1.
-pub(crate) fn lines(text: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
-    (1u32..)
-        .zip(text.split(|byte| *byte == b'\n'))
-        .map(|(number, line)| (number, line.strip_suffix(b"\r").unwrap_or(line)))
+    /// How many lines were skipped.
+    pub skips: u64,
 }
 
 /// The beginning of a line, as far as it can be shown.

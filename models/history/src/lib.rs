@@ -11,6 +11,7 @@ mod history;
 mod intern;
 pub mod jepsen;
 pub mod jsonl;
+mod lines;
 mod world_event;
 
 pub use builder::{AppendedBatch, HistoryBuilder};
@@ -24,4 +25,5 @@ pub use history::{
     ProcessorInfo, Promise, RelayInfo, RelayProgress, SinkInfo, SystemKind, TopicInfo,
 };
 pub use intern::{Interner, Key, Name};
+pub use lines::LineReader;
 pub use world_event::WorldEvent;

@@ -83,3 +83,53 @@ impl ShrinkLine {
         self.0.finish_and_clear();
     }
 }
+
+/// A line on standard error that shows how much of a long file was read.
+pub(crate) struct ReadLine {
+    bar: ProgressBar,
+    began: Instant,
+    drawn: Option<Instant>,
+}
+
+impl ReadLine {
+    /// A line for a file of so many bytes.
+    pub(crate) fn new(name: &str, bytes: u64) -> Self {
+        let bar = ProgressBar::new(bytes);
+        let template = "reading {prefix} {wide_bar} {bytes}/{total_bytes}  {msg}";
+        bar.set_style(ProgressStyle::with_template(template).expect("the template is valid"));
+        bar.set_prefix(name.to_owned());
+        ReadLine { bar, began: Instant::now(), drawn: None }
+    }
+
+    /// Shows how far it is; cheap, and nothing in the first half second.
+    pub(crate) fn update(&mut self, bytes: u64, lines: u64) {
+        if !lines.is_multiple_of(1024) {
+            return;
+        }
+        let now = Instant::now();
+        if now - self.drawn.unwrap_or(self.began + Duration::from_millis(400))
+            < Duration::from_millis(100)
+        {
+            return;
+        }
+        self.drawn = Some(now);
+        self.bar.set_position(bytes);
+        self.bar.set_message(format!("{} lines", grouped(lines)));
+    }
+
+    /// The rest of the time goes into the checkers.
+    pub(crate) fn judging(&mut self, events: u64) {
+        if self.drawn.is_some() {
+            let template = "judging {prefix} {spinner} {msg}  {elapsed}";
+            let style = ProgressStyle::with_template(template).expect("the template is valid");
+            self.bar.set_style(style);
+            self.bar.set_message(format!("{} events", grouped(events)));
+            self.bar.enable_steady_tick(Duration::from_millis(200));
+        }
+    }
+
+    /// Takes the line away.
+    pub(crate) fn finish(self) {
+        self.bar.finish_and_clear();
+    }
+}

@@ -5,8 +5,9 @@ use clojure_reader::edn::{self, Edn};
 use super::form::{Form, Reader};
 use super::op::JepsenHistory;
 use super::write::{Notation, write};
-use crate::complaint::{Complaint, Read, excerpt, lines, too_deep};
+use crate::complaint::{Complaint, Read, excerpt, too_deep};
 use crate::intern::Name;
+use crate::lines::{LineReader, Lines, Notation as Lined};
 
 const LINE: &str = "one operation per line: {:index 0, :time 0, :type :invoke, :process 0, \
                     :f :send, :value [[:send 1 10]]}";
@@ -17,31 +18,39 @@ const LINE: &str = "one operation per line: {:index 0, :time 0, :type :invoke, :
 ///
 /// The first line that cannot be understood, unless `lenient`; a text without any operation.
 pub fn read_edn(text: &[u8], lenient: bool) -> Result<Read<JepsenHistory>, Complaint> {
-    let mut reader = Reader::default();
-    let mut skipped = Vec::new();
-    for (number, line) in lines(text) {
-        match ops_of_line(&mut reader, number, line) {
-            Err(complaint) if lenient => skipped.push(complaint),
-            done => done?,
-        }
+    Lines::<EdnLines>::new(lenient).read(text)
+}
+
+/// Reads a history line by line.
+#[must_use]
+pub fn edn_reader(lenient: bool) -> impl LineReader<History = JepsenHistory> {
+    Lines::<EdnLines>::new(lenient)
+}
+
+#[derive(Debug, Default)]
+struct EdnLines(Reader);
+
+impl Lined for EdnLines {
+    type History = JepsenHistory;
+
+    fn line(&mut self, number: u32, line: &[u8]) -> Result<(), Complaint> {
+        ops_of_line(&mut self.0, number, line)
     }
-    if reader.history.ops.is_empty() {
-        return Err(skipped
-            .into_iter()
-            .next()
-            .unwrap_or_else(|| Complaint::new(1, "no operation of a client in it", LINE)));
+
+    fn finish(self) -> Result<JepsenHistory, Complaint> {
+        self.0.finish(LINE)
     }
-    Ok(Read { value: reader.history, skipped })
 }
 
 fn ops_of_line(reader: &mut Reader, number: u32, line: &[u8]) -> Result<(), Complaint> {
     let Ok(text) = std::str::from_utf8(line) else {
         return Err(Complaint::new(number, "this is not UTF-8 text", LINE));
     };
-    // A history may be written as one vector, an operation to each line.
+    // A history may be written as one vector, on one line or with an operation to each: its
+    // brackets do not matter, and its operations are read one by one.
     let mut rest = text.trim();
-    if rest.starts_with('[') && !rest.ends_with(']') || rest == "[" {
-        rest = rest[1..].trim_start();
+    if let Some(ops) = rest.strip_prefix('[') {
+        rest = ops.trim_start();
     }
     if too_deep(line) {
         return Err(Complaint::new(number, "brackets nested deeper than 64", LINE));
@@ -52,10 +61,7 @@ fn ops_of_line(reader: &mut Reader, number: u32, line: &[u8]) -> Result<(), Comp
             Complaint::new(number, what, LINE)
         })?;
         rest = left.trim_start();
-        match form_of(&form) {
-            Form::List(ops) => ops.iter().try_for_each(|op| reader.op(number, op))?,
-            op => reader.op(number, &op)?,
-        }
+        reader.op(number, &form_of(&form))?;
     }
     Ok(())
 }

@@ -82,6 +82,14 @@ const CLOSED: u32 = u32::MAX;
 const OFFSET_MAX: i64 = 1 << 60;
 
 impl Reader {
+    /// The history, if there is anything in it.
+    pub(crate) fn finish(self, expected: &str) -> Result<JepsenHistory, Complaint> {
+        if self.history.ops.is_empty() {
+            return Err(Complaint::new(1, "no operation of a client in it", expected));
+        }
+        Ok(self.history)
+    }
+
     /// Reads one operation; a refused one leaves no trace.
     pub(crate) fn op(&mut self, line: u32, form: &Form) -> Result<(), Complaint> {
         let marks =

@@ -9,10 +9,10 @@ mod json;
 mod op;
 mod write;
 
-pub use edn::{read_edn, write_edn};
+pub use edn::{edn_reader, read_edn, write_edn};
 pub use export::export;
 pub use import::{Imported, import};
-pub use json::{read_json, write_json};
+pub use json::{json_reader, read_json, write_json};
 pub use op::{JepsenHistory, Mop, Op, OpKind, OpType, Polled, SendOffset};
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ mod read;
 mod transaction;
 mod write;
 
-pub use read::read_jsonl;
+pub use read::{read_jsonl, reader};
 pub use write::write_jsonl;
 
 /// The version that is written, and the only one that is read.

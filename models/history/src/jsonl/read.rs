@@ -13,12 +13,13 @@ use serde::de::value::Error as ValueError;
 
 use super::VERSION;
 use super::line::{ActorLine, Header, Kind, Line, OutcomeWord, ReasonWord, RecordName, Role};
-use crate::complaint::{Complaint, Read, excerpt, lines};
+use crate::complaint::{Complaint, Read, excerpt};
 use crate::event::{
     ClientKind, Event, EventKind, Outcome, PolledRecord, PositionReason, SpanIndex,
 };
 use crate::history::{ActorInfo, ActorRole, CommitEntry, GroupInfo, History, Promise, TopicInfo};
 use crate::intern::{Interner, Name};
+use crate::lines::{LineReader, Lines, Notation};
 use crate::world_event::WorldEvent;
 
 const HEADER: &str = "a first line {\"oncesim-history\": 1}";
@@ -38,37 +39,20 @@ const LATER: ActorId = ActorId(u16::MAX);
 /// A first line that names no known version; the first line that cannot be understood, unless
 /// `lenient`; a text without any event.
 pub fn read_jsonl(text: &[u8], lenient: bool) -> Result<Read<History>, Complaint> {
-    let mut reader = Reader::default();
-    let mut skipped = Vec::new();
-    let mut begun = false;
-    for (number, line) in lines(text) {
-        if line.iter().all(u8::is_ascii_whitespace) {
-            continue;
-        }
-        reader.line = number;
-        if !begun {
-            reader.header(line)?;
-            begun = true;
-            continue;
-        }
-        match reader.event(line) {
-            Err(complaint) if lenient => skipped.push(complaint),
-            done => done?,
-        }
-    }
-    if !begun {
-        return Err(Complaint::new(1, "the history is empty", HEADER));
-    }
-    if reader.history.events.is_empty() {
-        let none = || Complaint::new(reader.line, "no event in it", LINE);
-        return Err(skipped.into_iter().next().unwrap_or_else(none));
-    }
-    Ok(Read { value: reader.finish()?, skipped })
+    Lines::<Reader>::new(lenient).read(text)
+}
+
+/// Reads a history line by line.
+#[must_use]
+pub fn reader(lenient: bool) -> impl LineReader<History = History> {
+    Lines::<Reader>::new(lenient)
 }
 
 #[derive(Default)]
 pub(super) struct Reader {
     line: u32,
+    /// Whether the first line was read.
+    begun: bool,
     pub(super) history: History,
     actors: Interner<Name>,
     topics: Interner<Name>,
@@ -100,6 +84,41 @@ fn error_code(name: &str) -> Option<ErrorCode> {
         });
         name.is_ascii().then(|| words.collect::<String>()).and_then(|name| of(&name))
     })
+}
+
+impl Notation for Reader {
+    type History = History;
+
+    fn needs_next(&self) -> bool {
+        !self.begun
+    }
+
+    fn line(&mut self, number: u32, line: &[u8]) -> Result<(), Complaint> {
+        self.line = number;
+        if !self.begun {
+            self.header(line)?;
+            self.begun = true;
+            return Ok(());
+        }
+        // A refused line leaves no trace.
+        let h = &self.history;
+        let marks = (h.polled.len(), h.commits.len(), h.partitions.len());
+        self.event(line).inspect_err(|_| {
+            self.history.polled.truncate(marks.0);
+            self.history.commits.truncate(marks.1);
+            self.history.partitions.truncate(marks.2);
+        })
+    }
+
+    fn finish(self) -> Result<History, Complaint> {
+        if !self.begun {
+            return Err(Complaint::new(1, "the history is empty", HEADER));
+        }
+        if self.history.events.is_empty() {
+            return Err(Complaint::new(self.line, "no event in it", LINE));
+        }
+        self.settled()
+    }
 }
 
 impl Reader {
@@ -527,7 +546,7 @@ impl Reader {
     }
 
     /// Gives labelled records to those who sent them first, and groups the topics that they read.
-    fn finish(mut self) -> Result<History, Complaint> {
+    fn settled(mut self) -> Result<History, Complaint> {
         let nobody =
             if self.records.keys().is_empty() { ActorId(0) } else { self.actor("nobody")? };
         let mut history = self.history;

@@ -1,16 +1,15 @@
 //! `oncesim verify`: a history that was recorded elsewhere, judged.
 
-use std::io::Read as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use oncesim::history::jepsen::{self, JepsenHistory};
-use oncesim::history::{Complaint, History, Read, jsonl};
+use oncesim::history::{Complaint, History, LineReader, Read, jsonl};
 use oncesim::semantics::{self, ParityOptions, Severity, Verdict};
-use oncesim_render::{ParityView, SourceView, Validity, VerifyView};
+use oncesim_render::{ParityView, SourceView, Validity, VerifyView, grouped};
 
+use super::lines::Lines;
 use crate::args::{Format, Input, VerifyArgs};
-use crate::artifact::reason;
 use crate::exit::{Exit, Refusal};
 use crate::output;
 
@@ -25,27 +24,27 @@ enum Recorded {
 
 pub(crate) fn verify(args: &VerifyArgs) -> Result<Exit, Refusal> {
     let place = args.history.display().to_string();
-    let text = load(&args.history)?;
-    let input = args.input.unwrap_or_else(|| guess(&args.history, &text));
     let began = Instant::now();
+    let mut lines = Lines::open(&args.history)?;
+    let first = lines.first()?;
+    let input = args.input.unwrap_or_else(|| guess(&args.history, first));
     let wrong = |complaint: Complaint| refusal(&place, input, args.lenient, &complaint);
-    let (recorded, skipped) = match input {
+    let (recorded, skipped, skips) = match input {
         Input::Jsonl => {
-            split(jsonl::read_jsonl(&text, args.lenient).map_err(wrong)?, Recorded::Events)
+            split(read(&mut lines, jsonl::reader(args.lenient), wrong)?, Recorded::Events)
         }
         Input::JepsenEdn => {
-            split(jepsen::read_edn(&text, args.lenient).map_err(wrong)?, Recorded::Operations)
+            split(read(&mut lines, jepsen::edn_reader(args.lenient), wrong)?, Recorded::Operations)
         }
         Input::JepsenJson => {
-            split(jepsen::read_json(&text, args.lenient).map_err(wrong)?, Recorded::Operations)
+            split(read(&mut lines, jepsen::json_reader(args.lenient), wrong)?, Recorded::Operations)
         }
     };
-    drop(text);
     for complaint in skipped.iter().take(SHOWN) {
         output::note(&format!("skipped {complaint}"));
     }
-    if skipped.len() > SHOWN {
-        output::note(&format!("and {} more lines", skipped.len() - SHOWN));
+    if let more @ 1.. = skips.saturating_sub(SHOWN as u64) {
+        output::note(&format!("and {} more lines", grouped(more)));
     }
     let source = SourceView {
         history: place.clone(),
@@ -54,18 +53,34 @@ pub(crate) fn verify(args: &VerifyArgs) -> Result<Exit, Refusal> {
             Recorded::Events(history) => history.events.len() as u64,
             Recorded::Operations(history) => history.ops.len() as u64,
         },
-        skipped: skipped.len() as u64,
+        skipped: skips,
         wall: (began.elapsed(), Duration::ZERO),
     };
-    if args.parity {
+    lines.judging(source.events);
+    let done = if args.parity {
         parity(&recorded, source, args.format)
     } else {
         own(recorded, source, args.format).map_err(wrong)?
-    }
+    };
+    lines.finish();
+    output::result(&done.0)?;
+    Ok(done.1)
 }
 
-fn split<T>(read: Read<T>, of: impl Fn(T) -> Recorded) -> (Recorded, Vec<Complaint>) {
-    (of(read.value), read.skipped)
+/// Reads to the end, a line at a time.
+fn read<R: LineReader>(
+    lines: &mut Lines,
+    mut reader: R,
+    wrong: impl Fn(Complaint) -> Refusal,
+) -> Result<Read<R::History>, Refusal> {
+    while let Some(line) = lines.next()? {
+        reader.line(line).map_err(&wrong)?;
+    }
+    reader.finish().map_err(wrong)
+}
+
+fn split<T>(read: Read<T>, of: impl Fn(T) -> Recorded) -> (Recorded, Vec<Complaint>, u64) {
+    (of(read.value), read.skipped, read.skips)
 }
 
 fn refusal(place: &str, input: Input, lenient: bool, complaint: &Complaint) -> Refusal {
@@ -83,38 +98,11 @@ fn refusal(place: &str, input: Input, lenient: bool, complaint: &Complaint) -> R
     )
 }
 
-/// The bytes of a file, decompressed if it is compressed.
-fn load(path: &Path) -> Result<Vec<u8>, Refusal> {
-    let refuse = |error: &std::io::Error, what: &str| {
-        Refusal::new(
-            format!("{what}: {}", reason(error)),
-            path.display().to_string(),
-            "name a file with a history: JSON Lines, Jepsen's history.edn, or the same as JSON, \
-             plain or compressed with gzip or zstd",
-        )
-    };
-    let bytes =
-        std::fs::read(path).map_err(|error| refuse(&error, "the history cannot be read"))?;
-    let mut text = Vec::new();
-    let done = match bytes.get(..4) {
-        Some([0x1f, 0x8b, ..]) => {
-            flate2::read::MultiGzDecoder::new(&bytes[..]).read_to_end(&mut text)
-        }
-        Some([0x28, 0xb5, 0x2f, 0xfd]) => {
-            zstd::Decoder::new(&bytes[..]).and_then(|mut decoder| decoder.read_to_end(&mut text))
-        }
-        _ => return Ok(bytes),
-    };
-    done.map_err(|error| refuse(&error, "the history cannot be decompressed"))?;
-    Ok(text)
-}
-
 /// The format, by the file's name, else by its first line.
-fn guess(path: &Path, text: &[u8]) -> Input {
+fn guess(path: &Path, first: &[u8]) -> Input {
     let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
     let name = name.trim_end_matches(".gz").trim_end_matches(".zst");
-    let first = text.split(|b| *b == b'\n').find(|line| !line.trim_ascii().is_empty());
-    let first = String::from_utf8_lossy(first.unwrap_or_default());
+    let first = String::from_utf8_lossy(first);
     let first = first.trim_start();
     let edn = |text: &str| text.starts_with("{:") || text.starts_with("#jepsen");
     if name.ends_with(".edn") || edn(first) || first.strip_prefix('[').is_some_and(edn) {
@@ -132,7 +120,7 @@ fn own(
     recorded: Recorded,
     mut source: SourceView,
     format: Format,
-) -> Result<Result<Exit, Refusal>, Complaint> {
+) -> Result<(String, Exit), Complaint> {
     let began = Instant::now();
     let mut unjudged = Vec::new();
     let history = match recorded {
@@ -167,11 +155,12 @@ fn own(
         Format::Text => oncesim_render::verify_text(&view, output::styled()),
         Format::Json => oncesim_render::verify_json(&view),
     };
-    Ok(output::result(&text).map(|()| match validity {
+    let exit = match validity {
         Validity::Valid => Exit::AsClaimed,
         Validity::Invalid => Exit::Violated,
         Validity::Unknown => Exit::Vacuous,
-    }))
+    };
+    Ok((text, exit))
 }
 
 /// What Jepsen's operations do not tell.
@@ -215,7 +204,7 @@ fn validity(verdict: &Verdict) -> Validity {
     }
 }
 
-fn parity(recorded: &Recorded, mut source: SourceView, format: Format) -> Result<Exit, Refusal> {
+fn parity(recorded: &Recorded, mut source: SourceView, format: Format) -> (String, Exit) {
     let began = Instant::now();
     let exported;
     let operations = match recorded {
@@ -234,6 +223,5 @@ fn parity(recorded: &Recorded, mut source: SourceView, format: Format) -> Result
         Format::Text => oncesim_render::parity_text(&view, output::styled()),
         Format::Json => oncesim_render::parity_json(&view),
     };
-    output::result(&text)?;
-    Ok(if verdict.valid { Exit::AsClaimed } else { Exit::Violated })
+    (text, if verdict.valid { Exit::AsClaimed } else { Exit::Violated })
 }

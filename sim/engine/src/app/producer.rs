@@ -28,6 +28,9 @@ pub(crate) struct ProducerApp {
     spec: ProducerSpec,
     draws: Draws,
     keys: Vec<u32>,
+    /// Which records have no value; as a stream of its own it changes no key.
+    deletions: Draws,
+    deletes: Vec<bool>,
     /// `send()` calls made so far, per record.
     attempts: Vec<u16>,
     /// Whether a record is acknowledged, or given up.
@@ -50,6 +53,8 @@ impl ProducerApp {
             actor,
             draws: Draws::new(seed, Purpose::Workload, actor.0, 0),
             keys: Vec::new(),
+            deletions: Draws::new(seed, Purpose::Workload, actor.0, 2),
+            deletes: Vec::new(),
             attempts: vec![0; records],
             complete: vec![false; records],
             checkpoint: 0,
@@ -125,7 +130,7 @@ impl ProducerApp {
         let record = Record {
             id: RecordId::new(self.actor, ordinal),
             key: self.key(index),
-            value: Some(ordinal.cast_signed()),
+            value: (!self.deletes(index)).then_some(ordinal.cast_signed()),
             size: self.spec.record_size,
             timestamp: now,
         };
@@ -144,6 +149,17 @@ impl ProducerApp {
             self.keys.push(u32::try_from(key).expect("keys are numbered in 32 bits"));
         }
         Some(self.keys[index])
+    }
+
+    /// Whether a record is a tombstone, the same in every `send()`.
+    fn deletes(&mut self, index: usize) -> bool {
+        if self.spec.tombstones.is_zero() {
+            return false;
+        }
+        while self.deletes.len() <= index {
+            self.deletes.push(self.deletions.chance(self.spec.tombstones));
+        }
+        self.deletes[index]
     }
 
     /// A call ended. Returns the record that it was for.
@@ -205,6 +221,57 @@ impl ProducerApp {
             self.closing = true;
             let body = Call::Producer(ProducerCall::Close);
             out.push(AppEffect::Call { call: CallId(u64::MAX), attempt: 0, body });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use oncesim_kafka::config::ProducerConfig;
+    use oncesim_types::{Ratio, TopicId};
+
+    use super::*;
+
+    /// Key and value of every record that it sends.
+    fn workload(tombstones: Ratio) -> Vec<(Option<u32>, Option<i64>)> {
+        let spec = ProducerSpec {
+            name: "shop".to_owned(),
+            instances: 1,
+            to: TopicId(0),
+            records: 40,
+            keys: 5,
+            interval: Duration::ZERO,
+            record_size: 10,
+            resend_on_error: false,
+            synchronous: false,
+            restart: RestartStrategy::ResendUnacknowledged,
+            tombstones,
+            transactions: None,
+            config: ProducerConfig::default(),
+        };
+        let mut app = ProducerApp::new(ActorId(4), spec, 1);
+        let mut out = Vec::new();
+        app.start(Instant::ZERO, &mut out);
+        // After a restart the same records come again.
+        app.start(Instant::ZERO, &mut out);
+        let sent = out.into_iter().filter_map(|effect| match effect {
+            AppEffect::Call { body: Call::Producer(ProducerCall::Send { record, .. }), .. } => {
+                Some((record.key, record.value))
+            }
+            _ => None,
+        });
+        sent.collect()
+    }
+
+    #[test]
+    fn tombstones_are_the_same_in_every_send_and_change_nothing_else() {
+        let (none, some) = (workload(Ratio::ZERO), workload(Ratio::new(1, 2)));
+        assert_eq!(some[..40], some[40..]);
+        let deleted = some.iter().filter(|(_, value)| value.is_none()).count();
+        assert!((20..=60).contains(&deleted), "{deleted} of 80");
+        for (without, with) in none.iter().zip(&some) {
+            assert_eq!(without.0, with.0, "keys are drawn from a stream of their own");
+            assert!(with.1.is_none() || with.1 == without.1);
         }
     }
 }

@@ -47,6 +47,8 @@ enum Afterwards {
 struct Item {
     key: Option<u32>,
     amount: i64,
+    /// It is a tombstone, unless it is a transfer.
+    deletes: bool,
 }
 
 /// The application of one producer instance. Its checkpoint survives crashes.
@@ -57,6 +59,7 @@ pub(crate) struct TransactionalApp {
     transactions: TransactionsSpec,
     workload: Draws,
     decisions: Draws,
+    deletions: Draws,
     items: Vec<Item>,
     doing: Doing,
     afterwards: Afterwards,
@@ -96,6 +99,7 @@ impl TransactionalApp {
             transactions,
             workload: Draws::new(seed, Purpose::Workload, actor.0, 0),
             decisions: Draws::new(seed, Purpose::Workload, actor.0, 1),
+            deletions: Draws::new(seed, Purpose::Workload, actor.0, 2),
             items: Vec::new(),
             doing: Doing::Stopped,
             afterwards: Afterwards::Finished,
@@ -334,7 +338,9 @@ impl TransactionalApp {
                 u32::try_from(key).expect("keys are numbered in 32 bits")
             });
             let amount = self.workload.between(1, AMOUNT_MAX).cast_signed();
-            self.items.push(Item { key, amount });
+            let ratio = self.spec.tombstones;
+            let deletes = !ratio.is_zero() && self.deletions.chance(ratio);
+            self.items.push(Item { key, amount, deletes });
         }
         self.items[index]
     }
@@ -348,7 +354,8 @@ impl TransactionalApp {
         match self.transactions.transfer_to {
             None => {
                 let record = self.next_record();
-                self.send_record(now, to, (record, item.key, index.cast_signed()), out);
+                let value = (!item.deletes).then_some(index.cast_signed());
+                self.send_record(now, to, (record, item.key, value), out);
             }
             Some(other) => {
                 for (to, amount) in [(to, -item.amount), (other, item.amount)] {
@@ -356,7 +363,7 @@ impl TransactionalApp {
                     if self.attempt == 1 {
                         out.push(AppEffect::Transfer { record, amount });
                     }
-                    self.send_record(now, to, (record, item.key, amount), out);
+                    self.send_record(now, to, (record, item.key, Some(amount)), out);
                 }
             }
         }
@@ -373,11 +380,11 @@ impl TransactionalApp {
         &self,
         now: Instant,
         topic: TopicId,
-        (id, key, value): (RecordId, Option<u32>, i64),
+        (id, key, value): (RecordId, Option<u32>, Option<i64>),
         out: &mut Vec<AppEffect>,
     ) {
         let size = self.spec.record_size;
-        let record = Record { id, key, value: Some(value), size, timestamp: now };
+        let record = Record { id, key, value, size, timestamp: now };
         let body = Call::Producer(ProducerCall::Send { topic, partition: None, record });
         let call = CallId(id.ordinal() << 16 | u64::from(self.attempt));
         out.push(AppEffect::Call { call, attempt: self.attempt, body });

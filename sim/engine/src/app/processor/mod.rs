@@ -16,6 +16,7 @@
 //!   admin client): the answer is one that a `ListOffsets` of that moment could give.
 
 mod commit;
+mod effect;
 mod restore;
 mod session;
 mod transform;
@@ -53,6 +54,8 @@ enum Doing {
     /// `beginTransaction()`, for the next record.
     Beginning,
     Processing,
+    /// What its sink does for the next record.
+    Asking,
     Flushing(After),
     SendingOffsets(After),
     Ending(TransactionResult, After),
@@ -83,7 +86,6 @@ enum After {
 #[derive(Debug)]
 pub(crate) struct ProcessorApp {
     spec: ProcessorSpec,
-    #[expect(dead_code, reason = "sessions come next")]
     sink: Option<Sink>,
     /// Its producers' actors, the origin of its records: one for everything, or one for each
     /// partition that it could be assigned.
@@ -119,6 +121,10 @@ pub(crate) struct ProcessorApp {
     work: Option<(Instant, Instant)>,
     /// The next record has been worked on.
     worked: bool,
+    /// The effects of the next record are there.
+    effect_done: bool,
+    /// The generation in which each partition was assigned.
+    tokens: Vec<(TopicPartition, i64)>,
     /// A `send()` failed since the last flush.
     send_failed: bool,
     /// Close and start anew at the next opportunity.
@@ -155,6 +161,8 @@ impl ProcessorApp {
             last_commit: Instant::ZERO,
             work: None,
             worked: false,
+            effect_done: false,
+            tokens: Vec::new(),
             send_failed: false,
             leave: false,
             stores: Stores::default(),
@@ -195,6 +203,11 @@ impl ProcessorApp {
         self.last_commit = now;
         self.work = None;
         self.worked = false;
+        self.effect_done = false;
+        self.tokens.clear();
+        if let Some(sink) = &mut self.sink {
+            sink.start(incarnation);
+        }
         self.send_failed = false;
         self.leave = false;
         self.stores = Stores::default();
@@ -279,11 +292,12 @@ impl ProcessorApp {
     /// A system has answered, or will not.
     pub(crate) fn answered(
         &mut self,
-        _now: Instant,
-        _call: CallId,
-        _answer: Answer,
-        _out: &mut Vec<AppEffect>,
+        now: Instant,
+        call: CallId,
+        answer: Answer,
+        out: &mut Vec<AppEffect>,
     ) {
+        self.with_sink(now, out, |sink, turn| sink.answered(call, answer, turn));
     }
 
     fn producer_completed(
@@ -436,6 +450,9 @@ impl ProcessorApp {
                 out.push(AppEffect::Wake(span));
                 return;
             }
+            if !self.effect_of_next(now, out) {
+                return;
+            }
             self.process(now, out);
             if self.since_commit >= self.spec.batch {
                 return self.commit(now, After::NextRecord, out);
@@ -464,6 +481,7 @@ impl ProcessorApp {
                 self.worked = true;
                 self.go_on(now, out);
             }
+            (Doing::Asking, _) => self.with_sink(now, out, Sink::wake),
             (Doing::Restoring(_), _) => self.restore_poll_timeout(out),
             _ => {}
         }
@@ -500,7 +518,8 @@ impl ProcessorApp {
             return self.return_from_callback(out);
         }
         match callback {
-            RebalanceCallback::Assigned { member, generation, owned, .. } => {
+            RebalanceCallback::Assigned { member, generation, added, owned } => {
+                self.set_tokens(*generation, added);
                 self.member = GroupMetadata {
                     member: Some(*member),
                     instance: self.spec.consumer.instance,

@@ -2,10 +2,10 @@
 
 use oncesim_kafka::config::{ConsumerConfig, ProducerConfig};
 use oncesim_kafka::log::batch::Record;
-use oncesim_spec::TransactionalIdPattern;
+use oncesim_spec::{IdempotencyKey, OnUnknown, SinkKind, SinkSpec, TransactionalIdPattern};
 use oncesim_types::{
-    ErrorCode, GenerationId, GroupId, LeaderEpoch, MemberId, RecordId, TopicId, TransactionalId,
-    Transform,
+    ErrorCode, GenerationId, GroupId, LeaderEpoch, MemberId, Operation, RecordId, SinkId,
+    SystemError, SystemId, TopicId, TransactionalId, Transform,
 };
 
 use super::*;
@@ -69,6 +69,7 @@ enum Did {
     Assign,
     Beginning,
     RestorePoll,
+    Ask(Operation),
 }
 
 struct Test {
@@ -204,6 +205,7 @@ fn did(effect: AppEffect) -> Option<Did> {
             ConsumerCall::Poll => Did::RestorePoll,
             other => panic!("a restore consumer is not asked for {other:?}"),
         },
+        AppEffect::Ask { body, .. } => Did::Ask(body.operation()),
         AppEffect::LogEnds(_) => Did::LogEnds,
         AppEffect::NewProducer(_) => Did::NewProducer,
         AppEffect::Restart => Did::Restart,
@@ -443,4 +445,79 @@ fn a_fenced_producer_of_one_partition_ends_the_process() {
     let closed = || Completion::Producer(ProducerCompletion::Closed);
     assert_eq!(test.end(closed()), [Did::CloseProducer]);
     assert_eq!(test.end(closed()), [Did::Restart]);
+}
+
+// ---- side effects ----
+
+fn with_sink(spec: ProcessorSpec) -> Test {
+    let sink = SinkSpec {
+        name: "mails".to_owned(),
+        id: SinkId(0),
+        system: SystemId(0),
+        kind: SinkKind::Api { key: IdempotencyKey::None, token: false },
+        retry_after: Duration::from_millis(10),
+        retries: 1,
+        on_unknown: OnUnknown::Retry,
+    };
+    let sink = Sink::new(sink.into(), super::super::sink::Identities::default(), ActorId(5));
+    let mut test = Test::new(spec.clone());
+    test.app = ProcessorApp::new(spec, vec![(None, PRODUCER)], Some(sink));
+    test.act(|app, now, out| app.start(now, 0, out));
+    if test.app.is_transactional() {
+        assert_eq!(test.ok(), [Did::Subscribe]);
+    }
+    assert_eq!(test.consumer(ConsumerCompletion::Done), [Did::Poll]);
+    test.assigned(&[P0], 1);
+    test
+}
+
+impl Test {
+    fn answered(&mut self, answer: Answer) -> Vec<Did> {
+        let call = CallId(self.app.calls);
+        self.act(|app, now, out| app.answered(now, call, answer, out))
+    }
+}
+
+const PERFORMED: Answer = Ok(oncesim_external::Response::Performed { result: 1, replayed: false });
+
+#[test]
+fn an_effect_is_there_before_the_transaction_ends() {
+    let spec = spec(ProcessorCommit::Transaction);
+    let mut test = with_sink(ProcessorSpec { batch: 2, ..spec });
+    assert_eq!(test.polled(&[(P0, 4), (P0, 5)]), [Did::Begin]);
+    assert_eq!(test.ok(), [Did::Ask(Operation::Perform)]);
+    // A fault of the system is met with another request; the transaction stays open.
+    assert_eq!(test.answered(Err(SystemError::Timeout)), []);
+    test.now = test.now + Duration::from_millis(10);
+    assert_eq!(test.act(|app, now, out| app.wake(now, out)), [Did::Ask(Operation::Perform)]);
+    assert_eq!(test.answered(PERFORMED), [Did::Send(INVOICES), Did::Ask(Operation::Perform)]);
+    let outputs = [Did::Send(INVOICES), Did::SendOffsets(vec![(0, 6)], 1)];
+    assert_eq!(test.answered(PERFORMED), outputs);
+    // The effect cannot be taken back, and comes again with the record.
+    assert_eq!(test.throws(ErrorClass::Abortable), [Did::Abort]);
+    assert_eq!(test.ok(), [Did::Committed(vec![0])]);
+    assert_eq!(test.offsets(&[(P0, Some(4))]), [Did::Seek(0, 4), Did::Poll]);
+    assert_eq!(test.polled(&[(P0, 4)]), [Did::Begin]);
+    assert_eq!(test.ok(), [Did::Ask(Operation::Perform)]);
+}
+
+#[test]
+fn a_record_has_its_processing_time_once() {
+    let processing_time = Duration::from_millis(5);
+    let spec = spec(ProcessorCommit::AfterProcessing);
+    let mut test = with_sink(ProcessorSpec { processing_time, ..spec });
+    assert_eq!(test.polled(&[(P0, 4)]), []);
+    test.now = test.now + processing_time;
+    assert_eq!(test.act(|app, now, out| app.wake(now, out)), [Did::Ask(Operation::Perform)]);
+    assert_eq!(test.answered(PERFORMED), [Did::Send(INVOICES), Did::Flush]);
+}
+
+#[test]
+fn a_processor_whose_sink_fails_too_often_ends_itself() {
+    let mut test = with_sink(spec(ProcessorCommit::AfterProcessing));
+    assert_eq!(test.polled(&[(P0, 4)]), [Did::Ask(Operation::Perform)]);
+    assert_eq!(test.answered(Err(SystemError::Unavailable)), []);
+    test.now = test.now + Duration::from_millis(10);
+    assert_eq!(test.act(|app, now, out| app.wake(now, out)), [Did::Ask(Operation::Perform)]);
+    assert_eq!(test.answered(Err(SystemError::Unavailable)), [Did::Restart]);
 }

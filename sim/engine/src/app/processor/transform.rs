@@ -1,4 +1,8 @@
 //! What a processor makes of one record.
+//!
+//! A record without a value is an input as any other: values of outputs follow from identities alone.
+//! An aggregation takes it in, too, where Kafka Streams would leave it out (`KStreamAggregate`): so
+//! every record with a key is owed a place in the aggregate.
 
 use oncesim_history::Output;
 use oncesim_kafka::consumer::PolledRecord;

@@ -228,13 +228,22 @@ impl HistoryBuilder {
         outcome: Outcome,
         offset: Option<i64>,
     ) -> u32 {
+        self.send_end_at(record.origin(), record, partition, outcome, offset)
+    }
+
+    /// The same at a producer that sends what somebody else has made: a relay.
+    pub fn send_end_at(
+        &mut self,
+        producer: ActorId,
+        record: RecordId,
+        partition: Option<TopicPartition>,
+        outcome: Outcome,
+        offset: Option<i64>,
+    ) -> u32 {
         let attempt = self.sent.get(&record).map_or(1, |sent| sent.attempt);
         let call = CallId(record.0 << 4 | u64::from(attempt));
         let offset = offset.map(Offset);
-        self.client(
-            record.origin(),
-            ClientKind::SendEnd { call, record, partition, outcome, offset },
-        )
+        self.client(producer, ClientKind::SendEnd { call, record, partition, outcome, offset })
     }
 
     /// The record is acknowledged at an offset.

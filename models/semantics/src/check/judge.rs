@@ -11,7 +11,7 @@ use super::log::Ledger;
 use super::processing::Processing;
 use super::processor::{EXACTNESS, Processors};
 use crate::anomaly::{Anomaly, AnomalyClass, Severity};
-use crate::catalogue::{consumer, log, meta, processing};
+use crate::catalogue::{consumer, log, meta, outbox, processing};
 use crate::guarantee::{Guarantee, Holds, Level};
 use crate::verdict::{GuaranteeTable, Verdict, WitnessCount};
 
@@ -85,7 +85,9 @@ fn broken(level: Level, found: &[Anomaly]) -> (bool, bool, bool) {
     for anomaly in found.iter().filter(|a| a.class.level == level) {
         let defect = anomaly.severity <= Severity::UnderThisConfiguration;
         let violates = &anomaly.class.violates;
-        broken.0 |= is(anomaly, twice) || defect && violates.at_most_once;
+        // What is only counted breaks nothing.
+        let legal = anomaly.severity <= Severity::Legal;
+        broken.0 |= legal && is(anomaly, twice) || defect && violates.at_most_once;
         broken.1 |= is(anomaly, never) || defect && violates.at_least_once;
         broken.2 |= is(anomaly, &[&log::FAILED_WRITE_VISIBLE])
             || is(anomaly, &EXACTNESS)
@@ -96,13 +98,14 @@ fn broken(level: Level, found: &[Anomaly]) -> (bool, bool, bool) {
 }
 
 fn breaks_order(anomaly: &Anomaly) -> bool {
-    let rows: [&AnomalyClass; 6] = [
+    let rows: [&AnomalyClass; 7] = [
         &log::NONMONOTONIC_SEND,
         &log::KEY_ORDER_VIOLATION,
         &log::APPEND_REALTIME_INVERSION,
         &consumer::NONMONOTONIC_POLL,
         &consumer::INT_NONMONOTONIC_POLL,
         &consumer::NONMONOTONIC_POSITION,
+        &outbox::OUTBOX_ORDER,
     ];
     match anomaly.severity {
         Severity::Always | Severity::UnderThisConfiguration => anomaly.class.violates.ordering,

@@ -102,7 +102,7 @@ impl Pass {
             },
             EventKind::World(world) => self.world(context, position, event, world),
             EventKind::External(external) => {
-                self.effects.on_event(context, &mut self.findings, position, event, external);
+                self.effects.on_event(context, position, event, external);
             }
         }
     }

@@ -25,24 +25,29 @@ use super::log::{Ledger, NOT_COMMITTED};
 use super::processing::Processing;
 use super::transaction::{Fate, Transactions};
 use crate::anomaly::AnomalyClass;
-use crate::catalogue::effect as rows;
+use crate::catalogue::{effect as rows, outbox as announced};
 use lineage::Lineage;
 use log::{Application, EffectLog, Step};
 
 /// What breaks at-most-once at this level, however legal it is.
-pub(crate) static TWICE: [&AnomalyClass; 1] = [&rows::EFFECT_DUPLICATE];
+pub(crate) static TWICE: [&AnomalyClass; 2] =
+    [&rows::EFFECT_DUPLICATE, &announced::OUTBOX_DUPLICATE];
 /// What breaks at-least-once at this level, however legal it is.
-pub(crate) static NEVER: [&AnomalyClass; 2] = [&rows::EFFECT_LOST, &rows::LOST_UPDATE];
+pub(crate) static NEVER: [&AnomalyClass; 3] =
+    [&rows::EFFECT_LOST, &rows::LOST_UPDATE, &announced::OUTBOX_MISSING];
 /// What else breaks exactly-once at this level, however legal it is.
-pub(crate) static EXACTNESS: [&AnomalyClass; 4] =
-    [&rows::EFFECT_PHANTOM, &rows::PARTIAL_EFFECT, &rows::STALE_UPSERT, &rows::TOMBSTONE_RESURRECT];
+pub(crate) static EXACTNESS: [&AnomalyClass; 5] = [
+    &rows::EFFECT_PHANTOM,
+    &rows::PARTIAL_EFFECT,
+    &rows::STALE_UPSERT,
+    &rows::TOMBSTONE_RESURRECT,
+    &announced::OUTBOX_PHANTOM,
+];
 
 /// What checkers of this level may look at beside their own tables.
 pub(crate) struct Evidence<'e> {
     pub(crate) ledger: &'e Ledger,
     pub(crate) transactions: &'e Transactions,
-    #[expect(dead_code, reason = "the rows of outboxes come next")]
-    pub(crate) processing: &'e Processing,
     pub(crate) effects: &'e Effects,
     /// What is owed, by sink and logical record.
     pub(crate) owed: &'e [Owed],
@@ -125,12 +130,11 @@ impl Effects {
     pub(crate) fn on_event(
         &mut self,
         context: &Context<'_>,
-        findings: &mut Findings,
         position: u32,
         event: &Event,
         external: &ExternalEvent,
     ) {
-        self.outbox.on_event(context, findings, position, event, external);
+        self.outbox.on_event(context, position, event, external);
         self.log.on_event(context, position, event, external);
         if let ExternalEvent::OffsetServed { partition, next } = external {
             let client = self.log.reader(context, event.actor);
@@ -165,7 +169,6 @@ impl Effects {
         let evidence = Evidence {
             ledger,
             transactions,
-            processing,
             effects: self,
             owed: &owed,
             visible: &visible,
@@ -266,7 +269,7 @@ impl Effects {
             seen.push(("effects that had been done before", self.log.skipped));
         }
         if is_there(context.history) {
-            seen.extend(self.outbox.witnesses());
+            seen.extend(self.outbox.witnesses(context));
         }
         seen
     }

@@ -106,14 +106,14 @@ kinds = ["crash", "power-failure", "pause", "partition", "one-way-partition", "c
 count = 8
 "#;
 
-#[test]
-fn an_outbox_reaches_the_log_whatever_happens() {
-    let scenario = scenario(&format!("{OUTBOX}{SWARM}"));
-    // What every request of a service is refused in announces nothing: a run may be vacuous.
+/// Tries a scenario under all kinds of faults, and looks at each run.
+fn whatever_happens(text: &str, look: impl Fn(u64, &Outcome)) {
+    let scenario = scenario(&format!("{text}{SWARM}"));
+    // Where everything failed nothing is proved: a run may be vacuous.
     let mut vacuous = 0;
     for seed in 0..SEEDS {
         let outcome = run_seed(&scenario, seed);
-        assert_eq!(announced(&outcome), in_log(&outcome), "seed {seed}");
+        look(seed, &outcome);
         match judge(&scenario, &outcome) {
             Judgement::AsClaimed => {}
             Judgement::Vacuous => vacuous += 1,
@@ -124,6 +124,13 @@ fn an_outbox_reaches_the_log_whatever_happens() {
 }
 
 #[test]
+fn an_outbox_reaches_the_log_whatever_happens() {
+    whatever_happens(OUTBOX, |seed, outcome| {
+        assert_eq!(announced(outcome), in_log(outcome), "seed {seed}");
+    });
+}
+
+#[test]
 fn a_run_with_systems_is_a_function_of_its_seed() {
     let scenario = scenario(&format!("{OUTBOX}{SWARM}"));
     let digests = |seed| run_seed(&scenario, seed).digest;
@@ -131,4 +138,64 @@ fn a_run_with_systems_is_a_function_of_its_seed() {
         assert_eq!(digests(seed), digests(seed), "seed {seed}");
     }
     assert_ne!(digests(0), digests(1));
+}
+
+const API: &str = r#"
+title = "A consumer that calls an API"
+
+[claim]
+effect = "exactly-once"
+
+[cluster]
+brokers = 3
+
+[topics]
+orders = { partitions = 2, replication-factor = 3, config.min.insync.replicas = 2 }
+
+[producers.shop]
+to = "orders"
+records = 40
+keys = 5
+interval = "5ms"
+
+[sinks.payments]
+api = { idempotency-key = "per-record" }
+
+[consumers.mailer]
+instances = 2
+from = "orders"
+commit = "after-processing"
+sink = "payments"
+config.auto.offset.reset = "earliest"
+"#;
+
+fn applied(outcome: &Outcome) -> Vec<RecordId> {
+    let applied = external(outcome).filter_map(|event| match event {
+        ExternalEvent::Applied { effect, .. } => Some(effect.record),
+        _ => None,
+    });
+    applied.collect()
+}
+
+#[test]
+fn a_consumer_with_an_api_performs_once_for_each_record() {
+    let outcome = run_seed(&scenario(API), 1);
+    let mut records = applied(&outcome);
+    records.sort_unstable();
+    let all: Vec<_> = (0..40).map(|n| RecordId::new(records[0].origin(), n)).collect();
+    assert_eq!(records, all);
+    let asked = external(&outcome).filter(|it| matches!(it, ExternalEvent::Asked { .. })).count();
+    let done = external(&outcome).filter(|it| matches!(it, ExternalEvent::EffectDone { .. }));
+    assert_eq!((asked, done.count()), (40, 40));
+}
+
+#[test]
+fn idempotency_keys_keep_effects_apart_whatever_happens() {
+    whatever_happens(API, |seed, outcome| {
+        let mut records = applied(outcome);
+        records.sort_unstable();
+        let before = records.len();
+        records.dedup();
+        assert_eq!(records.len(), before, "seed {seed}: an effect was applied twice");
+    });
 }

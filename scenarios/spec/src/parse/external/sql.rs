@@ -173,15 +173,23 @@ impl Sql {
         })
     }
 
+    /// The placeholder that a complaint is about, if it is about one.
+    fn placeholder_at(&self, complaint: &SqlComplaint) -> Option<&str> {
+        let rest = self.text.get(complaint.offset?..)?;
+        rest.starts_with([':', '?', '@', '$']).then(|| &rest[..word_length(rest)])
+    }
+
     /// What SQLite says about it.
     fn complaint(&self, complaint: &SqlComplaint, schema: &str, out: &Diagnostics) -> Diagnostic {
-        // `no such table: oders`
-        let named = complaint.message.rsplit_once(": ").map(|(_, name)| name.trim());
+        // `no such table: oders`, `table orders has no column named custmer`
+        let named = complaint.message.rsplit_once(": ");
+        let named = named.or_else(|| complaint.message.rsplit_once(" named "));
+        let named = named.map(|(_, name)| name.trim());
         let named = named.filter(|name| !name.is_empty());
         let offset = complaint.offset.filter(|offset| *offset < self.text.len());
         let offset = offset.or_else(|| self.find(named?));
         let place = offset.map_or_else(|| self.first_line(out), |at| self.word_at(at, out));
-        let message = format!("SQLite: {}", complaint.message);
+        let message = format!("SQL: {}", complaint.message);
         let item = Diagnostic::error(id::SQL, message).at(place);
         match named.and_then(|name| meant(&complaint.message, name, schema)) {
             Some(near) => item.help(format!("did you mean `{near}`?")),
@@ -230,7 +238,7 @@ fn word_length(text: &str) -> usize {
     let first = text.chars().next();
     match first {
         Some(quote @ ('\'' | '"')) => text[1..].find(quote).map_or(1, |end| end + 2),
-        Some(':' | '@' | '$') => 1 + text[1..].find(|c| !part(c)).unwrap_or(text.len() - 1),
+        Some(':' | '?' | '@' | '$') => 1 + text[1..].find(|c| !part(c)).unwrap_or(text.len() - 1),
         Some(c) if part(c) => text.find(|c| !part(c)).unwrap_or(text.len()),
         Some(c) => c.len_utf8(),
         None => 0,
@@ -336,16 +344,24 @@ impl Statements {
         if !self.sound {
             return None; // that has been said
         }
+        let role = role(statement_role);
         let shape = match sql::check_statement(&self.schema, &sql.text) {
             Ok(shape) => shape,
             Err(complaint) => {
-                let item = sql.complaint(&complaint, &self.schema, out);
+                let item = match sql.placeholder_at(&complaint) {
+                    Some(name) => placeholder_unknown(sql, name, &role, out),
+                    None => sql.complaint(&complaint, &self.schema, out),
+                };
                 out.push(item);
                 return None;
             }
         };
-        let role = role(statement_role);
-        let known = placeholders_known(sql, &shape, &role, out);
+        let unknown = |name: &&String| !role.placeholders.contains(&name.as_str());
+        let unknown: Vec<_> = shape.parameters.iter().filter(unknown).collect();
+        for name in &unknown {
+            let item = placeholder_unknown(sql, &format!(":{name}"), &role, out);
+            out.push(item);
+        }
         if role.changes && shape.reads_only {
             let message = format!("{} changes nothing in the database", role.name);
             let item = Diagnostic::error(id::SQL_ROLE, message).at(sql.first_line(out));
@@ -358,7 +374,7 @@ impl Statements {
             out.push(item.help("write a SELECT"));
             return None;
         }
-        if !known {
+        if !unknown.is_empty() {
             return None;
         }
         let text = StatementText { text: Arc::clone(&sql.text), role: statement_role };
@@ -436,27 +452,14 @@ impl Statements {
     }
 }
 
-/// Whether the role has what the statement names.
-fn placeholders_known(
-    sql: &Sql,
-    shape: &StatementShape,
-    role: &Role,
-    out: &mut Diagnostics,
-) -> bool {
-    let mut all_known = true;
-    for parameter in &shape.parameters {
-        if role.placeholders.contains(&parameter.as_str()) {
-            continue;
-        }
-        all_known = false;
-        let place = sql.parameter(parameter, out);
-        let message = format!("`:{parameter}` is nothing that {} knows", role.name);
-        let item = Diagnostic::error(id::SQL_PLACEHOLDER, message).at(place);
-        let known: Vec<_> = role.placeholders.iter().map(|name| format!(":{name}")).collect();
-        out.push(match nearest(parameter, role.placeholders.iter().copied()) {
-            Some(near) => item.help(format!("did you mean `:{near}`?")),
-            None => item.help(format!("it knows {}", known.join(", "))),
-        });
+/// The role does not have what the statement names.
+fn placeholder_unknown(sql: &Sql, name: &str, role: &Role, out: &Diagnostics) -> Diagnostic {
+    let place = sql.find(name).map_or_else(|| sql.first_line(out), |at| sql.word_at(at, out));
+    let message = format!("`{name}` is nothing that {} knows", role.name);
+    let item = Diagnostic::error(id::SQL_PLACEHOLDER, message).at(place);
+    let known: Vec<_> = role.placeholders.iter().map(|name| format!(":{name}")).collect();
+    match nearest(name, known.iter().map(String::as_str)) {
+        Some(near) => item.help(format!("did you mean `{near}`?")),
+        None => item.help(format!("it knows {}", known.join(", "))),
     }
-    all_known
 }

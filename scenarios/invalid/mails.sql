@@ -1,0 +1,6 @@
+-- What was sent.
+CREATE TABLE mails(
+  id INTEGER PRIMARY KEY,
+  customer INTEGER NOT NULL,
+);
+CREATE TABLE seen(id INTEGER PRIMARY KEY);

@@ -1,0 +1,2 @@
+DELETE FROM mails
+WHERE customer = :key

@@ -137,24 +137,32 @@ fn action(action: &FaultAction, fields: &mut Fields) -> &'static str {
         FaultAction::System { actor, trouble, duration } => {
             fields.text("actor", actor);
             fields.duration("for", *duration);
-            match trouble {
-                SystemTrouble::Errors => "sink-errors",
-                SystemTrouble::Deadlocks => "deadlock",
-                SystemTrouble::Slow(extra) => {
-                    fields.duration("extra", *extra);
-                    "slow-sink"
-                }
-                SystemTrouble::UnknownCommits => "unknown-commit",
-            }
+            self::trouble(*trouble, fields)
         }
         FaultAction::Disk { actor, fault, duration } => {
             fields.text("actor", actor);
             fields.duration("for", *duration);
-            match fault {
-                DiskFault::Full => "disk-full",
-                DiskFault::LostFlush => "lost-flush",
-            }
+            disk(*fault)
         }
+    }
+}
+
+fn disk(fault: DiskFault) -> &'static str {
+    match fault {
+        DiskFault::Full => "disk-full",
+        DiskFault::LostFlush => "lost-flush",
+    }
+}
+
+fn trouble(trouble: SystemTrouble, fields: &mut Fields) -> &'static str {
+    match trouble {
+        SystemTrouble::Errors => "sink-errors",
+        SystemTrouble::Deadlocks => "deadlock",
+        SystemTrouble::Slow(extra) => {
+            fields.duration("extra", extra);
+            "slow-sink"
+        }
+        SystemTrouble::UnknownCommits => "unknown-commit",
     }
 }
 

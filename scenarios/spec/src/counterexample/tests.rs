@@ -2,11 +2,13 @@ use std::sync::Arc;
 
 use crate::MessageApi;
 use oncesim_kafka::message::ApiKey;
-use oncesim_types::{Duration, Instant};
+use oncesim_types::{Duration, Instant, Operation};
 use proptest::prelude::*;
 
 use super::*;
-use crate::fault::{Coordinated, DiskFault, FaultAction, MessagePattern, PlannedFault, Trigger};
+use crate::fault::{
+    Coordinated, DiskFault, FaultAction, MessagePattern, PlannedFault, SystemTrouble, Trigger,
+};
 use crate::parse;
 
 /// Everything that faults can name.
@@ -26,6 +28,27 @@ transactions = { size = 5 }
 [consumers.mailer]
 instances = 2
 from = "orders"
+sink = "mails"
+
+[sinks.mails.sqlite]
+schema = "CREATE TABLE mails(id INTEGER PRIMARY KEY)"
+statement = "INSERT INTO mails(id) VALUES (:id)"
+
+[databases.store]
+schema = "CREATE TABLE outbox(id INTEGER PRIMARY KEY, key, value)"
+
+[services.ordering]
+instances = 2
+database = "store"
+to = "orders"
+statement = "INSERT INTO outbox(id, key, value) VALUES (:id, :key, :value)"
+announce = "log-first"
+
+[relays.publisher]
+database = "store"
+to = "orders"
+capture = "outbox"
+position = "memory"
 
 [faults] # drawn
 swarm = { kinds = ["crash"], count = 3 }
@@ -46,6 +69,9 @@ fn one() -> impl Strategy<Value = String> {
         "leader of orders-2",
         "follower of orders-0",
         "coordinator of mailer",
+        "mails",
+        "ordering-1",
+        "publisher",
     ])
     .prop_map(str::to_owned)
 }
@@ -53,8 +79,17 @@ fn one() -> impl Strategy<Value = String> {
 fn many() -> impl Strategy<Value = String> {
     prop_oneof![
         one(),
-        prop::sample::select(vec!["brokers", "producers", "consumers", "mailer"])
-            .prop_map(str::to_owned)
+        prop::sample::select(vec![
+            "brokers",
+            "producers",
+            "consumers",
+            "mailer",
+            "services",
+            "relays",
+            "systems",
+            "ordering",
+        ])
+        .prop_map(str::to_owned)
     ]
 }
 
@@ -63,15 +98,11 @@ fn duration() -> impl Strategy<Value = Duration> {
 }
 
 fn pattern() -> impl Strategy<Value = MessagePattern> {
-    let api = prop::option::of(prop::sample::select(ApiKey::ALL));
-    (any::<Option<bool>>(), api, prop::option::of(many()), prop::option::of(many())).prop_map(
-        |(response, api, from, to)| MessagePattern {
-            response,
-            api: api.map(MessageApi::Kafka),
-            from,
-            to,
-        },
-    )
+    let kafka = prop::sample::select(ApiKey::ALL).prop_map(MessageApi::Kafka);
+    let system = prop::sample::select(Operation::ALL.to_vec()).prop_map(MessageApi::System);
+    let api = prop::option::of(prop_oneof![kafka, system]);
+    (any::<Option<bool>>(), api, prop::option::of(many()), prop::option::of(many()))
+        .prop_map(|(response, api, from, to)| MessagePattern { response, api, from, to })
 }
 
 fn nth() -> impl Strategy<Value = u32> {
@@ -116,6 +147,21 @@ fn machine_fault() -> impl Strategy<Value = FaultAction> {
     ]
 }
 
+fn system_fault() -> impl Strategy<Value = FaultAction> {
+    let trouble = prop_oneof![
+        Just(SystemTrouble::Errors),
+        Just(SystemTrouble::Deadlocks),
+        duration().prop_map(SystemTrouble::Slow),
+        Just(SystemTrouble::UnknownCommits),
+    ];
+    let system = prop::sample::select(vec!["mails", "store"]).prop_map(str::to_owned);
+    (system, trouble, duration()).prop_map(|(actor, trouble, duration)| FaultAction::System {
+        actor,
+        trouble,
+        duration,
+    })
+}
+
 fn network_fault() -> impl Strategy<Value = FaultAction> {
     let side = |least| prop::collection::vec(many(), least..4);
     prop_oneof![
@@ -150,7 +196,7 @@ fn planned() -> impl Strategy<Value = PlannedFault> {
         trigger: Trigger::OnMessage { pattern, nth },
         action,
     });
-    let other = prop_oneof![machine_fault(), network_fault(), cluster_fault()];
+    let other = prop_oneof![machine_fault(), network_fault(), cluster_fault(), system_fault()];
     let timed = (timed(), other).prop_map(|(trigger, action)| PlannedFault { trigger, action });
     prop_oneof![on_message, timed]
 }

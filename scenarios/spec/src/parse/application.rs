@@ -583,5 +583,5 @@ pub(super) fn doubts(
         );
     }
     processor::doubts(applications, claim, names, out);
-    external::doubts(applications, claim, names, out);
+    external::doubts(applications, claim, out);
 }

@@ -299,7 +299,7 @@ fn position(
     Position::Topic { topic, flush_interval: flush }
 }
 
-/// A topic of positions has one writer.
+/// A topic of positions has nothing else in it. Relays may share one: each has a key of its own.
 pub(in crate::parse) fn positions(
     applications: &Applications,
     places: &[(String, Place)],
@@ -329,16 +329,14 @@ pub(in crate::parse) fn positions(
         writers.extend(processors.map(|processor| &processor.name));
         let services = applications.external.services.iter();
         writers.extend(services.filter(|it| it.to == topic).map(|service| &service.name));
-        let others = relays
-            .iter()
-            .filter(|it| it.to == topic || (it.name != relay.name && position(it) == Some(topic)));
+        let others = relays.iter().filter(|it| it.to == topic);
         writers.extend(others.map(|relay| &relay.name));
         for other in writers {
             let topic = &names.topics[usize::from(topic.0)].0;
             let message =
                 format!("`{other}` writes to `{topic}`, the positions of `{}`", relay.name);
             let item = Diagnostic::error(id::CONFLICT, message).at(place(other));
-            out.push(item.help("positions have one writer: declare another topic for them"));
+            out.push(item.help("declare another topic for positions: relays may share it"));
         }
     }
 }

@@ -169,7 +169,7 @@ impl Sql {
         self.text.match_indices(word).map(|(at, _)| at).find(|at| {
             let before = self.text[..*at].chars().next_back();
             let after = self.text[at + word.len()..].chars().next();
-            !(begins_with_part && before.is_some_and(part)) && !after.is_some_and(part)
+            !(begins_with_part && before.is_some_and(part) || after.is_some_and(part))
         })
     }
 
@@ -303,7 +303,7 @@ fn role(role: StatementRole) -> Role {
         StatementRole::Business => ("a business row", OPERATION, true),
         StatementRole::Outbox => ("`outbox`", OPERATION, true),
         StatementRole::RelaySelect => ("`select`", &["cursor", "batch", "now"], false),
-        StatementRole::RelayMark => ("`mark`", &["id", "key", "value", "now"], true),
+        StatementRole::RelayMark => ("`mark`", &["id", "cursor", "now"], true),
         StatementRole::CursorRead => ("the `read` of a cursor", &["now"], false),
         StatementRole::CursorWrite => ("the `write` of a cursor", &["cursor", "now"], true),
     };

@@ -234,3 +234,151 @@ fn services_and_relays_are_read_whole() {
     let Trigger::OnMessage { pattern, .. } = &scenario.scripted[0].trigger else { panic!() };
     assert_eq!(pattern.api, Some(MessageApi::System(Operation::Commit)));
 }
+
+/// Reads a scenario beside files.
+fn beside(name: &str, files: &[(&str, &str)], text: &str) -> Result<Loaded, Diagnostics> {
+    let folder = std::env::temp_dir().join(format!("oncesim-spec-{}-{name}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    for (file, content) in files {
+        std::fs::write(folder.join(file), content).unwrap();
+    }
+    let read = parse("systems.toml", text, Some(&folder));
+    std::fs::remove_dir_all(&folder).unwrap();
+    read
+}
+
+const FILES: &str = r#"
+title = "SQL in files"
+claim = { effect = "at-least-once" }
+topics.orders = { partitions = 1 }
+producers.shop = { to = "orders" }
+
+[consumers.mailer]
+from = "orders"
+sink = "mails"
+config.auto.offset.reset = "earliest"
+
+[sinks.mails]
+# The real one.
+sqlite = { schema = "mails.sql", statement = ["insert.sql", "UPDATE mails SET at = 1"], dedup = { mark = "mark.sql" } }
+"#;
+
+#[test]
+fn sql_from_files_is_written_out() {
+    let schema = "CREATE TABLE mails(id, at);\r\n-- \"\"\" and '''\n\tCREATE TABLE seen(id);\n";
+    let files = [
+        ("mails.sql", schema),
+        ("insert.sql", "INSERT INTO mails VALUES (:id, NULL)"),
+        ("mark.sql", "INSERT INTO seen VALUES (:id)\n"),
+    ];
+    let loaded =
+        beside("files", &files, FILES).unwrap_or_else(|errors| panic!("{}", errors.render(false)));
+    assert!(loaded.warnings.is_empty(), "{}", loaded.warnings.render(false));
+    let source = &loaded.scenario.source;
+    assert!(source.contains("# The real one.") && !source.contains(".sql\""), "{source}");
+    let again = read(source).scenario;
+    assert_eq!(again, Scenario { source: again.source.clone(), ..loaded.scenario.clone() });
+    let SystemSpecKind::Database(database) = &again.systems[0].kind else { panic!() };
+    assert_eq!(&*database.schema, schema);
+}
+
+#[test]
+fn a_complaint_about_a_file_points_into_the_file() {
+    let files = [
+        ("mails.sql", "CREATE TABLE mails(id, at);\n"),
+        ("insert.sql", "-- Once.\nINSERT INTO mails\n  VALUES (:id, :horizon)"),
+        ("mark.sql", "seen"),
+    ];
+    let errors = beside("wrong", &files, FILES).map(|_| ()).unwrap_err();
+    let places: Vec<_> = errors
+        .items()
+        .iter()
+        .map(|item| {
+            let place = item.place.unwrap();
+            let path = &errors.sources()[usize::from(place.source)].path;
+            let file = path.rsplit('/').next().unwrap().to_owned();
+            (item.id, file, errors.line_and_column(place))
+        })
+        .collect();
+    assert_eq!(
+        places,
+        [("S0902", "insert.sql".to_owned(), (3, 16)), ("S0901", "mark.sql".to_owned(), (1, 1))],
+        "{}",
+        errors.render(false)
+    );
+}
+
+#[test]
+fn sql_can_be_set_from_the_command_line() {
+    let set = |value: &str| {
+        let sets = [("sinks.mails.sqlite.statement".to_owned(), value.to_owned())];
+        let text = FILES
+            .replace("\"mails.sql\"", "\"CREATE TABLE mails(id, at)\"")
+            .replace(", dedup = { mark = \"mark.sql\" }", "");
+        parse_with("systems.toml", &text, None, &sets)
+    };
+    let loaded = set("DELETE FROM mails").unwrap();
+    assert!(loaded.scenario.source.contains("statement = \"DELETE FROM mails\""));
+    let errors = set("DELETE FROM mials").map(|_| ()).unwrap_err();
+    assert_eq!(errors.line_and_column(errors.items()[0].place.unwrap()), (1, 42));
+}
+
+/// What each line makes doubtful, with a claim and without.
+#[test]
+fn what_is_rarely_meant_is_said() {
+    let doubts = |text: &str| -> Vec<String> {
+        let loaded = read(text);
+        let items = loaded.warnings.items().iter();
+        items.filter(|item| item.id == "S0502").map(|item| item.message.clone()).collect()
+    };
+    let sound = doubts(SYSTEMS);
+    assert!(sound.is_empty(), "{sound:?}");
+    for (from, to, message) in [
+        ("\"per-record\"", "\"none\"", "`payments` sends no idempotency key"),
+        ("\"per-record\"", "\"per-attempt\"", "`payments` sends another idempotency key"),
+        ("\"per-record\"", "\"by-key\"", "the second effect of a key"),
+        ("key-ttl = \"1h\"", "key-ttl = \"10s\"", "an idempotency key of `payments` is forgotten"),
+        ("window = \"400s\"", "window = \"4s\"", "a mark of `ledger` is forgotten after 4s"),
+        ("window =", "when = \"before-effect\", window =", "before its effect"),
+        ("window =", "when = \"after-effect\", window =", "after its effect"),
+        (
+            "offsets = { read",
+            "offsets = { fenced = false, read",
+            "`ledger` stores offsets without a fence",
+        ),
+        (
+            "on-unknown = \"retry\"",
+            "on-unknown = \"assume-done\"",
+            "takes an unknown outcome for done",
+        ),
+        (
+            "id = :id\"\n\n[relays",
+            "id = :id\"\nmark-when = \"before-ack\"\n\n[relays",
+            "`poller` marks a row",
+        ),
+        ("snapshot = false", "stores-before-ack = true", "`stream` stores its position before"),
+        (
+            "mark = \"UPDATE outbox SET sent = 1 WHERE id = :id\"",
+            "position = \"memory\"",
+            "2 writers commit",
+        ),
+        (
+            "INTO orders(id) VALUES (-:id) ON CONFLICT DO NOTHING",
+            "INTO position VALUES (:id)",
+            "`audit` changes something each time",
+        ),
+    ] {
+        assert!(SYSTEMS.contains(from), "{from}");
+        let mut text = SYSTEMS.replacen(from, to, 1);
+        if to == "position = \"memory\"" {
+            text = text.replace("WHERE sent = 0", "WHERE sequence > :cursor");
+        }
+        let found = doubts(&text);
+        assert!(found.len() == 1 && found[0].contains(message), "{to}: {found:?}");
+        let expected = text.replace(
+            "claim = { effect = \"exactly-once\", ordering = \"per-key\" }",
+            "expect = { anomaly = \"effect-lost\" }",
+        );
+        assert!(doubts(&expected).is_empty());
+    }
+}

@@ -2,7 +2,7 @@
 
 use toml_edit::{DocumentMut, Item};
 
-/// The text without the table `name` of `section` (`producers`, `consumers`, `processors`, `topics`). `None` when
+/// The text without the table `name` of `section` (`producers`, `sinks`, `topics`, ...). `None` when
 /// there is no such table. Comments elsewhere survive.
 ///
 /// # Panics

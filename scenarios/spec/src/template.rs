@@ -18,6 +18,16 @@ const TEXTS: &[(&str, &str, &str)] = &[
         include_str!("template/exactly-once.toml"),
     ),
     (
+        "sql-sink",
+        "offsets in the transaction of a SQL database: every record has its effect once",
+        include_str!("template/sql-sink.toml"),
+    ),
+    (
+        "outbox",
+        "a service with a transactional outbox, a relay, and an inbox: every order has its effect once",
+        include_str!("template/outbox.toml"),
+    ),
+    (
         "at-most-once",
         "no acknowledgement, commit before processing: nothing twice, some is lost",
         include_str!("template/at-most-once.toml"),

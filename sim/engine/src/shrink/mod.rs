@@ -56,11 +56,11 @@ impl Default for ShrinkOptions {
 pub struct Size {
     /// Faults of the plan.
     pub faults: u64,
-    /// Records that all producers send.
+    /// Records that all producers send, and operations that all services begin.
     pub records: u64,
-    /// Distinct keys of all producers.
+    /// Distinct keys of all producers and services.
     pub keys: u64,
-    /// Producer instances.
+    /// Instances of producers and services.
     pub producers: u64,
     /// Consumer instances.
     pub consumers: u64,
@@ -74,13 +74,18 @@ impl Size {
     /// The size of a scenario whose faults are all scripted.
     #[must_use]
     pub fn of(scenario: &Scenario) -> Self {
-        let producers = &scenario.producers;
+        // A service is a producer of the log.
+        let producers = scenario.producers.iter();
+        let producers = producers.map(|spec| (spec.instances, spec.records, spec.keys));
+        let services = scenario.services.iter();
+        let services = services.map(|spec| (spec.instances, spec.records, spec.keys));
+        let sources: Vec<_> = producers.chain(services).collect();
         let topics = scenario.topics.iter().filter(|topic| !topic.config.is_internal());
         Size {
             faults: scenario.scripted.len() as u64,
-            records: producers.iter().map(|spec| spec.records * u64::from(spec.instances)).sum(),
-            keys: producers.iter().map(|spec| u64::from(spec.keys)).sum(),
-            producers: producers.iter().map(|spec| u64::from(spec.instances)).sum(),
+            records: sources.iter().map(|(n, records, _)| records * u64::from(*n)).sum(),
+            keys: sources.iter().map(|(_, _, keys)| u64::from(*keys)).sum(),
+            producers: sources.iter().map(|(instances, ..)| u64::from(*instances)).sum(),
             consumers: scenario.consumers.iter().map(|spec| u64::from(spec.instances)).sum(),
             partitions: topics.map(|topic| u64::from(topic.config.partitions)).sum(),
             brokers: u64::from(scenario.brokers),
@@ -347,7 +352,9 @@ impl Trial<'_> {
 
 /// What makes a candidate the candidate that it is.
 fn identity(scenario: &Scenario) -> [u8; 32] {
-    let Scenario { brokers, topics, producers, consumers, scripted, .. } = scenario;
-    let text = format!("{:?}", (brokers, topics, producers, consumers, scripted));
+    let Scenario { brokers, topics, producers, consumers, processors, scripted, .. } = scenario;
+    let Scenario { systems, sinks, services, relays, .. } = scenario;
+    let kafka = (brokers, topics, producers, consumers, processors);
+    let text = format!("{:?}", (kafka, systems, sinks, services, relays, scripted));
     *blake3::hash(text.as_bytes()).as_bytes()
 }

@@ -68,11 +68,18 @@ fn tables(scenario: &Scenario) -> Vec<Cut> {
     let consumers = scenario.consumers.iter().map(|spec| ("consumers", &spec.name));
     let processors = scenario.processors.iter().map(|spec| ("processors", &spec.name));
     let producers = scenario.producers.iter().map(|spec| ("producers", &spec.name));
+    let services = scenario.services.iter().map(|spec| ("services", &spec.name));
+    let relays = scenario.relays.iter().map(|spec| ("relays", &spec.name));
+    // Those of sinks go with their sinks.
+    let databases = scenario.systems.iter().map(|spec| ("databases", &spec.name));
     let topics = scenario.topics.iter().filter(|topic| !topic.config.is_internal());
     let topics = topics.map(|topic| ("topics", &topic.name));
     consumers
         .chain(processors)
         .chain(producers)
+        .chain(services)
+        .chain(relays)
+        .chain(databases)
         .chain(topics)
         .map(|(section, name)| Cut::Table { section, name: name.clone() })
         .collect()
@@ -95,6 +102,14 @@ fn counts(scenario: &Scenario) -> Vec<Count> {
     }
     for spec in &scenario.processors {
         add("processors", &spec.name, "instances", spec.instances.into(), true);
+    }
+    for spec in &scenario.services {
+        add("services", &spec.name, "instances", spec.instances.into(), true);
+        add("services", &spec.name, "records", spec.records, false);
+        add("services", &spec.name, "keys", spec.keys.into(), false);
+    }
+    for spec in &scenario.relays {
+        add("relays", &spec.name, "instances", spec.instances.into(), true);
     }
     for topic in scenario.topics.iter().filter(|topic| !topic.config.is_internal()) {
         add("topics", &topic.name, "partitions", topic.config.partitions.into(), true);
@@ -119,11 +134,29 @@ fn apply(scenario: &Scenario, cut: &Cut) -> Option<Arc<Scenario>> {
         fingerprint: "",
     });
     let (text, sets) = match cut {
-        Cut::Table { section, name } => (without(&text, section, name)?, Vec::new()),
+        Cut::Table { section, name } => {
+            let text = without(&text, section, name)?;
+            let sinks = only_sinks_of(scenario, section, name);
+            let text = sinks.iter().try_fold(text, |text, sink| without(&text, "sinks", sink))?;
+            (text, Vec::new())
+        }
         Cut::Count { path, value, .. } => (text, vec![(path.clone(), value.to_string())]),
     };
     let smaller = parse_with(&scenario.path, &text, None, &sets).ok()?.scenario;
     Some(Arc::new(smaller))
+}
+
+/// The sinks that nobody else uses: they go with their user.
+fn only_sinks_of<'s>(scenario: &'s Scenario, section: &str, name: &str) -> Vec<&'s String> {
+    let consumers = scenario.consumers.iter().map(|spec| ("consumers", &spec.name, spec.sink));
+    let processors = scenario.processors.iter().map(|spec| ("processors", &spec.name, spec.sink));
+    let users: Vec<_> = consumers.chain(processors).collect();
+    let is_own = |user: &(&str, &String, _)| user.0 == section && user.1 == name;
+    let sinks = scenario.sinks.iter().filter(|sink| {
+        let mut users = users.iter().filter(|(_, _, used)| *used == Some(sink.id)).peekable();
+        users.peek().is_some() && users.all(is_own)
+    });
+    sinks.map(|sink| &sink.name).collect()
 }
 
 /// `mailer-3` becomes `mailer-1` when two are left.
@@ -134,5 +167,90 @@ fn renumber(fault: &mut PlannedFault, name: &str, left: u64) {
         if meant && number.parse().is_ok_and(|number: u64| number >= left) {
             *reference = format!("{stem}-{}", left - 1);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SCENARIO: &str = r#"
+title = "Everything that may become smaller outside of Kafka"
+expect = { anomaly = "effect-lost" }
+topics.orders = { partitions = 1 }
+
+[databases.store]
+schema = "CREATE TABLE orders(id INTEGER PRIMARY KEY, key, value)"
+
+[services.ordering]
+instances = 3
+database = "store"
+to = "orders"
+records = 40
+keys = 8
+statement = "INSERT INTO orders(id, key, value) VALUES (:id, :key, :value)"
+announce = "log-first"
+
+[services.other]
+database = "store"
+to = "orders"
+statement = "INSERT INTO orders(id) VALUES (:id)"
+announce = "log-first"
+
+[relays.stream]
+database = "store"
+to = "orders"
+capture = "orders"
+position = "memory"
+
+[consumers.mailer]
+from = "orders"
+sink = "mails"
+
+[sinks.mails]
+api = { key-ttl = "1h" }
+
+[consumers.auditor]
+from = "orders"
+
+[[fault]]
+pause = { actor = "ordering-2", at = "1s", for = "1s" }
+"#;
+
+    fn scenario() -> Scenario {
+        let parsed = parse_with("outside.toml", SCENARIO, None, &[]);
+        parsed.unwrap_or_else(|errors| panic!("{}", errors.render(false))).scenario
+    }
+
+    #[test]
+    fn services_have_counts() {
+        let scenario = scenario();
+        let counted: Vec<_> = counts(&scenario)
+            .into_iter()
+            .filter(|count| count.path.starts_with("services.\"ordering\""))
+            .map(|count| (count.path, count.value))
+            .collect();
+        let path = |key: &str| format!("services.\"ordering\".{key}");
+        assert_eq!(counted, [(path("instances"), 3), (path("records"), 40), (path("keys"), 8)]);
+        let cut =
+            Cut::Count { path: path("instances"), value: 2, numbered: Some("ordering".to_owned()) };
+        let smaller = apply(&scenario, &cut).expect("two are enough");
+        assert_eq!(smaller.services[0].instances, 2);
+        assert!(smaller.source.contains("ordering-1") && !smaller.source.contains("ordering-2"));
+    }
+
+    #[test]
+    fn a_consumer_goes_with_its_sink() {
+        let scenario = scenario();
+        let table = |section, name: &str| Cut::Table { section, name: name.to_owned() };
+        let smaller = apply(&scenario, &table("consumers", "mailer")).expect("nobody needs it");
+        assert!(smaller.sinks.is_empty() && !smaller.source.contains("mails"));
+        assert_eq!(smaller.systems.len(), 1);
+        // What is in use stays.
+        assert!(apply(&scenario, &table("databases", "store")).is_none());
+        let smaller = apply(&scenario, &table("services", "other")).expect("there is another");
+        assert_eq!(smaller.services.len(), 1);
+        let smaller = apply(&scenario, &table("relays", "stream")).expect("nobody needs it");
+        assert!(smaller.relays.is_empty());
     }
 }

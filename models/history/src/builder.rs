@@ -425,19 +425,38 @@ impl HistoryBuilder {
         generation: i32,
         assignment: &[(MemberId, TopicPartition)],
     ) -> u32 {
+        self.rebalanced(broker, group, (generation, false), assignment)
+    }
+
+    /// The same, where members keep their partitions while they rebalance.
+    pub fn cooperative_generation(
+        &mut self,
+        broker: ActorId,
+        group: GroupId,
+        generation: i32,
+        assignment: &[(MemberId, TopicPartition)],
+    ) -> u32 {
+        self.rebalanced(broker, group, (generation, true), assignment)
+    }
+
+    fn rebalanced(
+        &mut self,
+        broker: ActorId,
+        group: GroupId,
+        (generation, cooperative): (i32, bool),
+        assignment: &[(MemberId, TopicPartition)],
+    ) -> u32 {
         let assignment = span(&mut self.history.assignments, assignment);
         let generation = GenerationId(generation);
         let coordinator_epoch = LeaderEpoch(0);
-        self.world(
-            broker,
-            WorldEvent::Generation {
-                group,
-                generation,
-                assignment,
-                cooperative: false,
-                coordinator_epoch,
-            },
-        )
+        let event = WorldEvent::Generation {
+            group,
+            generation,
+            assignment,
+            cooperative,
+            coordinator_epoch,
+        };
+        self.world(broker, event)
     }
 
     /// Makes an actor read at `read_committed`.

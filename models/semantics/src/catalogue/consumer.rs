@@ -1,6 +1,6 @@
 //! Anomalies of one consumer's stream: what `poll()` returned against what the log holds.
 
-use super::{DUPLICATE, INTEGRITY, LOSS, ORDER};
+use super::{DUPLICATE, INTEGRITY, LIVENESS, LOSS, ORDER};
 use crate::anomaly::{AnomalyClass, Violates};
 use crate::guarantee::Level;
 
@@ -145,4 +145,33 @@ pub(crate) static DUPLICATE_DELIVERY: AnomalyClass = AnomalyClass {
     fixes: "None needed when processing is idempotent; smaller polls and earlier commits make it \
             rarer.",
     example: "mailer-0 polls offset 5 and crashes; mailer-1 polls offset 5.",
+};
+
+pub(crate) static NEXT_POINTER_CONFLICT: AnomalyClass = AnomalyClass {
+    id: "next-pointer-conflict",
+    level: Level::Processing,
+    violates: Violates { ordering: true, ..LOSS },
+    jepsen: Some("poll-skip"),
+    meaning: "Two readers at the same isolation level saw different successors of one offset: \
+              one was given a record that the other passed over.",
+    causes: "A suffix of the log that was read and then truncated, a fetch that skipped a batch, \
+             or a reader that filtered what is not aborted.",
+    fixes: "min.insync.replicas=2 or more and no unclean elections; if these are set, it is a \
+            defect of broker or client.",
+    example: "mailer-0 gets offsets 4, 5 and 6 of orders-0; mailer-1 gets 4 and then 6.",
+};
+
+pub(crate) static STALE_READ: AnomalyClass = AnomalyClass {
+    id: "stale-read",
+    level: Level::Processing,
+    violates: LIVENESS,
+    jepsen: Some("worst-realtime-lag"),
+    meaning: "A poll ended before a record that had been acknowledged half a minute earlier, and \
+              the next one returned that record.",
+    causes: "A consumer that cannot keep up, or a replica that serves old data while it is cut \
+             off from its leader.",
+    fixes: "A number, not a defect: Kafka promises no bound. More consumers, or fewer records \
+            per poll.",
+    example: "shop #9 is acknowledged at 10 s; a poll at 50 s ends with shop #8, the next one \
+              returns shop #9.",
 };

@@ -119,3 +119,32 @@ pub(crate) static GENERATION_REGRESS: AnomalyClass = AnomalyClass {
     fixes: "Replicate __consumer_offsets; otherwise a defect of the coordinator.",
     example: "After generation 5 the coordinator completes a rebalance with generation 3.",
 };
+
+pub(crate) static COMMIT_WITHOUT_OWNERSHIP: AnomalyClass = AnomalyClass {
+    id: "commit-without-ownership",
+    level: Level::Processing,
+    violates: Violates { at_least_once: true, ..DUPLICATE },
+    jepsen: None,
+    meaning: "A member committed an offset of a partition that it did not own, and the \
+              coordinator took it.",
+    causes: "An application that commits after onPartitionsRevoked has returned, or offsets that \
+             are collected over all partitions ever seen. Coordinators do not check ownership.",
+    fixes: "Commit inside of onPartitionsRevoked, and forget a partition's offsets there.",
+    example: "orders-1 is revoked from mailer-0 and given to mailer-1; then mailer-0, still in \
+              the group, commits 9 on orders-1.",
+};
+
+pub(crate) static REVOKE_WITHOUT_COMMIT_WINDOW: AnomalyClass = AnomalyClass {
+    id: "revoke-without-commit-window",
+    level: Level::Processing,
+    violates: DUPLICATE,
+    jepsen: None,
+    meaning: "In a cooperative rebalance a partition was given to its new owner before its old \
+              owner, a member of the same generation, had given it back: there was no moment at \
+              which the old owner could commit.",
+    causes: "An assignor that moves a partition in one generation instead of two, or one that \
+             ignores what members say they own.",
+    fixes: "Defect of the assignor: a partition that moves is unassigned for one generation.",
+    example: "mailer-0 owns orders-1 in generation 3; generation 4, with mailer-0 in it, assigns \
+              orders-1 to mailer-1 at once.",
+};

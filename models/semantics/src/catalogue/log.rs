@@ -261,3 +261,15 @@ pub(crate) static CONSISTENT_READ: AnomalyClass = AnomalyClass {
     fixes: "unclean.leader.election.enable=false; min.insync.replicas=2 or more.",
     example: "A consumer processes shop #7 at offset 5; the final read ends at offset 5.",
 };
+
+pub(crate) static ILLEGAL_OFFSET_GAP: AnomalyClass = AnomalyClass {
+    id: "illegal-offset-gap",
+    level: Level::Log,
+    violates: Violates { integrity: true, ..LOSS },
+    jepsen: None,
+    meaning: "A leader's log has no entry at an offset below its end: neither a record nor the \
+              end of a transaction.",
+    causes: "A leader that appended beyond its end, or a log that lost a batch in its middle.",
+    fixes: "Defect of the broker: the next batch begins where the last one ended.",
+    example: "b1 appends a batch that ends at offset 4, and the next one at offset 6.",
+};

@@ -86,3 +86,28 @@ pub(crate) static UNCLEAN_REPLICA_IN_ISR: AnomalyClass = AnomalyClass {
     fixes: "Defect of the controller (KIP-841, KIP-903), unless unclean elections are allowed.",
     example: "b3 is fenced; the leader b1 asks for in-sync replicas b1, b2 and b3, and gets them.",
 };
+
+pub(crate) static CANDIDATE_INCOMPLETE: AnomalyClass = AnomalyClass {
+    id: "candidate-incomplete",
+    level: Level::Log,
+    violates: LOSS,
+    jepsen: None,
+    meaning: "The high watermark passed the log end of a running replica in the in-sync set: if \
+              it is elected next, committed records are lost.",
+    causes: "A leader that computes the high watermark without one of its in-sync followers.",
+    fixes: "Defect of the broker: the high watermark is the lowest log end of the in-sync set.",
+    example: "b1, b2 and b3 are in sync; b1 moves its high watermark to 9 while the log of b3 \
+              ends at 7.",
+};
+
+pub(crate) static LEADER_NOT_IN_ISR: AnomalyClass = AnomalyClass {
+    id: "leader-not-in-isr",
+    level: Level::Log,
+    violates: LOSS,
+    jepsen: None,
+    meaning: "The controller named a leader that is not in the in-sync set of its partition.",
+    causes: "An election that looks at the assigned replicas instead of the in-sync ones, or an \
+             in-sync set that was changed without its leader.",
+    fixes: "Defect of the controller: also an unclean election makes the leader the in-sync set.",
+    example: "The in-sync set of orders-0 is b1 and b2, and b3 becomes its leader.",
+};

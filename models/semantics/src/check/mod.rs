@@ -138,8 +138,8 @@ impl Pass {
                         continue;
                     }
                     self.effects.resumes.on_polled(context, position, event, polled);
-                    let commits = &mut self.commits;
-                    self.readers.on_polled(context, findings, commits, position, *group, polled);
+                    let beside = (&mut self.commits, &self.ledger);
+                    self.readers.on_polled(context, findings, beside, position, *group, polled);
                     if let Some(group) = group {
                         self.processing.on_delivered(context, findings, position, *group, polled);
                     }
@@ -217,8 +217,11 @@ impl Pass {
             }
             ClientKind::CommitInvoke { call, group, offsets, sync } => {
                 let processing = &self.processing;
-                self.readers.on_commit(context, findings, processing, position, *group, *offsets);
+                let readers = &mut self.readers;
+                let foreign =
+                    readers.on_commit(context, findings, processing, position, *group, *offsets);
                 self.commits.on_invoke(context, position, *call, *group, *offsets, *sync);
+                self.commits.on_foreign(event.actor, foreign);
             }
             ClientKind::CommitEnd { call, outcome } => {
                 let paired = self.commits.on_end(context, findings, position, *call, *outcome);

@@ -238,3 +238,118 @@ fn what_somebody_read_and_was_aborted_is_not_skipped() {
         assert!(!ids(&verdict).contains(&id), "{:?}", ids(&verdict));
     }
 }
+
+#[test]
+fn who_reads_at_another_isolation_level_sees_other_successors() {
+    for (committed, conflict) in [(true, false), (false, true)] {
+        let mut s = Scene::new();
+        let r = s.acked(3);
+        if committed {
+            s.b.read_committed(s.mailer[1]);
+        }
+        s.poll(0, &[(0, r[0]), (1, r[1])]);
+        s.poll(1, &[(0, r[0]), (2, r[2])]);
+        let found = ids(&check(&s.b.finish())).contains(&"next-pointer-conflict");
+        assert_eq!(found, conflict, "read_committed: {committed}");
+    }
+}
+
+#[test]
+fn what_was_read_and_is_gone_is_a_conflict_although_nothing_was_skipped() {
+    let mut s = Scene::new();
+    let r = s.acked(3);
+    s.poll(0, &[(0, r[0]), (1, r[1])]);
+    s.poll(1, &[(0, r[0]), (2, r[2])]);
+    let shown =
+        [(0, r[0]), (2, r[2])].map(|(offset, record)| s.b.polled(orders(0), offset, record));
+    s.b.poll(s.auditor, &shown);
+    let drained = ClientKind::Drained { partition: orders(0), from: Offset::ZERO, to: Offset(3) };
+    s.b.client(s.auditor, drained);
+    let found = ids(&check(&s.b.finish()));
+    assert!(found.contains(&"next-pointer-conflict"), "{found:?}");
+    assert!(!found.contains(&"int-poll-skip"), "{found:?}");
+}
+
+#[test]
+fn a_poll_that_ends_before_a_young_record_is_not_stale() {
+    let mut s = Scene::new();
+    let r = s.acked(2);
+    s.b.wait(oncesim_types::Duration::from_secs(29));
+    s.poll(0, &[(0, r[0])]);
+    s.b.wait(oncesim_types::Duration::from_secs(90));
+    s.poll(0, &[(1, r[1])]);
+    assert!(!ids(&check(&s.drained(&r))).contains(&"stale-read"));
+}
+
+#[test]
+fn a_log_that_was_cut_goes_on_where_it_ends() {
+    let mut s = Scene::new();
+    let r = s.acked(3);
+    s.append(0, 0, 0, &r);
+    s.world(0, WorldEvent::Truncate { partition: orders(0), to: Offset(0) });
+    s.append(0, 0, 1, &r[..1]);
+    s.append(0, 1, 1, &r[1..]);
+    assert!(!ids(&check(&s.b.finish())).contains(&"illegal-offset-gap"));
+}
+
+#[test]
+fn a_commit_without_ownership_counts_once_it_is_taken() {
+    for (outcome, found) in
+        [(Outcome::Ok, true), (Outcome::Fail(ErrorCode::IllegalGeneration), false)]
+    {
+        let mut s = Scene::new();
+        committed(&mut s, 3);
+        let call = s.b.commit_begin(s.mailer[0], &[(orders(0), 3)], true);
+        s.b.commit_end(s.mailer[0], call, outcome);
+        let ids = ids(&check(&s.b.finish()));
+        assert_eq!(ids.contains(&"commit-without-ownership"), found);
+    }
+    // Asked for in time, and taken after the partition was given back.
+    let mut s = Scene::new();
+    s.b.assigned(s.mailer[0], 1, &[orders(0)], &[orders(0)]);
+    let call = s.b.commit_begin(s.mailer[0], &[(orders(0), 3)], false);
+    s.b.revoked(s.mailer[0], &[orders(0)]);
+    s.b.commit_end(s.mailer[0], call, Outcome::Ok);
+    assert!(!ids(&check(&s.b.finish())).contains(&"commit-without-ownership"));
+}
+
+#[test]
+fn a_partition_that_was_given_back_may_go_to_anybody() {
+    for (revoked, died, early) in [(false, false, true), (true, false, false), (false, true, false)]
+    {
+        let mut s = Scene::new();
+        let both = [orders(0), orders(1)];
+        s.cooperative(2, [&[0, 1], &[]]);
+        s.b.assigned(s.mailer[0], 2, &both, &both);
+        if revoked {
+            s.b.revoked(s.mailer[0], &both[1..]);
+        }
+        if died {
+            s.b.crash(s.mailer[0], false);
+        }
+        s.cooperative(3, [&[0], &[1]]);
+        let found = ids(&check(&s.b.finish())).contains(&"revoke-without-commit-window");
+        assert_eq!(found, early, "revoked {revoked}, died {died}");
+    }
+}
+
+#[test]
+fn a_candidate_that_is_away_or_not_in_sync_may_lag() {
+    for away in [0, 1, 2] {
+        let mut s = Scene::new();
+        let r = s.acked(1);
+        let [leader, follower] = s.broker;
+        let in_sync = if away == 0 { vec![leader] } else { vec![leader, follower] };
+        s.partition_changed(Some(leader), &in_sync);
+        s.append(0, 0, 0, &r);
+        match away {
+            1 => drop(s.b.crash(follower, false)),
+            2 => s.append(1, 0, 0, &r),
+            _ => {}
+        }
+        s.high_watermark(0, 1, true, 2);
+        let ids = ids(&check(&s.b.finish()));
+        assert!(!ids.contains(&"candidate-incomplete"), "{away}: {ids:?}");
+        assert!(!ids.contains(&"leader-not-in-isr"), "{away}: {ids:?}");
+    }
+}

@@ -11,6 +11,7 @@ mod noise;
 mod outbox_rows;
 mod processing;
 mod prop;
+mod replication_rows;
 mod rows;
 mod transactions;
 

@@ -11,6 +11,7 @@ use oncesim_types::{
 
 use super::effect_rows::TABLE_G;
 use super::outbox_rows::TABLE_H;
+use super::replication_rows::TABLE_E;
 use super::transactions::{TABLE_C, TABLE_F};
 use super::{check, orders};
 use crate::Severity;
@@ -105,6 +106,17 @@ impl Scene {
                 log_end: Offset(log_end),
             },
         );
+    }
+
+    /// A cooperative rebalance gives each consumer partitions of orders.
+    pub(super) fn cooperative(&mut self, generation: i32, owned: [&[u16]; 2]) {
+        let members = self.mailer.map(|mailer| self.b.member(mailer));
+        let assignment: Vec<_> = members
+            .into_iter()
+            .zip(owned)
+            .flat_map(|(member, owned)| owned.iter().map(move |p| (member, orders(*p))))
+            .collect();
+        self.b.cooperative_generation(self.broker[0], self.group, generation, &assignment);
     }
 
     pub(super) fn partition_changed(&mut self, leader: Option<ActorId>, isr: &[ActorId]) {
@@ -304,6 +316,13 @@ const LOG: &[Row] = &[
         s.b.poll(s.mailer[0], &polled);
         s.b.finish()
     }),
+    ("illegal-offset-gap", Always, || {
+        let mut s = Scene::new();
+        let r = s.acked(2);
+        s.append(0, 0, 0, &r[..1]);
+        s.append(0, 2, 0, &r[1..]);
+        s.b.finish()
+    }),
     ("consistent-read", Always, || {
         let mut s = Scene::new();
         let r = s.acked(2);
@@ -322,68 +341,22 @@ fn sequence(batches: &[(i64, i16, i32)]) -> History {
     s.drained(&r)
 }
 
-const REPLICATION: &[Row] = &[
-    ("log-divergence", Always, || {
+const CONSUMER: &[Row] = &[
+    ("next-pointer-conflict", Always, || {
+        let mut s = Scene::new();
+        let r = s.acked(3);
+        s.poll(0, &[(0, r[0]), (1, r[1])]);
+        s.poll(1, &[(0, r[0]), (2, r[2])]);
+        s.b.finish()
+    }),
+    ("stale-read", Informative, || {
         let mut s = Scene::new();
         let r = s.acked(2);
-        s.append(0, 0, 0, &r[..1]);
-        s.append(1, 0, 0, &r[1..]);
-        s.high_watermark(0, 1, true, 2);
-        s.high_watermark(1, 1, false, 0);
+        s.b.wait(oncesim_types::Duration::from_secs(31));
+        s.poll(0, &[(0, r[0])]);
+        s.poll(0, &[(1, r[1])]);
         s.drained(&r)
     }),
-    ("leader-incomplete", Always, || {
-        let mut s = Scene::new();
-        s.high_watermark(0, 4, true, 2);
-        s.leads(1, 1, 3);
-        s.b.finish()
-    }),
-    ("minisr-violation", Always, || {
-        let mut s = Scene::new();
-        let event = WorldEvent::AckedAll {
-            partition: orders(0),
-            next_offset: Offset(1),
-            isr: 1,
-            min_isr: 2,
-        };
-        s.world(0, event);
-        s.b.finish()
-    }),
-    ("hw-regress", Always, || {
-        let mut s = Scene::new();
-        s.high_watermark(0, 4, true, 2);
-        s.high_watermark(0, 3, true, 2);
-        s.b.finish()
-    }),
-    ("two-leaders-same-epoch", Always, || {
-        let mut s = Scene::new();
-        s.leads(0, 1, 0);
-        s.leads(1, 1, 0);
-        s.b.finish()
-    }),
-    ("committed-lost-globally", Legal, || {
-        let mut s = Scene::new();
-        let r = s.acked(1);
-        for broker in 0..2 {
-            s.append(broker, 0, 0, &r);
-        }
-        for broker in 0..2 {
-            s.b.crash(s.broker[broker], true);
-            s.world(broker, WorldEvent::DiskLoss { partition: orders(0), to: Offset(0) });
-        }
-        s.drained(&[])
-    }),
-    ("unclean-replica-in-isr", Always, || {
-        let mut s = Scene::new();
-        let [leader, follower] = [s.broker[0], s.broker[1]];
-        s.partition_changed(Some(leader), &[leader]);
-        s.world(0, WorldEvent::BrokerFenced { broker: follower, fenced: true });
-        s.partition_changed(Some(leader), &[leader, follower]);
-        s.b.finish()
-    }),
-];
-
-const CONSUMER: &[Row] = &[
     ("int-poll-skip", Always, || {
         let mut s = Scene::new();
         let r = s.acked(3);
@@ -533,6 +506,12 @@ const GROUP: &[Row] = &[
         s.b.commit(s.mailer[0], &[(orders(0), 2)]);
         s.b.finish()
     }),
+    ("commit-without-ownership", UnderThisConfiguration, || {
+        let mut s = Scene::new();
+        committed(&mut s, 3);
+        s.b.commit(s.mailer[0], &[(orders(0), 3)]);
+        s.b.finish()
+    }),
     ("stale-generation-commit", Always, || {
         let mut s = Scene::new();
         s.accepted(1, 1, 2, 5);
@@ -560,6 +539,13 @@ const GROUP: &[Row] = &[
         let mut s = Scene::new();
         let other = TopicPartition::new(TopicId(1), 0);
         s.b.assigned(s.mailer[0], 2, &[other], &[other]);
+        s.b.finish()
+    }),
+    ("revoke-without-commit-window", UnderThisConfiguration, || {
+        let mut s = Scene::new();
+        s.cooperative(2, [&[0, 1], &[]]);
+        s.b.assigned(s.mailer[0], 2, &[orders(0), orders(1)], &[orders(0), orders(1)]);
+        s.cooperative(3, [&[0], &[1]]);
         s.b.finish()
     }),
     ("generation-regress", UnderThisConfiguration, || {
@@ -623,9 +609,7 @@ fn stuck(id: &'static str) -> History {
 }
 
 fn rows() -> impl Iterator<Item = &'static Row> {
-    [LOG, REPLICATION, CONSUMER, GROUP, REST, TABLE_C, TABLE_F, TABLE_G, TABLE_H]
-        .into_iter()
-        .flatten()
+    [LOG, TABLE_E, CONSUMER, GROUP, REST, TABLE_C, TABLE_F, TABLE_G, TABLE_H].into_iter().flatten()
 }
 
 #[test]

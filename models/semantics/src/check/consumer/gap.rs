@@ -1,13 +1,18 @@
 //! Jumps in a consumer's stream: `poll-skip`, `int-poll-skip` and `resume-skip`, once it is known
-//! whether the log holds anything in between.
+//! whether the log holds anything in between, and `next-pointer-conflict`, if another reader got
+//! something there.
+
+use oncesim_history::{ClientKind, EventKind, PolledRecord};
+use oncesim_types::{ActorId, TopicPartition};
 
 use crate::anomaly::AnomalyClass;
+use crate::catalogue::consumer::{INT_POLL_SKIP, NEXT_POINTER_CONFLICT, POLL_SKIP};
 use crate::catalogue::group::COMMIT_BEYOND_POSITION;
 use crate::catalogue::transaction::LATE_COMMIT;
 use crate::check::Context;
 use crate::check::findings::{Findings, Proof, record_name};
 use crate::check::index::NONE;
-use crate::check::log::{Ledger, NOT_COMMITTED};
+use crate::check::log::{Ledger, NOT_COMMITTED, POLLED_COMMITTED, POLLED_UNCOMMITTED};
 use crate::check::transaction::Transactions;
 
 /// A jump over the offsets `from .. to` of a partition.
@@ -63,6 +68,7 @@ impl Gaps {
                 next[1][slot as usize] = following[1];
             }
         }
+        self.conflicts(context, ledger, findings);
         for gap in &self.0 {
             let first = context.index.slot_from(gap.p, gap.from);
             if !context.index.slots(gap.p).contains(&first) {
@@ -113,4 +119,77 @@ impl Gaps {
             });
         }
     }
+
+    /// Reports jumps over an offset at which another reader of the same isolation level was given a
+    /// record, whatever the log holds at the end.
+    fn conflicts(&self, context: &Context<'_>, ledger: &Ledger, findings: &mut Findings) {
+        let mut next = [vec![NONE; ledger.slots.len()], vec![NONE; ledger.slots.len()]];
+        for p in 0..context.index.partitions.len() {
+            let p = u32::try_from(p).expect("partition rows are 32 bits");
+            let mut following = [NONE; 2];
+            for slot in context.index.slots(p).rev() {
+                for (level, flag) in [POLLED_UNCOMMITTED, POLLED_COMMITTED].into_iter().enumerate()
+                {
+                    if ledger.slots[slot as usize].flags & flag != 0 {
+                        following[level] = slot;
+                    }
+                    next[level][slot as usize] = following[level];
+                }
+            }
+        }
+        for gap in &self.0 {
+            let first = context.index.slot_from(gap.p, gap.from);
+            let between =
+                [&POLL_SKIP, &INT_POLL_SKIP].into_iter().any(|c| std::ptr::eq(c, gap.class));
+            if !between || gap.since == NONE || !context.index.slots(gap.p).contains(&first) {
+                continue;
+            }
+            let event = &context.history.events[gap.position as usize];
+            let committed = context.setting.reads_committed(event.actor);
+            let other = next[usize::from(committed)][first as usize];
+            if other == NONE || context.index.offset(gap.p, other) >= gap.to {
+                continue;
+            }
+            let severity = context.setting.storage_severity(Some(gap.p));
+            findings.add(&NEXT_POINTER_CONFLICT, severity, || {
+                let history = context.history;
+                let partition = context.index.partitions[gap.p as usize];
+                let missed = context.index.offset(gap.p, other);
+                let given = given(context, partition, missed, committed);
+                let who = given.map_or(ActorId(u16::MAX), |at| history.events[at as usize].actor);
+                let sentence = format!(
+                    "after {} offset {} {} got offset {} at {}, and {} got offset {missed}",
+                    history.partition_name(partition),
+                    gap.from - 1,
+                    history.actor_name(event.actor),
+                    gap.to,
+                    event.time,
+                    history.actor_name(who),
+                );
+                Proof::new(history, sentence)
+                    .at(partition, &[missed, gap.to])
+                    .events(&[given.unwrap_or(NONE), gap.since, gap.position])
+                    .done()
+            });
+        }
+    }
+}
+
+/// The first poll at this isolation level that returned an offset. For the one witness only.
+fn given(
+    context: &Context<'_>,
+    partition: TopicPartition,
+    offset: i64,
+    committed: bool,
+) -> Option<u32> {
+    let history = context.history;
+    (0u32..).zip(&history.events).find_map(|(position, event)| {
+        let EventKind::Client(ClientKind::PollEnd { records, .. }) = &event.kind else {
+            return None;
+        };
+        let reads = context.setting.reads_committed(event.actor) == committed
+            && !context.setting.is_auditor(event.actor);
+        let has = |r: &PolledRecord| r.partition == partition && r.offset.0 == offset;
+        (reads && history.polled(*records).iter().any(has)).then_some(position)
+    })
 }

@@ -9,14 +9,15 @@ use oncesim_history::{PolledRecord, PositionReason, SpanIndex};
 use oncesim_types::{GroupId, Offset, TopicPartition};
 
 use super::Context;
-use super::findings::{Findings, Proof, time_of};
+use super::findings::{Findings, Proof, record_name, time_of};
 use super::group::commits::{Commits, Range};
 use super::index::NONE;
+use super::log::Ledger;
 use super::processing::Processing;
 use crate::anomaly::{AnomalyClass, Severity};
 use crate::catalogue::consumer::{
     INT_NONMONOTONIC_POLL, INT_POLL_SKIP, NONMONOTONIC_POLL, NONMONOTONIC_POSITION, POLL_SKIP,
-    RESET_JUMP, RESUME_REWIND, RESUME_SKIP, UNASSIGNED_DELIVERY,
+    RESET_JUMP, RESUME_REWIND, RESUME_SKIP, STALE_READ, UNASSIGNED_DELIVERY,
 };
 use crate::catalogue::group::{
     COMMIT_BEYOND_POSITION, COMMITTED_OFFSET_LOST, COMMITTED_OFFSET_PHANTOM,
@@ -24,6 +25,9 @@ use crate::catalogue::group::{
 use crate::catalogue::log::LEADER_EPOCH_REGRESS;
 use crate::catalogue::processing::COMMIT_BEFORE_PROCESS;
 use gap::{Gap, Gaps};
+
+/// A poll that ends before a record acknowledged so long ago is worth a number.
+const STALE: oncesim_types::Duration = oncesim_types::Duration::from_secs(30);
 
 /// Nothing was delivered, or no position is known.
 const UNKNOWN: i64 = i64::MIN;
@@ -210,7 +214,7 @@ impl Readers {
         &mut self,
         context: &Context<'_>,
         findings: &mut Findings,
-        commits: &mut Commits,
+        (commits, ledger): (&mut Commits, &Ledger),
         position: u32,
         group: Option<GroupId>,
         polled: &PolledRecord,
@@ -234,6 +238,9 @@ impl Readers {
             stream.compared = offset;
         }
         if before.last != UNKNOWN {
+            if !internal && offset > before.last {
+                stale(context, findings, ledger, before.last_poll, position, polled);
+            }
             if offset <= before.last {
                 let what = format!("after offset {}", before.last);
                 let class = if internal { &INT_NONMONOTONIC_POLL } else { &NONMONOTONIC_POLL };
@@ -303,7 +310,7 @@ impl Readers {
         }
     }
 
-    /// A consumer asks to commit.
+    /// A consumer asks to commit; returns a partition among them that it does not own.
     pub(crate) fn on_commit(
         &mut self,
         context: &Context<'_>,
@@ -312,12 +319,17 @@ impl Readers {
         position: u32,
         group: GroupId,
         entries: SpanIndex,
-    ) {
+    ) -> Option<TopicPartition> {
         let mut beyond = Vec::new();
+        let mut foreign = None;
         let reader = self.reader(context, position);
+        let assigned = reader.assigned;
         for entry in context.history.commits(entries) {
             let Some(p) = context.index.partition(entry.partition) else { continue };
             let stream = &mut reader.streams[p as usize];
+            if assigned && !stream.owned {
+                foreign.get_or_insert(entry.partition);
+            }
             let next = if stream.last == UNKNOWN { stream.floor } else { stream.last + 1 };
             let offset = entry.offset.0;
             if next != UNKNOWN && offset > next && context.setting.transactional {
@@ -349,7 +361,43 @@ impl Readers {
             }
         }
         beyond.into_iter().for_each(|gap| self.gaps.add(gap));
+        foreign
     }
+}
+
+/// The poll before had ended short of a record that was acknowledged long before it.
+fn stale(
+    context: &Context<'_>,
+    findings: &mut Findings,
+    ledger: &Ledger,
+    earlier: u32,
+    position: u32,
+    polled: &PolledRecord,
+) {
+    let Some(record) = context.index.record(polled.record) else { return };
+    let acked = ledger.records[record as usize].acked;
+    if acked == NONE {
+        return;
+    }
+    let [since, then] = [acked, earlier].map(|at| time_of(context.history, at));
+    if then.since(since) <= STALE {
+        return;
+    }
+    findings.add(&STALE_READ, Severity::Informative, || {
+        let history = context.history;
+        let actor = history.events[position as usize].actor;
+        let sentence = format!(
+            "{} was acknowledged at {since} for {}; a poll of {} at {then} ended before it",
+            record_name(history, polled.record),
+            history.partition_name(polled.partition),
+            history.actor_name(actor),
+        );
+        Proof::new(history, sentence)
+            .record(polled.record)
+            .at(polled.partition, &[polled.offset.0])
+            .events(&[acked, earlier, position])
+            .done()
+    });
 }
 
 /// Compares leader epochs along one poll.

@@ -1,5 +1,5 @@
 //! What a group may have committed, as far as clients can know, and the rows
-//! `offset-commit-regress` and `stale-generation-commit`.
+//! `offset-commit-regress`, `stale-generation-commit` and `commit-without-ownership`.
 //!
 //! A commit that has not ended, or whose end is unknown, may or may not count: the committed offset
 //! is one of a range until it is seen. The range is never narrower than the truth.
@@ -13,7 +13,9 @@ use oncesim_types::{
 };
 
 use crate::anomaly::Severity;
-use crate::catalogue::group::{OFFSET_COMMIT_REGRESS, STALE_GENERATION_COMMIT};
+use crate::catalogue::group::{
+    COMMIT_WITHOUT_OWNERSHIP, OFFSET_COMMIT_REGRESS, STALE_GENERATION_COMMIT,
+};
 use crate::check::Context;
 use crate::check::findings::{Findings, Proof, time_of};
 use crate::check::index::NONE;
@@ -140,6 +142,8 @@ struct OpenCommit {
     entries: oncesim_history::SpanIndex,
     invoked: u32,
     sync: bool,
+    /// A partition among them that its member did not own then.
+    foreign: Option<TopicPartition>,
 }
 
 /// Offsets that a transaction commits.
@@ -234,8 +238,16 @@ impl Commits {
                 self.settle(context, &stale, None, position);
             }
         }
-        let commit = OpenCommit { incarnation, call, group, entries, invoked: position, sync };
+        let (invoked, foreign) = (position, None);
+        let commit = OpenCommit { incarnation, call, group, entries, invoked, sync, foreign };
         self.open[actor].push(commit);
+    }
+
+    /// What was asked for last concerns a partition that its member does not own.
+    pub(crate) fn on_foreign(&mut self, actor: ActorId, foreign: Option<TopicPartition>) {
+        if let Some(commit) = self.open.get_mut(usize::from(actor.0)).and_then(|c| c.last_mut()) {
+            commit.foreign = foreign;
+        }
     }
 
     /// A commit ends. Returns whether it had been asked for.
@@ -254,6 +266,9 @@ impl Commits {
         let commit = open.remove(at);
         if outcome == Outcome::Ok {
             self.succeeded += 1;
+            if let Some(partition) = commit.foreign {
+                foreign(context, findings, &commit, partition, position);
+            }
             if !context.setting.white_box {
                 self.regress(context, findings, &commit, position, event.actor);
             }
@@ -577,6 +592,28 @@ impl Commits {
             });
         }
     }
+}
+
+/// `commit-without-ownership`.
+fn foreign(
+    context: &Context<'_>,
+    findings: &mut Findings,
+    commit: &OpenCommit,
+    partition: TopicPartition,
+    position: u32,
+) {
+    findings.add(&COMMIT_WITHOUT_OWNERSHIP, Severity::UnderThisConfiguration, || {
+        let history = context.history;
+        let event = &history.events[commit.invoked as usize];
+        let sentence = format!(
+            "{} asked at {} to commit on {}, which it did not own, and group {} took it",
+            history.actor_name(event.actor),
+            event.time,
+            history.partition_name(partition),
+            history.group_name(commit.group),
+        );
+        Proof::new(history, sentence).at(partition, &[]).events(&[commit.invoked, position]).done()
+    });
 }
 
 /// Whether an error proves that a commit did not and will not happen.

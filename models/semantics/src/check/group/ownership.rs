@@ -1,5 +1,5 @@
 //! Who owns what: `double-ownership`, `zombie-ownership`, `unowned-partition`,
-//! `illegal-assignment` and `generation-regress`, from the coordinator's assignments and from what
+//! `illegal-assignment`, `generation-regress` and `revoke-without-commit-window`, from the coordinator's assignments and from what
 //! the members believe.
 
 use oncesim_history::{SpanIndex, WorldEvent};
@@ -7,7 +7,8 @@ use oncesim_types::{ActorId, GroupId, MemberId, TopicPartition};
 
 use crate::anomaly::{AnomalyClass, Severity};
 use crate::catalogue::group::{
-    DOUBLE_OWNERSHIP, GENERATION_REGRESS, ILLEGAL_ASSIGNMENT, UNOWNED_PARTITION, ZOMBIE_OWNERSHIP,
+    DOUBLE_OWNERSHIP, GENERATION_REGRESS, ILLEGAL_ASSIGNMENT, REVOKE_WITHOUT_COMMIT_WINDOW,
+    UNOWNED_PARTITION, ZOMBIE_OWNERSHIP,
 };
 use crate::check::Context;
 use crate::check::findings::{Findings, Proof, time_of};
@@ -192,18 +193,32 @@ impl Ownership {
         position: u32,
         event: &WorldEvent,
     ) {
-        let WorldEvent::Generation { group, generation, assignment, coordinator_epoch, .. } = event
+        let WorldEvent::Generation {
+            group,
+            generation,
+            assignment,
+            cooperative,
+            coordinator_epoch,
+        } = event
         else {
             return;
         };
         self.generations += 1;
         let assignment = context.history.assignment(*assignment);
+        let early = if *cooperative {
+            self.given_early(context, *group, generation.0, assignment)
+        } else {
+            Vec::new()
+        };
         let state = self.group(context, *group);
         if coordinator_epoch.0 < state.epoch {
             // It was deposed since, and learns only now that its generation was stored.
             return;
         }
         state.epoch = coordinator_epoch.0;
+        for (partition, owner) in early {
+            window(context, findings, position, *group, partition, owner);
+        }
         let before = state.generation.replace((generation.0, position, !assignment.is_empty()));
         state.members = assignment.iter().map(|(member, _)| *member).collect();
         if let Some((last, ..)) = before
@@ -228,6 +243,31 @@ impl Ownership {
                 misassigned(context, findings, &ILLEGAL_ASSIGNMENT, position, *partition, what);
             }
         }
+    }
+
+    /// Partitions that a cooperative generation gives to somebody else while a member of it, which
+    /// has followed up to the generation before, has not given them back.
+    fn given_early(
+        &mut self,
+        context: &Context<'_>,
+        group: GroupId,
+        generation: i32,
+        assignment: &[(MemberId, TopicPartition)],
+    ) -> Vec<(TopicPartition, Owner)> {
+        let mut early = Vec::new();
+        for (member, partition) in assignment {
+            let Some(p) = context.index.partition(*partition) else { continue };
+            let Some(owner) = self.group(context, group).owners[p as usize] else { continue };
+            let process = self.processes[usize::from(owner.actor.0)];
+            if self.believes(owner)
+                && process.member != *member
+                && process.generation == generation - 1
+                && assignment.iter().any(|(member, _)| *member == process.member)
+            {
+                early.push((*partition, owner));
+            }
+        }
+        early
     }
 
     /// Reports partitions that the last assignment of a group at rest forgot.
@@ -290,6 +330,30 @@ fn overlap(
             history.actor_name(other.actor),
         );
         Proof::new(history, sentence).at(partition, &[]).events(&[other.since, now.since]).done()
+    });
+}
+
+/// `revoke-without-commit-window`.
+fn window(
+    context: &Context<'_>,
+    findings: &mut Findings,
+    position: u32,
+    group: GroupId,
+    partition: TopicPartition,
+    owner: Owner,
+) {
+    findings.add(&REVOKE_WITHOUT_COMMIT_WINDOW, Severity::UnderThisConfiguration, || {
+        let history = context.history;
+        let sentence = format!(
+            "group {} gave {} to another member at {}, while {}, which had got it at {} and stays \
+             in the group, had not given it back",
+            history.group_name(group),
+            history.partition_name(partition),
+            time_of(history, position),
+            history.actor_name(owner.actor),
+            time_of(history, owner.since),
+        );
+        Proof::new(history, sentence).at(partition, &[]).events(&[owner.since, position]).done()
     });
 }
 

@@ -1,5 +1,5 @@
 //! The log as its leaders wrote it, seen from inside: `seq-gap`, `seq-dup`,
-//! `producer-epoch-regress`, `leader-epoch-regress` and `acked-truncated`.
+//! `producer-epoch-regress`, `leader-epoch-regress`, `illegal-offset-gap` and `acked-truncated`.
 //!
 //! Mirrors the checks of Kafka's `ProducerAppendInfo` and `ProducerStateManager`: one chain of
 //! batches per producer id and replica, followed through appends, truncations and lost disks. A
@@ -12,7 +12,8 @@ use oncesim_types::{ActorId, Sequence, TransactionResult};
 use super::{Ledger, known};
 use crate::anomaly::{AnomalyClass, Severity};
 use crate::catalogue::log::{
-    ACKED_TRUNCATED, LEADER_EPOCH_REGRESS, PRODUCER_EPOCH_REGRESS, SEQ_DUP, SEQ_GAP,
+    ACKED_TRUNCATED, ILLEGAL_OFFSET_GAP, LEADER_EPOCH_REGRESS, PRODUCER_EPOCH_REGRESS, SEQ_DUP,
+    SEQ_GAP,
 };
 use crate::check::Context;
 use crate::check::findings::{Findings, Proof, record_name, time_of};
@@ -196,6 +197,7 @@ impl LeaderLogs {
         if *leader && current {
             // Whoever appends with the newest epoch leads, also where nobody saw it begin.
             log.leader = Some(index);
+            gap(context, findings, partition, last, &batch);
             if let Some(last) = last.filter(|last| last.leader_epoch > batch.leader_epoch) {
                 let text = format!("in leader epoch {}", batch.leader_epoch);
                 report(context, findings, &LEADER_EPOCH_REGRESS, partition, &last, &batch, &text);
@@ -236,6 +238,7 @@ impl LeaderLogs {
         let current = leader_epoch.0 >= log.epoch;
         let replica = &mut log.replicas[index];
         replica.cut_to(offset.0);
+        let previous = replica.batches.last().copied();
         let mut batch = Batch {
             base: offset.0,
             len: 1,
@@ -254,6 +257,7 @@ impl LeaderLogs {
         batch.before = replica.link(batch.producer);
         if *leader && current {
             log.leader = Some(index);
+            gap(context, findings, partition, previous, &batch);
             if let Some(last) = replica.batches.get(batch.before as usize)
                 && last.producer_epoch > batch.producer_epoch
             {
@@ -436,6 +440,22 @@ impl ReplicaLog {
         }
         false
     }
+}
+
+/// The log takes every offset: there is neither retention nor compaction that could free one.
+fn gap(
+    context: &Context<'_>,
+    findings: &mut Findings,
+    partition: u32,
+    last: Option<Batch>,
+    batch: &Batch,
+) {
+    let Some(last) = last.filter(|last| last.base + i64::from(last.len) < batch.base) else {
+        return;
+    };
+    let end = last.base + i64::from(last.len);
+    let text = format!("although its log ended at {end}: nothing is at the offsets in between");
+    report(context, findings, &ILLEGAL_OFFSET_GAP, partition, &last, batch, &text);
 }
 
 fn report(

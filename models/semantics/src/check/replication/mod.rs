@@ -15,8 +15,9 @@ use super::log::Ledger;
 use crate::anomaly::{AnomalyClass, Severity, Witness};
 use crate::catalogue::consumer::READ_BEYOND_HW;
 use crate::catalogue::replication::{
-    COMMITTED_LOST_GLOBALLY, HW_REGRESS, LEADER_INCOMPLETE, LOG_DIVERGENCE, MINISR_VIOLATION,
-    TWO_LEADERS_SAME_EPOCH, UNCLEAN_REPLICA_IN_ISR,
+    CANDIDATE_INCOMPLETE, COMMITTED_LOST_GLOBALLY, HW_REGRESS, LEADER_INCOMPLETE,
+    LEADER_NOT_IN_ISR, LOG_DIVERGENCE, MINISR_VIOLATION, TWO_LEADERS_SAME_EPOCH,
+    UNCLEAN_REPLICA_IN_ISR,
 };
 
 #[derive(Debug, Clone, Copy)]
@@ -159,6 +160,8 @@ impl Replication {
                     partition.regress(context, findings, row, actor, hw, position);
                     if advanced {
                         partition.high_watermark = (hw, position);
+                        let brokers = &self.brokers;
+                        partition.candidates(context, findings, row, brokers, actor, position);
                     }
                 }
                 partition.compare(context, findings, row, actor, hw, position);
@@ -180,6 +183,14 @@ impl Replication {
             WorldEvent::PartitionChanged { leader, isr, leader_epoch, unclean, .. } => {
                 if !unclean {
                     partition.admits(context, findings, row, &self.brokers, *isr, position);
+                }
+                let members = context.history.actor_list(*isr);
+                if let Some(leader) = leader.filter(|leader| !members.contains(leader)) {
+                    findings.add(&LEADER_NOT_IN_ISR, Severity::Always, || {
+                        let name = context.history.actor_name(leader);
+                        let text = format!("made {name} the leader, which is not in sync,");
+                        witness(context, row, position, &text, &[], &[])
+                    });
                 }
                 partition.in_sync = *isr;
                 partition.elected = leader_epoch.0;
@@ -414,6 +425,41 @@ impl Partition {
             findings.add(&UNCLEAN_REPLICA_IN_ISR, severity, || {
                 let text = format!("took {name} into the in-sync set, {why},");
                 witness(context, row, position, &text, &[end], events)
+            });
+        }
+    }
+
+    /// Whoever may be elected next has everything that is committed: its process runs, and the
+    /// leader is the controller's.
+    fn candidates(
+        &mut self,
+        context: &Context<'_>,
+        findings: &mut Findings,
+        row: u32,
+        brokers: &[Standing],
+        leader: ActorId,
+        position: u32,
+    ) {
+        let Some((Some(named), _, changed)) = self.state else { return };
+        let (hw, _) = self.high_watermark;
+        if named != leader {
+            return;
+        }
+        let history = context.history;
+        for &member in history.actor_list(self.in_sync).iter().filter(|member| **member != leader) {
+            let standing = brokers.get(usize::from(member.0)).copied().unwrap_or_default();
+            let end = self.replica(member).log.last().map_or(0, Batch::end);
+            if end >= hw || standing.gone || standing.fenced {
+                continue;
+            }
+            let severity = context.setting.storage_severity(Some(row));
+            findings.add(&CANDIDATE_INCOMPLETE, severity, || {
+                let name = history.actor_name(member);
+                let text = format!(
+                    "moved its high watermark to {hw} while the log of {name}, which is in sync, \
+                     ends at {end},"
+                );
+                witness(context, row, position, &text, &[end, hw], &[changed])
             });
         }
     }

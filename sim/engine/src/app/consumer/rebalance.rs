@@ -11,7 +11,7 @@ use oncesim_spec::CommitStrategy;
 use oncesim_types::{ErrorCode, GenerationId, Offset, TopicPartition};
 
 use super::super::AppEffect;
-use super::super::sink::Sink;
+use super::super::sink::{Sink, first_integer};
 use super::{ConsumerApp, Doing};
 
 /// What it waits for before it reads new partitions.
@@ -153,5 +153,5 @@ impl ConsumerApp {
 /// What a query for an offset found: `NULL` and no row say that nothing is stored.
 fn stored_offset(response: &Response) -> Option<Offset> {
     let Response::Executed { rows, .. } = response else { return None };
-    rows.rows.first()?.first()?.integer().map(Offset)
+    first_integer(rows).map(Offset)
 }

@@ -160,7 +160,7 @@ impl Stage {
     }
 
     fn passes(&mut self, time: Duration) -> &mut Self {
-        self.now = self.now + time;
+        self.now += time;
         self.app.wake(self.now, &mut self.out);
         self
     }

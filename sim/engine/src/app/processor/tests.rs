@@ -488,7 +488,7 @@ fn an_effect_is_there_before_the_transaction_ends() {
     assert_eq!(test.ok(), [Did::Ask(Operation::Perform)]);
     // A fault of the system is met with another request; the transaction stays open.
     assert_eq!(test.answered(Err(SystemError::Timeout)), []);
-    test.now = test.now + Duration::from_millis(10);
+    test.now += Duration::from_millis(10);
     assert_eq!(test.act(|app, now, out| app.wake(now, out)), [Did::Ask(Operation::Perform)]);
     assert_eq!(test.answered(PERFORMED), [Did::Send(INVOICES), Did::Ask(Operation::Perform)]);
     let outputs = [Did::Send(INVOICES), Did::SendOffsets(vec![(0, 6)], 1)];
@@ -507,7 +507,7 @@ fn a_record_has_its_processing_time_once() {
     let spec = spec(ProcessorCommit::AfterProcessing);
     let mut test = with_sink(ProcessorSpec { processing_time, ..spec });
     assert_eq!(test.polled(&[(P0, 4)]), []);
-    test.now = test.now + processing_time;
+    test.now += processing_time;
     assert_eq!(test.act(|app, now, out| app.wake(now, out)), [Did::Ask(Operation::Perform)]);
     assert_eq!(test.answered(PERFORMED), [Did::Send(INVOICES), Did::Flush]);
 }
@@ -517,7 +517,7 @@ fn a_processor_whose_sink_fails_too_often_ends_itself() {
     let mut test = with_sink(spec(ProcessorCommit::AfterProcessing));
     assert_eq!(test.polled(&[(P0, 4)]), [Did::Ask(Operation::Perform)]);
     assert_eq!(test.answered(Err(SystemError::Unavailable)), []);
-    test.now = test.now + Duration::from_millis(10);
+    test.now += Duration::from_millis(10);
     assert_eq!(test.act(|app, now, out| app.wake(now, out)), [Did::Ask(Operation::Perform)]);
     assert_eq!(test.answered(Err(SystemError::Unavailable)), [Did::Restart]);
 }

@@ -32,6 +32,8 @@ use oncesim_types::{ActorId, CallId, Duration, EffectId, Instant};
 
 pub(crate) use identity::Identities;
 
+pub(crate) use self::session::first_integer;
+
 use self::session::Session;
 use super::{Answer, AppEffect};
 

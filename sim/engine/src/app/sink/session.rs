@@ -3,9 +3,10 @@
 //! A refusal is definite: what is open is rolled back, and after a pause the part of the plan that
 //! met it is done again. An unknown outcome takes the connection with it: whatever was open there is
 //! rolled back by the system, but a commit, or a request that is a transaction of its own, may have
-//! been executed; the application does it again, or takes it for done.
+//! been executed; the application does it again, or takes it for done. One whose offsets are stored in
+//! the transaction knows better: it reads its offset first.
 
-use oncesim_external::{Request, Response};
+use oncesim_external::{Request, Response, Rows};
 use oncesim_spec::OnUnknown;
 use oncesim_types::{CallId, Duration, Instant, SystemError};
 
@@ -23,18 +24,28 @@ pub(super) enum Step {
     Mark(usize),
     /// Read what its effect is computed from.
     Read(usize),
+    /// After an unknown outcome: how far is the partition of this record stored?
+    Resume(usize),
     /// Open a transaction for these records.
-    Begin(Vec<usize>),
+    Begin(Unit),
     /// A step of a record's effect.
     Effect(usize, u16),
     /// Store the offset after the record.
     Offset(usize),
     /// Commit the transaction for these records.
-    Commit(Vec<usize>),
+    Commit(Unit),
     /// Ask an API for a record's side effect.
     Perform(usize),
     /// A request that is complete; its response is kept.
     Ready(Request),
+}
+
+/// The records of a transaction.
+#[derive(Debug, Clone)]
+pub(super) struct Unit {
+    pub(super) records: Vec<usize>,
+    /// Their offsets are stored in it, also when they had been seen.
+    pub(super) stores: bool,
 }
 
 /// A step and where the application begins again when it fails.
@@ -79,6 +90,10 @@ pub(super) struct Session {
     failures: (usize, u32),
     /// Which records had been seen before, as far as it is known.
     pub(super) seen: Vec<bool>,
+    /// Which records are behind the stored offset, as far as it is known.
+    stored: Vec<bool>,
+    /// A commit of this session may have been executed.
+    unsure: bool,
     /// What was read for each record.
     pub(super) reads: Vec<Option<i64>>,
 }
@@ -94,6 +109,8 @@ impl Session {
             in_transaction: false,
             failures: (0, 0),
             seen: vec![false; batch.len()],
+            stored: vec![false; batch.len()],
+            unsure: false,
             reads: vec![None; batch.len()],
             batch,
         }
@@ -146,10 +163,13 @@ impl Session {
             | Step::Read(record)
             | Step::Effect(record, _)
             | Step::Perform(record) => self.seen[*record],
-            Step::Begin(records) | Step::Commit(records) => {
-                !records.is_empty() && records.iter().all(|record| self.seen[*record])
+            Step::Begin(unit) | Step::Commit(unit) => {
+                let over = if unit.stores { &self.stored } else { &self.seen };
+                unit.records.iter().all(|record| over[*record])
             }
-            Step::Offset(_) | Step::Ready(_) => false,
+            Step::Offset(record) => self.stored[*record],
+            Step::Resume(_) => !self.unsure,
+            Step::Ready(_) => false,
         }
     }
 
@@ -162,7 +182,20 @@ impl Session {
             Step::Ready(request) => {
                 matches!(request, Request::Prepare(_) | Request::Finish { .. })
             }
-            Step::Evict(_) | Step::Check(_) | Step::Read(_) | Step::Begin(_) => false,
+            Step::Evict(_) | Step::Check(_) | Step::Read(_) | Step::Resume(_) | Step::Begin(_) => {
+                false
+            }
+        }
+    }
+
+    /// The partition of a record is stored up to `next`: what is before it was done.
+    fn resume(&mut self, record: usize, next: i64) {
+        let partition = self.batch[record].polled.partition;
+        for (index, delivery) in self.batch.iter().enumerate() {
+            if delivery.polled.partition == partition && delivery.polled.offset.0 < next {
+                self.seen[index] = true;
+                self.stored[index] = true;
+            }
         }
     }
 }
@@ -208,6 +241,7 @@ impl Sink {
                 let assumed = self.spec.on_unknown == OnUnknown::AssumeDone;
                 let done = assumed && session.may_have_happened(&step);
                 session.in_transaction = false;
+                session.unsure |= matches!(step, Step::Commit(_));
                 if done {
                     if matches!(step, Step::Ready(_)) {
                         self.responses.push(Response::Refused(error));
@@ -228,7 +262,10 @@ impl Sink {
         turn: &mut Turn<'_>,
     ) -> Progress {
         match (step, response) {
-            (Step::Begin(_), _) => session.in_transaction = true,
+            (Step::Begin(_), _) => {
+                session.in_transaction = true;
+                session.unsure = false;
+            }
             (Step::Commit(_), _) => session.in_transaction = false,
             (Step::Ready(_), response) => self.responses.push(response),
             (Step::Perform(record), Response::Performed { replayed, .. }) => {
@@ -241,8 +278,12 @@ impl Sink {
                 session.seen[*record] |= self.marks_tell();
             }
             (Step::Read(record), Response::Executed { rows, .. }) => {
-                let first = rows.rows.first().and_then(|row| row.first());
-                session.reads[*record] = first.and_then(|datum| datum.integer());
+                session.reads[*record] = first_integer(&rows);
+            }
+            (Step::Resume(record), Response::Executed { rows, .. }) => {
+                if let Some(next) = first_integer(&rows) {
+                    session.resume(*record, next);
+                }
             }
             (Step::Offset(_), Response::Executed { changed: 0, .. })
                 if self.offsets().is_some_and(|offsets| offsets.fenced) =>
@@ -341,10 +382,16 @@ impl Sink {
         session.at = again;
         if session.again == Again::Batch {
             session.seen.fill(false);
+            session.stored.fill(false);
         }
         session.doing = Doing::Pausing { since: turn.now, until: turn.now + self.spec.retry_after };
         turn.out.push(AppEffect::Wake(self.spec.retry_after));
         self.session = Some(session);
         Progress::UnderWay
     }
+}
+
+/// The first column of the first row that a query returned.
+pub(crate) fn first_integer(rows: &Rows) -> Option<i64> {
+    rows.rows.first()?.first()?.integer()
 }

@@ -20,7 +20,7 @@ use oncesim_external::{Execute, Parameters, Request};
 use oncesim_spec::{DedupPlacement, DedupSpec, SinkTransaction, SqlSink};
 use oncesim_types::{EffectId, Instant, StatementId, StatementRole, TopicPartition};
 
-use super::session::{Planned, Session, Step};
+use super::session::{Planned, Session, Step, Unit};
 use super::{Delivery, Sink};
 
 /// How many statements make up the effect of a record.
@@ -102,19 +102,24 @@ impl Plan<'_> {
         let start = self.steps.len();
         let opens = self.sql.transaction != SinkTransaction::None;
         let again = opens.then_some(start);
+        let ends = if self.sql.offsets.is_some() { self.ends(records) } else { Vec::new() };
+        if opens {
+            for record in &ends {
+                self.push(Step::Resume(*record), again);
+            }
+        }
         if self.sql.read.is_some() {
             for record in asking {
                 self.push(Step::Read(*record), again);
             }
         }
-        let ends = if self.sql.offsets.is_some() { self.ends(records) } else { Vec::new() };
         if asking.is_empty() && ends.is_empty() {
             return;
         }
-        // Offsets are stored also when all of the records had been seen: no record decides.
-        let deciding = if ends.is_empty() { asking.to_vec() } else { Vec::new() };
+        let stores = !ends.is_empty();
+        let unit = Unit { records: if stores { records } else { asking }.to_vec(), stores };
         if opens {
-            self.push(Step::Begin(deciding.clone()), again);
+            self.push(Step::Begin(unit.clone()), again);
         }
         for record in asking {
             if let Some(dedup) = self.sql.dedup
@@ -131,7 +136,7 @@ impl Plan<'_> {
             self.push(Step::Offset(record), again);
         }
         if opens {
-            self.push(Step::Commit(deciding), again);
+            self.push(Step::Commit(unit), again);
         }
     }
 
@@ -163,6 +168,11 @@ impl Sink {
             Step::Begin(_) => (None, Request::Begin),
             Step::Commit(_) => (None, Request::Commit),
             Step::Ready(request) => (None, request.clone()),
+            Step::Resume(record) => {
+                let Delivery { polled, token } = session.batch[*record];
+                let read = self.offset_read(polled.partition, token);
+                (None, read.expect("a sink with offsets"))
+            }
             Step::Perform(record) => self.perform(&session.batch[*record]),
             Step::Evict(record)
             | Step::Check(record)
@@ -242,7 +252,7 @@ fn statement(sql: &SqlSink, step: &Step, delivery: &Delivery) -> (StatementId, S
             (statement, StatementRole::Effect)
         }
         Step::Offset(_) => (sql.offsets.map(|offsets| offsets.write), StatementRole::OffsetWrite),
-        Step::Begin(_) | Step::Commit(_) | Step::Perform(_) | Step::Ready(_) => {
+        Step::Resume(_) | Step::Begin(_) | Step::Commit(_) | Step::Perform(_) | Step::Ready(_) => {
             (None, StatementRole::Effect)
         }
     };

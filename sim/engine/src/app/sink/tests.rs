@@ -151,7 +151,7 @@ impl Stage {
         assert_eq!(self.progress, Progress::UnderWay);
         assert!(matches!(self.out.pop(), Some(AppEffect::Wake(PAUSE))));
         assert!(self.out.is_empty(), "{:?}", self.out);
-        self.now = self.now + PAUSE;
+        self.now += PAUSE;
         let mut turn = Turn { now: self.now, calls: &mut self.calls, out: &mut self.out };
         self.progress = self.sink.wake(&mut turn);
         self
@@ -361,6 +361,19 @@ fn a_fence_that_holds_rolls_back_and_gives_up() {
 }
 
 #[test]
+fn after_an_unknown_commit_the_stored_offset_tells() {
+    for (stored, done) in [(4, true), (3, false)] {
+        let mut stage = Stage::sql(SqlSink { offsets: OFFSETS, ..sql() }).put(&[3]);
+        stage.all_ok(&["begin", "effect 3.0", "offset 4"]).asks("commit");
+        stage.fails(SystemError::Timeout).pauses().asks("OffsetRead").answer(found(stored));
+        if !done {
+            stage.all_ok(&["begin", "effect 3.0", "offset 4", "commit"]);
+        }
+        stage.ends(Progress::Done, &[(3, 0, done)]);
+    }
+}
+
+#[test]
 fn a_batch_of_connect_is_put_again_from_its_beginning() {
     let mut stage = Stage::sql(sql());
     stage.give(&[3, 4], Again::Batch);
@@ -375,7 +388,7 @@ fn a_wake_up_that_comes_too_early_changes_nothing() {
     let mut stage = Stage::sql(sql()).put(&[3]);
     stage.asks("begin").fails(SystemError::Unavailable);
     stage.out.clear();
-    stage.now = stage.now + Duration::from_millis(40);
+    stage.now += Duration::from_millis(40);
     let mut turn = Turn { now: stage.now, calls: &mut stage.calls, out: &mut stage.out };
     assert_eq!(stage.sink.wake(&mut turn), Progress::UnderWay);
     assert!(matches!(stage.out[..], [AppEffect::Wake(Duration(60_000_000))]));

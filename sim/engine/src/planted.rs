@@ -81,17 +81,27 @@ fn in_sql(sql: &mut SqlSink, mutation: Mutation) -> u64 {
 }
 
 fn in_relays(scenario: &mut Scenario, mutation: Mutation) -> u64 {
-    scenario.relays.iter_mut().map(|relay| in_relay(relay, mutation)).sum()
+    let mut hits: u64 = scenario.relays.iter_mut().map(|it| in_relay(it, mutation)).sum();
+    if mutation == Mutation::AppOutboxIdGap {
+        for relay in &mut scenario.relays {
+            let system = &mut scenario.systems[usize::from(relay.database.0)];
+            if let (RelayKind::Poll { select, .. }, SystemSpecKind::Database(database)) =
+                (&relay.kind, &mut system.kind)
+            {
+                let select = &mut database.statements[usize::from(select.0)];
+                let above = format!("SELECT * FROM ({}) WHERE sequence > :cursor", select.text);
+                hits += put(&mut select.text, above.into());
+                relay.position = PositionStore::Memory;
+            }
+        }
+    }
+    hits
 }
 
 fn in_relay(relay: &mut RelaySpec, mutation: Mutation) -> u64 {
     match (mutation, &mut relay.kind) {
         (Mutation::AppOutboxMarkEarly, RelayKind::Poll { mark: Some(mark), .. }) => {
             put(&mut mark.before_ack, true)
-        }
-        // Its query asks for what is not marked and above the cursor, which stays 0 otherwise.
-        (Mutation::AppOutboxIdGap, RelayKind::Poll { mark: Some(_), .. }) => {
-            put(&mut relay.position, PositionStore::Memory)
         }
         (Mutation::ConnectCommitBeforeInflight, _) => put(&mut relay.stores_before_ack, true),
         (Mutation::ConnectNoFence, _) => {

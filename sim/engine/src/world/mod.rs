@@ -26,7 +26,7 @@ use oncesim_kafka::machine::{Effects, Input, WriteId};
 use oncesim_kafka::producer::Producer;
 use oncesim_spec::{FaultPlan, Scenario};
 use oncesim_types::{
-    ActorId, CallId, ConnectionId, CorrelationId, GroupId, Instant, Offset, RecordId,
+    ActorId, CallId, ConnectionId, CorrelationId, Duration, GroupId, Instant, Offset, RecordId,
     TopicPartition, TransactionNumber, TransactionalId,
 };
 
@@ -328,6 +328,13 @@ impl World {
             }
             Event::Disconnected { client, incarnation, connection } => {
                 self.disconnected(client, incarnation, connection);
+            }
+            Event::ConnectionClosed { server, connection, .. }
+                if self.is_system(server) && self.network.is_under_way(connection, self.now) =>
+            {
+                // A session ends after everything that its client had sent, as a stream does.
+                let at = self.network.last_arrival(connection) + Duration(1);
+                self.queue.push(at, event);
             }
             Event::ConnectionClosed { server, incarnation, connection } => {
                 let peer = self.network.connection(connection).client;

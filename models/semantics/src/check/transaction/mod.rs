@@ -492,9 +492,12 @@ impl Transactions {
                 Some(attempts) => {
                     for attempt in attempts.iter().filter(|attempt| attempt.txn != NONE) {
                         let slot = attempt.slot;
-                        let shown = slot != NONE && ledger.slots[slot as usize].drained == record;
-                        // Without a place, a copy that is there may be this one.
-                        count(attempt.txn, shown || slot == NONE && row.places > 0);
+                        // Without a place, a copy that is there may be that of another attempt: it
+                        // says nothing about this transaction.
+                        if slot != NONE || row.places == 0 {
+                            let is_it = |it: u32| ledger.slots[it as usize].drained == record;
+                            count(attempt.txn, slot != NONE && is_it(slot));
+                        }
                     }
                 }
             }

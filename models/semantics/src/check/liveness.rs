@@ -1,7 +1,9 @@
 //! Table I, and what the engine itself found broken or stuck.
 
+use std::collections::BTreeMap;
+
 use oncesim_history::{ClientKind, EventKind, WorldEvent};
-use oncesim_types::{GroupId, TopicPartition};
+use oncesim_types::{GroupId, RecordId, TopicPartition};
 
 use super::Context;
 use super::findings::{Findings, Proof, record_name, time_of};
@@ -131,23 +133,31 @@ fn unresolved(context: &Context<'_>, ledger: &Ledger, findings: &mut Findings) {
     if !ledger.records.iter().any(open) {
         return;
     }
+    // A process may have sent again what its predecessor had sent: only its own calls count.
     let last = last_processes(context);
-    for (record, row) in (0u32..).zip(&ledger.records) {
-        if !open(row) {
-            continue;
-        }
-        let event = &context.history.events[row.invoked_last as usize];
+    let mut called: BTreeMap<(u16, u64), (RecordId, u32)> = BTreeMap::new();
+    for (position, event) in (0u32..).zip(&context.history.events) {
         if last[usize::from(event.actor.0)] != Some(event.incarnation) {
             continue;
         }
+        match &event.kind {
+            EventKind::Client(ClientKind::SendInvoke { call, record, .. }) => {
+                called.insert((event.actor.0, call.0), (*record, position));
+            }
+            EventKind::Client(ClientKind::SendEnd { call, .. }) => {
+                called.remove(&(event.actor.0, call.0));
+            }
+            _ => {}
+        }
+    }
+    let mut open: Vec<(u32, RecordId)> = called.into_values().map(|(id, at)| (at, id)).collect();
+    open.sort_unstable();
+    for (position, id) in open {
         findings.add(&UNRESOLVED_OP, Severity::Always, || {
-            let id = context.index.record_id(record);
-            let sentence = format!(
-                "send() of {} was called at {} and has not ended",
-                record_name(context.history, id),
-                event.time
-            );
-            Proof::new(context.history, sentence).record(id).events(&[row.invoked_last]).done()
+            let name = record_name(context.history, id);
+            let time = time_of(context.history, position);
+            let sentence = format!("send() of {name} was called at {time} and has not ended");
+            Proof::new(context.history, sentence).record(id).events(&[position]).done()
         });
     }
 }

@@ -10,8 +10,8 @@ use oncesim_history::{
     ActorRole, AnnouncementInfo, Announcing, History, RelayInfo, RelayProgress, SinkInfo,
 };
 use oncesim_spec::{
-    Announce, DatabaseSpec, IdempotencyKey, ProcessorCommit, RelayKind, RelayMarking, RelaySpec,
-    Scenario, SinkKind, SinkSpec, SystemSpec, SystemSpecKind,
+    Announce, DatabaseSpec, IdempotencyKey, PositionStore, ProcessorCommit, RelayKind,
+    RelayMarking, RelaySpec, Scenario, SinkKind, SinkSpec, SystemSpec, SystemSpecKind,
 };
 use oncesim_types::{ActorId, Duration, GroupId, SystemId};
 
@@ -100,8 +100,11 @@ fn progress(spec: &RelaySpec) -> RelayProgress {
         RelayKind::Poll { mark: Some(RelayMarking { before_ack: true, .. }), .. } => {
             RelayProgress::MarkBeforeAck
         }
-        RelayKind::Poll { mark: Some(_), .. } => RelayProgress::MarkAfterAck,
-        RelayKind::Poll { mark: None, .. } => RelayProgress::Cursor,
+        // A cursor passes rows whether or not they are marked.
+        RelayKind::Poll { mark: Some(_), .. } if spec.position == PositionStore::None => {
+            RelayProgress::MarkAfterAck
+        }
+        RelayKind::Poll { .. } => RelayProgress::Cursor,
         RelayKind::Capture { .. } => RelayProgress::Capture,
     }
 }

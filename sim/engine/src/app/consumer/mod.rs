@@ -360,7 +360,8 @@ impl ConsumerApp {
                 self.worker = Worker::Idle;
                 self.leave_group(out);
             }
-            (Progress::Failed | Progress::Fenced, _) => {
+            (Progress::Unsure, Doing::Asking) => self.rewind(out),
+            (Progress::Failed | Progress::Fenced | Progress::Unsure, _) => {
                 self.doing = Doing::Stopped;
                 out.push(AppEffect::Restart);
             }

@@ -63,7 +63,11 @@ impl ConsumerApp {
         if self.sink.is_none() {
             return Progress::Done;
         }
-        let again = if self.is_connect() { Again::Batch } else { Again::Part };
+        let again = match self.spec.commit {
+            CommitStrategy::Connect { .. } => Again::Batch,
+            CommitStrategy::InSink => Again::FromStored,
+            _ => Again::Part,
+        };
         let batch = self.todo.iter().take(self.put).map(|it| self.delivery(it)).collect();
         self.with_sink(out, |sink, turn| sink.put(batch, again, turn))
     }

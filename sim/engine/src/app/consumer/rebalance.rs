@@ -25,6 +25,8 @@ pub(super) enum TakingOver {
     Pending,
     /// Its sink ends that.
     Finishing,
+    /// The offsets that its sink stores, after a commit whose outcome is unknown.
+    Rewinding,
 }
 
 impl ConsumerApp {
@@ -127,6 +129,14 @@ impl ConsumerApp {
                 }
                 self.return_from_callback(out);
             }
+            TakingOver::Rewinding => {
+                for ((partition, _), response) in partitions.iter().zip(&responses) {
+                    self.go_back(*partition, stored_offset(response), out);
+                }
+                self.todo.clear();
+                self.worked = 0;
+                self.poll_or_leave(out);
+            }
             TakingOver::Pending => {
                 let finishes = partitions.iter().zip(responses).flat_map(|(at, response)| {
                     let Response::Pending(pending) = response else { return Vec::new() };
@@ -139,6 +149,39 @@ impl ConsumerApp {
             }
             TakingOver::Committed | TakingOver::Finishing => self.return_from_callback(out),
         }
+    }
+
+    /// Nobody knows whether a commit of the sink took place: as after a restart, the stored offsets
+    /// tell from where to go on.
+    pub(super) fn rewind(&mut self, out: &mut Vec<AppEffect>) {
+        let mut partitions: Vec<_> = self.todo.iter().map(|it| it.partition).collect();
+        partitions.sort_unstable();
+        partitions.dedup();
+        self.committed = partitions.iter().map(|partition| (*partition, None)).collect();
+        let Some(sink) = &self.sink else { return };
+        let reads = partitions.iter().map(|it| sink.offset_read(*it, self.token(*it)));
+        let reads = reads.flatten().collect();
+        self.take_over(TakingOver::Rewinding, reads, out);
+    }
+
+    /// The records before `stored` were done; reading goes on there.
+    fn go_back(
+        &mut self,
+        partition: TopicPartition,
+        stored: Option<Offset>,
+        out: &mut Vec<AppEffect>,
+    ) {
+        let records = self.todo.iter().filter(|it| it.partition == partition);
+        let Some(first) = records.clone().next() else { return };
+        let to = stored.unwrap_or(first.offset);
+        for polled in records.filter(|it| it.offset < to) {
+            if let Some(sink) = &self.sink {
+                sink.effects_done(&self.delivery(polled), true, out);
+            }
+            let (offset, record) = (polled.offset, polled.record.id);
+            out.push(AppEffect::Processed { partition, offset, record });
+        }
+        self.call(ConsumerCall::Seek(partition, to), out);
     }
 
     pub(super) fn return_from_callback(&mut self, out: &mut Vec<AppEffect>) {

@@ -213,7 +213,7 @@ fn describe(effect: &AppEffect) -> String {
         AppEffect::EffectDone { effect, skipped: false } => {
             format!("done {}", effect.record.ordinal())
         }
-        AppEffect::EffectDone { effect, .. } => format!("skipped {}", effect.record.ordinal()),
+        AppEffect::EffectDone { effect, .. } => format!("done {} before", effect.record.ordinal()),
         AppEffect::CallbackReturned => "returned".to_owned(),
         AppEffect::Restart => "restart".to_owned(),
         other => format!("{other:?}"),
@@ -312,6 +312,26 @@ fn with_offsets_in_the_sink_reading_begins_where_the_sink_says() {
 }
 
 #[test]
+fn after_an_unknown_commit_reading_goes_on_where_the_sink_says() {
+    for (stored, seen) in [
+        (Some(4), &["done 3 before", "processed 3", "seek 0 4", "poll"][..]),
+        (Some(3), &["seek 0 3", "poll"][..]),
+        (None, &["seek 0 3", "poll"][..]),
+    ] {
+        let sink = sql(SinkTransaction::PerRecord, true);
+        let mut stage = Stage::new(CommitStrategy::InSink, Duration::ZERO, sink);
+        stage.polls(&[(P0, 3), (P0, 4)]).sees(&["begin"]).ok().sees(&["effect 3"]).ok();
+        stage.sees(&["offset 4 by -1"]).ok().sees(&["commit"]);
+        stage.answers(Err(SystemError::ConnectionLost)).sees(&["wake 100"]).passes(PAUSE);
+        let rows = stored.map(|next| vec![Datum::Integer(next)]).into_iter().collect();
+        let rows = Rows { columns: vec!["next".to_owned()], rows };
+        stage.sees(&["OffsetRead"]).answers(Ok(Response::Executed { changed: 0, rows }));
+        stage.sees(seen);
+        assert!(stage.app.is_idle());
+    }
+}
+
+#[test]
 fn connect_commits_what_was_put_once_per_interval() {
     let commit = CommitStrategy::Connect { interval: Duration::from_secs(1) };
     let mut stage = Stage::new(commit, Duration::ZERO, sql(SinkTransaction::PerRecord, false));
@@ -406,5 +426,9 @@ fn what_the_sink_has_forgotten_is_given_up() {
     let mut stage = Stage::new(CommitStrategy::TwoPhase, Duration::ZERO, SinkKind::TwoPhase);
     stage.polls(&[(P0, 3)]).sees(&["prepare 3 to 4"]).answers(Ok(Response::Prepared));
     stage.sees(&["commit sync 4"]).commits(&[(P0, 4)], ErrorCode::None).sees(&["finish 3 true"]);
-    stage.answers(Err(SystemError::UnknownTransaction)).sees(&["skipped 3", "processed 3", "poll"]);
+    stage.answers(Err(SystemError::UnknownTransaction)).sees(&[
+        "done 3 before",
+        "processed 3",
+        "poll",
+    ]);
 }

@@ -61,7 +61,7 @@ impl ProcessorApp {
             }
             Progress::Fenced => self.close(out),
             // It knows no better than to end its process.
-            Progress::Failed => {
+            Progress::Failed | Progress::Unsure => {
                 self.doing = Doing::Stopped;
                 out.push(AppEffect::Restart);
             }

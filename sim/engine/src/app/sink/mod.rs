@@ -61,6 +61,8 @@ pub(crate) enum Progress {
     UnderWay,
     /// It is done.
     Done,
+    /// A commit may have been executed: what is stored tells.
+    Unsure,
     /// The system refuses: somebody with a higher token owns the partition.
     Fenced,
     /// It has tried as often as it may.
@@ -72,6 +74,8 @@ pub(crate) enum Progress {
 pub(crate) enum Again {
     /// The transaction, or the request, that met it.
     Part,
+    /// The same; but after an unknown commit the application goes on from the stored offset.
+    FromStored,
     /// The whole batch, as `WorkerSinkTask` calls `put()` again.
     Batch,
 }
@@ -202,7 +206,12 @@ impl Sink {
     }
 
     /// The application goes on as if the effects of `delivery` were there.
-    fn effects_done(&self, delivery: &Delivery, skipped: bool, out: &mut Vec<AppEffect>) {
+    pub(crate) fn effects_done(
+        &self,
+        delivery: &Delivery,
+        skipped: bool,
+        out: &mut Vec<AppEffect>,
+    ) {
         for step in 0..self.steps_of(delivery) {
             let effect = self.effect_id(delivery, step);
             out.push(AppEffect::EffectDone { effect, skipped });

@@ -24,8 +24,6 @@ pub(super) enum Step {
     Mark(usize),
     /// Read what its effect is computed from.
     Read(usize),
-    /// After an unknown outcome: how far is the partition of this record stored?
-    Resume(usize),
     /// Open a transaction for these records.
     Begin(Unit),
     /// A step of a record's effect.
@@ -90,9 +88,7 @@ pub(super) struct Session {
     failures: (usize, u32),
     /// Which records had been seen before, as far as it is known.
     pub(super) seen: Vec<bool>,
-    /// Which records are behind the stored offset, as far as it is known.
-    stored: Vec<bool>,
-    /// A commit of this session may have been executed.
+    /// A commit of this session may have been executed, and the stored offset tells.
     unsure: bool,
     /// What was read for each record.
     pub(super) reads: Vec<Option<i64>>,
@@ -109,7 +105,6 @@ impl Session {
             in_transaction: false,
             failures: (0, 0),
             seen: vec![false; batch.len()],
-            stored: vec![false; batch.len()],
             unsure: false,
             reads: vec![None; batch.len()],
             batch,
@@ -145,7 +140,7 @@ impl Session {
     /// Where the application begins again when the step under way fails.
     fn beginning(&self) -> usize {
         match self.again {
-            Again::Part => self.plan[self.at].again,
+            Again::Part | Again::FromStored => self.plan[self.at].again,
             Again::Batch => 0,
         }
     }
@@ -164,12 +159,9 @@ impl Session {
             | Step::Effect(record, _)
             | Step::Perform(record) => self.seen[*record],
             Step::Begin(unit) | Step::Commit(unit) => {
-                let over = if unit.stores { &self.stored } else { &self.seen };
-                unit.records.iter().all(|record| over[*record])
+                !unit.stores && unit.records.iter().all(|record| self.seen[*record])
             }
-            Step::Offset(record) => self.stored[*record],
-            Step::Resume(_) => !self.unsure,
-            Step::Ready(_) => false,
+            Step::Offset(_) | Step::Ready(_) => false,
         }
     }
 
@@ -182,20 +174,7 @@ impl Session {
             Step::Ready(request) => {
                 matches!(request, Request::Prepare(_) | Request::Finish { .. })
             }
-            Step::Evict(_) | Step::Check(_) | Step::Read(_) | Step::Resume(_) | Step::Begin(_) => {
-                false
-            }
-        }
-    }
-
-    /// The partition of a record is stored up to `next`: what is before it was done.
-    fn resume(&mut self, record: usize, next: i64) {
-        let partition = self.batch[record].polled.partition;
-        for (index, delivery) in self.batch.iter().enumerate() {
-            if delivery.polled.partition == partition && delivery.polled.offset.0 < next {
-                self.seen[index] = true;
-                self.stored[index] = true;
-            }
+            Step::Evict(_) | Step::Check(_) | Step::Read(_) | Step::Begin(_) => false,
         }
     }
 }
@@ -204,6 +183,9 @@ impl Sink {
     /// Makes the next request of the plan.
     pub(super) fn advance(&mut self, turn: &mut Turn<'_>) -> Progress {
         let Some(mut session) = self.session.take() else { return Progress::Done };
+        if session.unsure {
+            return Progress::Unsure;
+        }
         while session.plan.get(session.at).is_some_and(|it| session.is_void(&it.step)) {
             if matches!(session.plan[session.at].step, Step::Commit(_)) && session.in_transaction {
                 break;
@@ -241,7 +223,8 @@ impl Sink {
                 let assumed = self.spec.on_unknown == OnUnknown::AssumeDone;
                 let done = assumed && session.may_have_happened(&step);
                 session.in_transaction = false;
-                session.unsure |= matches!(step, Step::Commit(_));
+                let stored = session.again == Again::FromStored;
+                session.unsure |= stored && matches!(step, Step::Commit(_));
                 if done {
                     if matches!(step, Step::Ready(_)) {
                         self.responses.push(Response::Refused(error));
@@ -262,10 +245,7 @@ impl Sink {
         turn: &mut Turn<'_>,
     ) -> Progress {
         match (step, response) {
-            (Step::Begin(_), _) => {
-                session.in_transaction = true;
-                session.unsure = false;
-            }
+            (Step::Begin(_), _) => session.in_transaction = true,
             (Step::Commit(_), _) => session.in_transaction = false,
             (Step::Ready(_), response) => self.responses.push(response),
             (Step::Perform(record), Response::Performed { replayed, .. }) => {
@@ -279,11 +259,6 @@ impl Sink {
             }
             (Step::Read(record), Response::Executed { rows, .. }) => {
                 session.reads[*record] = first_integer(&rows);
-            }
-            (Step::Resume(record), Response::Executed { rows, .. }) => {
-                if let Some(next) = first_integer(&rows) {
-                    session.resume(*record, next);
-                }
             }
             (Step::Offset(_), Response::Executed { changed: 0, .. })
                 if self.offsets().is_some_and(|offsets| offsets.fenced) =>
@@ -382,7 +357,6 @@ impl Sink {
         session.at = again;
         if session.again == Again::Batch {
             session.seen.fill(false);
-            session.stored.fill(false);
         }
         session.doing = Doing::Pausing { since: turn.now, until: turn.now + self.spec.retry_after };
         turn.out.push(AppEffect::Wake(self.spec.retry_after));

@@ -103,11 +103,6 @@ impl Plan<'_> {
         let opens = self.sql.transaction != SinkTransaction::None;
         let again = opens.then_some(start);
         let ends = if self.sql.offsets.is_some() { self.ends(records) } else { Vec::new() };
-        if opens {
-            for record in &ends {
-                self.push(Step::Resume(*record), again);
-            }
-        }
         if self.sql.read.is_some() {
             for record in asking {
                 self.push(Step::Read(*record), again);
@@ -168,11 +163,6 @@ impl Sink {
             Step::Begin(_) => (None, Request::Begin),
             Step::Commit(_) => (None, Request::Commit),
             Step::Ready(request) => (None, request.clone()),
-            Step::Resume(record) => {
-                let Delivery { polled, token } = session.batch[*record];
-                let read = self.offset_read(polled.partition, token);
-                (None, read.expect("a sink with offsets"))
-            }
             Step::Perform(record) => self.perform(&session.batch[*record]),
             Step::Evict(record)
             | Step::Check(record)
@@ -252,7 +242,7 @@ fn statement(sql: &SqlSink, step: &Step, delivery: &Delivery) -> (StatementId, S
             (statement, StatementRole::Effect)
         }
         Step::Offset(_) => (sql.offsets.map(|offsets| offsets.write), StatementRole::OffsetWrite),
-        Step::Resume(_) | Step::Begin(_) | Step::Commit(_) | Step::Perform(_) | Step::Ready(_) => {
+        Step::Begin(_) | Step::Commit(_) | Step::Perform(_) | Step::Ready(_) => {
             (None, StatementRole::Effect)
         }
     };

@@ -223,6 +223,13 @@ impl Network {
         &self.connections[id.0 as usize]
     }
 
+    /// Until when requests that were sent on a connection are under way, if any are.
+    pub(crate) fn still_coming(&self, id: ConnectionId, now: Instant) -> Option<Instant> {
+        let connection = &self.connections[id.0 as usize];
+        let last = connection.last_to_server.into_iter().max().expect("two lanes");
+        (!connection.reset && last >= now).then_some(last + Duration(1))
+    }
+
     /// The client stops listening; the next message to this server opens a new connection.
     pub(crate) fn close(&mut self, id: ConnectionId) {
         let connection = &mut self.connections[id.0 as usize];

@@ -168,6 +168,9 @@ impl World {
 
     /// A process drops its producer client and makes another one.
     pub(super) fn replace_producer(&mut self, producer: ActorId) {
+        // What was asked of the old client, and not begun, is not asked of the new one.
+        self.pending
+            .retain(|(actor, input)| *actor != producer || !matches!(input, Input::Call(..)));
         self.forget_process(producer);
         self.start_client(producer);
     }

@@ -264,3 +264,32 @@ fn an_answer_waits_for_a_client_that_stands_still() {
     run_for(&mut world, Duration::from_secs(1));
     assert_eq!(answered(&world), [(1, AskOutcome::Ok)], "it had come before the timeout");
 }
+
+#[test]
+fn a_session_ends_after_all_that_was_sent_on_it() {
+    let pattern = MessagePattern {
+        response: Some(false),
+        api: Some(MessageApi::System(Operation::Execute)),
+        ..MessagePattern::default()
+    };
+    let trigger = Trigger::OnMessage { pattern, nth: 1 };
+    let delay = FaultAction::Delay(Duration::from_secs(5));
+    let cut = FaultAction::Partition {
+        from: vec!["shop".to_owned()],
+        to: vec!["ledger".to_owned()],
+        one_way: false,
+        duration: Duration::from_secs(5),
+    };
+    let delayed = PlannedFault { trigger, action: delay };
+    for (fault, between) in [(delayed, 50), (at(230, cut), 50)] {
+        let mut world = world(vec![fault]);
+        sql(&mut world, 1, Request::Begin);
+        run_for(&mut world, Duration::from_millis(between));
+        sql(&mut world, 2, insert(1));
+        run_for(&mut world, Duration::from_secs(8));
+        assert_eq!(answered(&world), [(1, AskOutcome::Ok), (2, TIMEOUT)]);
+        // It came late into the transaction that it was meant for, which nobody commits.
+        assert!(applied(&world).is_empty());
+        assert!(!format!("{:?}", world.unsettled(true)).contains("ledger"));
+    }
+}

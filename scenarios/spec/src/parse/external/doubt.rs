@@ -44,6 +44,7 @@ pub(in crate::parse) fn doubts(
     let whole = |level: Option<Guarantee>| level.is_some_and(|it| it != Guarantee::AtMostOnce);
     if whole(claim.effect) || whole(claim.log) {
         found.extend(external.services.iter().filter_map(dual_write));
+        found.extend(external.services.iter().filter_map(|it| unpublished(it, &external.relays)));
         found.extend(external.relays.iter().filter_map(ahead_of_its_events));
         found.extend(external.relays.iter().filter_map(|relay| gaps(relay, &external.services)));
     }
@@ -169,6 +170,19 @@ fn dual_write(service: &ServiceSpec) -> Option<Doubt> {
     };
     let message = format!("`{name}` writes to its database and to the log: a crash between {what}");
     Some((message, "write `announce = \"outbox\"`, and a `[relays.NAME]`".to_owned()))
+}
+
+/// An outbox that nobody reads.
+fn unpublished(service: &ServiceSpec, relays: &[RelaySpec]) -> Option<Doubt> {
+    let Announce::Outbox(_) = service.announce else { return None };
+    let publishes =
+        |relay: &RelaySpec| relay.database == service.database && relay.to == service.to;
+    if relays.iter().any(publishes) {
+        return None;
+    }
+    let name = &service.name;
+    let message = format!("`{name}` writes to an outbox, and no relay publishes it in its topic");
+    Some((message, format!("declare a `[relays.NAME]` with `database` and `to` of `{name}`")))
 }
 
 /// A relay that believes in an event before the log has it.

@@ -17,6 +17,7 @@ claim = { effect = "exactly-once", ordering = "per-key" }
 [topics]
 orders = { partitions = 3 }
 connect-offsets = { partitions = 1 }
+connect-offsets-2 = { partitions = 1 }
 
 [databases.shop]
 schema = """
@@ -366,6 +367,11 @@ fn what_is_rarely_meant_is_said() {
             "INTO orders(id) VALUES (-:id) ON CONFLICT DO NOTHING",
             "INTO position VALUES (:id)",
             "`audit` changes something each time",
+        ),
+        (
+            "to = \"orders\"\nrecords = 30",
+            "to = \"connect-offsets-2\"",
+            "`ordering` writes to an outbox",
         ),
     ] {
         assert!(SYSTEMS.contains(from), "{from}");

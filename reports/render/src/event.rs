@@ -6,6 +6,8 @@ use oncesim_history::{
 };
 use oncesim_types::{Offset, RecordId, TopicPartition, TransactionResult};
 
+use crate::external::external_text;
+
 /// Entries of a list that are shown.
 const SHOWN: usize = 6;
 
@@ -15,7 +17,7 @@ pub fn event_text(history: &History, event: &Event) -> String {
     match &event.kind {
         EventKind::Client(client) => client_text(history, client),
         EventKind::World(world) => world_text(history, world),
-        EventKind::External(event) => format!("{event:?}"),
+        EventKind::External(event) => external_text(history, event),
     }
 }
 

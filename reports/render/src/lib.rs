@@ -6,6 +6,7 @@
 mod campaign;
 mod catalogue;
 mod event;
+mod external;
 mod github;
 mod json;
 mod junit;

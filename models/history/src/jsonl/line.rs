@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use oncesim_types::TransactionResult;
+use oncesim_types::{Operation, StatementRole, TransactionResult};
 use serde::de::{Deserializer, Error, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -21,6 +21,12 @@ pub(super) struct Header {
     pub(super) topics: Vec<TopicLine>,
     #[serde(default)]
     pub(super) groups: Vec<GroupLine>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) sinks: Vec<SinkLine>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) announcements: Vec<AnnouncementLine>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) relays: Vec<RelayLine>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -41,6 +47,9 @@ pub(super) struct ActorLine {
     /// Of a reader.
     #[serde(default, skip_serializing_if = "is_false")]
     pub(super) read_committed: bool,
+    /// Of a system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) system: Option<SystemWord>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +60,7 @@ pub(super) enum Role {
     Auditor,
     Broker,
     Controller,
+    System,
     Other,
 }
 
@@ -104,6 +114,103 @@ pub(super) enum OutputLine {
     Changelog,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum SystemWord {
+    Database,
+    Api,
+    TwoPhase,
+}
+
+/// What records ask of a system.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SinkLine {
+    pub(super) name: String,
+    pub(super) system: String,
+    pub(super) group: String,
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub(super) steps: u16,
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(super) absorbs: bool,
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(super) overwrites: bool,
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(super) dedups: bool,
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(super) inbox: bool,
+    /// Nanoseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) window: Option<u64>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(super) stores_offsets: bool,
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(super) before_commit: bool,
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(super) tombstones: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AnnouncementLine {
+    pub(super) service: String,
+    pub(super) database: String,
+    pub(super) to: String,
+    pub(super) how: HowWord,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum HowWord {
+    Outbox,
+    DatabaseFirst,
+    LogFirst,
+    InsideTransaction,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RelayLine {
+    pub(super) relay: String,
+    pub(super) database: String,
+    pub(super) to: String,
+    pub(super) progress: ProgressWord,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum ProgressWord {
+    MarkAfterAck,
+    MarkBeforeAck,
+    Cursor,
+    Capture,
+}
+
+/// A step of a record's effect at a sink.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EffectLine<'a> {
+    #[serde(borrow)]
+    pub(super) sink: Cow<'a, str>,
+    pub(super) record: RecordName,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) step: u16,
+}
+
+const fn one() -> u16 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+const fn is_one(n: &u16) -> bool {
+    *n == 1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+const fn is_zero(n: &u16) -> bool {
+    *n == 0
+}
+
 const fn yes() -> bool {
     true
 }
@@ -119,9 +226,10 @@ const fn is_false(b: &bool) -> bool {
 }
 
 /// What a line is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Kind {
+    #[default]
     Send,
     SendEnd,
     Session,
@@ -151,6 +259,23 @@ pub(super) enum Kind {
     Crashed,
     Settled,
     NotSettled,
+    Asked,
+    Answered,
+    EffectDone,
+    Intended,
+    IntentEnded,
+    RelayStarted,
+    RelayPosition,
+    Applied,
+    Replayed,
+    KeyEvicted,
+    RowCommitted,
+    MarksEvicted,
+    OffsetStored,
+    OffsetServed,
+    RolledBack,
+    Prepared,
+    Finished,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -172,7 +297,7 @@ pub(super) enum ReasonWord {
 }
 
 /// Every other line. Which fields a kind needs is checked where it is turned into an event.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Line<'a> {
     pub(super) time: u64,
@@ -195,6 +320,8 @@ pub(super) struct Line<'a> {
     pub(super) key: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) hash: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) tombstone: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) attempt: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -245,6 +372,44 @@ pub(super) struct Line<'a> {
     pub(super) fingerprint: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) amount: Option<i64>,
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    pub(super) system: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) operation: Option<Operation>,
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    pub(super) effect: Option<EffectLine<'a>>,
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    pub(super) original: Option<EffectLine<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) idempotency_key: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) answer: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) skipped: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) aggregate: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) cursor: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) snapshot: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) commit: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) changes: Option<Vec<(u64, u64, u64)>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) token: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) read_at: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) same_payload: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) role: Option<StatementRole>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) sequence: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) rows: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) accepted: Option<bool>,
 }
 
 /// A record as a poll returned it.

@@ -1,9 +1,11 @@
-//! Histories as JSON Lines: one event of a client per line, in the order in which they happened.
+//! Histories as JSON Lines: one event of a client, or of a system outside of Kafka, per line, in the
+//! order in which they happened.
 //!
 //! Any language can write it with a logger; `docs/history-format.md` is its description. The first
 //! line names the version and may declare actors, topics and groups; whatever it does not declare
 //! is declared by its first use.
 
+mod external;
 mod line;
 mod read;
 mod transaction;

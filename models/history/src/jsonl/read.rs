@@ -11,13 +11,15 @@ use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde::de::value::Error as ValueError;
 
-use super::VERSION;
 use super::line::{ActorLine, Header, Kind, Line, OutcomeWord, ReasonWord, RecordName, Role};
+use super::{VERSION, external};
 use crate::complaint::{Complaint, Read, excerpt};
 use crate::event::{
     ClientKind, Event, EventKind, Outcome, PolledRecord, PositionReason, SpanIndex,
 };
-use crate::history::{ActorInfo, ActorRole, CommitEntry, GroupInfo, History, Promise, TopicInfo};
+use crate::history::{
+    ActorInfo, ActorRole, CommitEntry, GroupInfo, History, Promise, SystemKind, TopicInfo,
+};
 use crate::intern::{Interner, Name};
 use crate::lines::{LineReader, Lines, Notation};
 use crate::world_event::WorldEvent;
@@ -63,6 +65,8 @@ pub(super) struct Reader {
     senders: Vec<Option<ActorId>>,
     /// Calls that have begun, and whether they have not ended.
     calls: BTreeMap<(ActorId, u32, u64), bool>,
+    /// Positions of sends without a value.
+    tombstones: Vec<u32>,
     /// Over all topics.
     partitions: u32,
     now: u64,
@@ -102,11 +106,12 @@ impl Notation for Reader {
         }
         // A refused line leaves no trace.
         let h = &self.history;
-        let marks = (h.polled.len(), h.commits.len(), h.partitions.len());
+        let marks = (h.polled.len(), h.commits.len(), h.partitions.len(), h.row_changes.len());
         self.event(line).inspect_err(|_| {
             self.history.polled.truncate(marks.0);
             self.history.commits.truncate(marks.1);
             self.history.partitions.truncate(marks.2);
+            self.history.row_changes.truncate(marks.3);
         })
     }
 
@@ -122,7 +127,7 @@ impl Notation for Reader {
 }
 
 impl Reader {
-    fn wrong(&self, what: impl Into<String>, expected: impl Into<String>) -> Complaint {
+    pub(super) fn wrong(&self, what: impl Into<String>, expected: impl Into<String>) -> Complaint {
         Complaint::new(self.line, what, expected)
     }
 
@@ -152,7 +157,16 @@ impl Reader {
                 self.history.groups[usize::from(id.0)].processor = Some(processor);
             }
         }
-        header.actors.iter().try_for_each(|actor| self.declare(actor))
+        header.actors.iter().try_for_each(|actor| self.declare(actor))?;
+        self.systems(&header)
+    }
+
+    /// An actor turns out to be a system, if nobody has said what it is.
+    pub(super) fn system(&mut self, actor: ActorId, kind: SystemKind) {
+        let role = &mut self.history.actors[usize::from(actor.0)].role;
+        if *role == ActorRole::Other {
+            *role = ActorRole::System(kind);
+        }
     }
 
     fn declare(&mut self, actor: &ActorLine) -> Result<(), Complaint> {
@@ -166,6 +180,7 @@ impl Reader {
             (Role::Auditor, _) => ActorRole::Auditor,
             (Role::Broker, _) => ActorRole::Broker,
             (Role::Controller, _) => ActorRole::Controller,
+            (Role::System, _) => ActorRole::System(external::system_kind(actor.system)),
             (Role::Consumer, None) | (Role::Other, _) => ActorRole::Other,
         };
         let id = self.actor(&actor.name)?;
@@ -182,7 +197,7 @@ impl Reader {
             .ok_or_else(|| self.wrong(format!("too many {what}"), "at most 65534"))
     }
 
-    fn actor(&mut self, name: &str) -> Result<ActorId, Complaint> {
+    pub(super) fn actor(&mut self, name: &str) -> Result<ActorId, Complaint> {
         let id = self.actors.intern(text(name));
         let id = self.number(id, "actors")?;
         if self.history.actors.len() <= usize::from(id) {
@@ -268,7 +283,7 @@ impl Reader {
         RecordId::new(LATER, History::LABELLED + u64::from(label))
     }
 
-    fn sent(&mut self, record: RecordId, by: ActorId) {
+    pub(super) fn sent(&mut self, record: RecordId, by: ActorId) {
         if record.origin() != LATER {
             return;
         }
@@ -299,6 +314,7 @@ impl Reader {
                 | Kind::InitTransactions
                 | Kind::SendOffsets
                 | Kind::EndTransaction
+                | Kind::Asked
         );
         let ends = matches!(
             line.event,
@@ -307,6 +323,7 @@ impl Reader {
                 | Kind::InitTransactionsEnd
                 | Kind::SendOffsetsEnd
                 | Kind::TransactionEnd
+                | Kind::Answered
         );
         let open = call.map(|call| (actor, run, call));
         if let Some(open) = open.filter(|_| starts || ends) {
@@ -328,6 +345,7 @@ impl Reader {
             }
             Kind::Settled => EventKind::World(WorldEvent::Settled),
             Kind::NotSettled => EventKind::World(WorldEvent::NotSettled),
+            kind if external::is_external(kind) => EventKind::External(self.external(actor, line)?),
             _ => EventKind::Client(self.client(actor, line)?),
         };
         if let Some(open) = open.filter(|_| starts || ends) {
@@ -400,9 +418,8 @@ impl Reader {
                     to: self.need_offset(line.to, "to", kind)?,
                 })
             }
-            Kind::Closed | Kind::Crashed | Kind::Settled | Kind::NotSettled => {
-                Ok(ClientKind::Closed)
-            }
+            // Everything else is told apart before.
+            _ => Ok(ClientKind::Closed),
         }
     }
 
@@ -454,9 +471,13 @@ impl Reader {
             Some(partition) => self.partition(&topic, partition)?,
             None => TopicPartition::new(self.topic(&topic)?, u16::MAX),
         };
+        let call = CallId(self.need(line.call, "call", kind)?);
         self.sent(record, actor);
+        if line.tombstone == Some(true) {
+            self.tombstones.push(span_start(self.history.events.len()));
+        }
         Ok(ClientKind::SendInvoke {
-            call: CallId(self.need(line.call, "call", kind)?),
+            call,
             partition,
             record,
             key: line.key,
@@ -572,6 +593,7 @@ impl Reader {
                     settle(input);
                 }
                 EventKind::Client(ClientKind::Transfer { record, .. }) => settle(record),
+                EventKind::External(external) => external::each_record(external, &settle),
                 EventKind::Client(ClientKind::Processed { record, group, partition, .. }) => {
                     settle(record);
                     let topics = &mut consumed[usize::from(group.0)];
@@ -592,6 +614,7 @@ impl Reader {
             }
         }
         history.polled.iter_mut().for_each(|polled| settle(&mut polled.record));
+        external::tombstones(&mut history, &self.tombstones);
         for (group, topics) in history.groups.iter_mut().zip(consumed) {
             if group.topics.is_empty() {
                 group.topics = topics;
@@ -601,6 +624,6 @@ impl Reader {
     }
 }
 
-fn span_start(n: usize) -> u32 {
+pub(super) fn span_start(n: usize) -> u32 {
     u32::try_from(n).expect("a history has fewer than 2^32 entries")
 }

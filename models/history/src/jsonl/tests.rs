@@ -1,12 +1,18 @@
 //! What is written is read again; what is wrong is named with its line.
 
-use oncesim_types::{Offset, TopicId, TopicPartition, TransactionResult, Transform};
+use oncesim_types::{
+    ActorId, Duration, EffectId, Offset, Operation, RecordId, StatementRole, SystemError, TopicId,
+    TopicPartition, TransactionResult, Transform, lineage,
+};
 use proptest::prelude::*;
 
 use super::{read_jsonl, write_jsonl};
 use crate::event::{ClientKind, EventKind, Output, PositionReason};
-use crate::history::{History, ProcessorInfo};
-use crate::{HistoryBuilder, Outcome};
+use crate::history::{
+    AnnouncementInfo, Announcing, History, ProcessorInfo, RelayInfo, RelayProgress, SinkInfo,
+    SystemKind,
+};
+use crate::{AskOutcome, ExternalEvent, HistoryBuilder, Outcome};
 
 /// A history from a list of small choices.
 fn history(choices: &[(u8, u8, u8)]) -> History {
@@ -69,12 +75,131 @@ fn same(a: &History, b: &History) {
     assert_eq!(a.polled, b.polled);
     assert_eq!(a.commits, b.commits);
     assert_eq!(a.partitions, b.partitions);
+    assert_eq!(a.sinks, b.sinks);
+    assert_eq!(a.announcements, b.announcements);
+    assert_eq!(a.relays, b.relays);
+    assert_eq!(a.row_changes, b.row_changes);
+}
+
+/// Services and relays of every kind.
+fn declarations(b: &mut HistoryBuilder, service: ActorId, shop: ActorId) {
+    let topic = TopicId(0);
+    let hows = [
+        Announcing::Outbox,
+        Announcing::DatabaseFirst,
+        Announcing::LogFirst,
+        Announcing::InsideTransaction,
+    ];
+    for how in hows {
+        b.announcement(AnnouncementInfo { service, database: shop, to: topic, how });
+    }
+    for progress in [
+        RelayProgress::MarkAfterAck,
+        RelayProgress::MarkBeforeAck,
+        RelayProgress::Cursor,
+        RelayProgress::Capture,
+    ] {
+        b.relay(RelayInfo { relay: service, database: shop, to: topic, progress });
+    }
+}
+
+/// Every event outside of Kafka, with these numbers in it.
+fn external_events(b: &mut HistoryBuilder, numbers: &[(u8, u64, i64)]) {
+    let (topic, loads) = (TopicId(0), b.topic("loads", 2));
+    let group = b.group("loader", &[topic, loads]);
+    let (service, loader) = (b.producer("ordering"), b.consumer("loader-0", group));
+    let shop = b.system("shop-db", SystemKind::Database);
+    let others = [b.system("payments", SystemKind::Api), b.system("lake", SystemKind::Staging)];
+    let sink = b.sink("ledger", shop, group);
+    let plain = b.sink("pay", others[0], group);
+    *b.sink_info(sink) = SinkInfo {
+        steps: 3,
+        absorbs: true,
+        overwrites: true,
+        dedups: true,
+        inbox: true,
+        window: Some(Duration::from_secs(4)),
+        stores_offsets: true,
+        before_commit: true,
+        tombstones: true,
+        ..b.sink_info(sink).clone()
+    };
+    declarations(b, service, shop);
+    let deleted = b.send_tombstone(service, TopicPartition::new(topic, 0), Some(3));
+    let gone = [b.polled(TopicPartition::new(topic, 0), 4, deleted)];
+    b.poll(loader, &gone);
+    for (what, n, i) in numbers {
+        let record = RecordId::new(service, n % 7);
+        let partition = TopicPartition::new(topic, 0);
+        let effect = EffectId { record, sink: [sink, plain][usize::from(n % 2 == 0)], step: 2 };
+        let original = EffectId { step: 0, ..effect };
+        let next = Offset((i / 16).max(-1));
+        let (commit, rows, token) = (*n, u32::from(*what), *i);
+        let error = SystemError::Deadlock;
+        let event = match what % 15 {
+            0 => {
+                let operation = Operation::ALL[usize::from(*what) % Operation::ALL.len()];
+                let call = b.ask(loader, shop, operation, (n % 3 > 0).then_some(effect), *n);
+                let outcome = match n % 3 {
+                    0 => AskOutcome::Ok,
+                    1 => AskOutcome::Refused(error),
+                    _ => AskOutcome::Unknown(SystemError::ConnectionLost),
+                };
+                b.answer(loader, call, outcome, *n);
+                continue;
+            }
+            1 => ExternalEvent::EffectDone { effect, skipped: n % 2 == 0 },
+            2 => ExternalEvent::Intended { record, aggregate: rows },
+            3 => ExternalEvent::IntentEnded { record, outcome: AskOutcome::Refused(error) },
+            4 => ExternalEvent::RelayStarted { position: *i, snapshot: n % 2 == 0 },
+            5 => ExternalEvent::RelayPosition { position: *i },
+            6 => {
+                b.apply_with(effect, commit, &[(*n, 0, 1), (1, *n, 0)], token, *n);
+                continue;
+            }
+            7 => ExternalEvent::Replayed { effect, original, same_payload: n % 2 == 0 },
+            8 => ExternalEvent::KeyEvicted { effect },
+            9 => ExternalEvent::Committed {
+                role: [StatementRole::DedupMark, StatementRole::Outbox][usize::from(n % 2 == 0)],
+                record: (n % 3 > 0).then_some(record),
+                commit,
+                sequence: *i,
+                changed: rows,
+            },
+            10 => ExternalEvent::DedupEvicted { commit, rows },
+            11 => {
+                let accepted = n % 2 == 0;
+                ExternalEvent::OffsetStored { partition, next, token, commit, accepted }
+            }
+            12 => ExternalEvent::OffsetServed { partition, next },
+            13 => ExternalEvent::RolledBack { record: (n % 3 > 0).then_some(record) },
+            _ if n % 2 == 0 => {
+                ExternalEvent::Prepared { partition, first: next, next, attempt: *n }
+            }
+            _ => ExternalEvent::Finished { partition, attempt: *n, commit: n % 3 == 0 },
+        };
+        b.external(shop, event);
+    }
 }
 
 proptest! {
     #[test]
     fn what_is_written_is_read(choices in prop::collection::vec(any::<(u8, u8, u8)>(), 1..60)) {
         let history = history(&choices);
+        let text = write_jsonl(&history);
+        let read = read_jsonl(text.as_bytes(), false).expect("its own text").value;
+        same(&history, &read);
+        prop_assert_eq!(write_jsonl(&read), text);
+    }
+
+    #[test]
+    fn what_happens_outside_of_kafka_is_written_and_read(
+        numbers in prop::collection::vec(any::<(u8, u64, i64)>(), 1..60),
+    ) {
+        let mut b = HistoryBuilder::new();
+        b.topic("orders", 2);
+        external_events(&mut b, &numbers);
+        let history = b.finish();
         let text = write_jsonl(&history);
         let read = read_jsonl(text.as_bytes(), false).expect("its own text").value;
         same(&history, &read);
@@ -152,6 +277,33 @@ fn records_may_have_any_name() {
             ..
         })
     ));
+}
+
+#[test]
+fn a_record_without_a_value_says_so_whatever_it_is_called() {
+    let text = br#"{"oncesim-history":1}
+{"time":1,"actor":"till","event":"send","call":1,"record":"gone","topic":"orders","partition":0,"tombstone":true}
+{"time":2,"actor":"c","event":"poll-end","records":[{"topic":"orders","partition":0,"offset":0,"record":"gone"}]}
+"#;
+    let history = read_jsonl(text, false).expect("a history").value;
+    let polled = history.polled[0];
+    assert_eq!(polled.payload, lineage::payload(polled.record, None));
+    let again = read_jsonl(write_jsonl(&history).as_bytes(), false).expect("its own text").value;
+    assert_eq!(again.events, history.events);
+    assert_eq!(again.polled, history.polled);
+}
+
+#[test]
+fn an_effect_needs_a_sink_that_is_declared() {
+    let text = br#"{"oncesim-history":1,"sinks":[{"name":"ledger","system":"db","group":"mailer"}]}
+{"time":1,"actor":"db","event":"applied","effect":{"sink":"ledger","record":"order-1"},"commit":1}
+{"time":2,"actor":"db","event":"applied","effect":{"sink":"lodger","record":"order-1"},"commit":2}
+"#;
+    let complaint = read_jsonl(text, false).expect_err("lodger is not declared");
+    assert_eq!(complaint.line, 3);
+    assert!(complaint.to_string().contains("an effect at lodger"), "{complaint}");
+    let history = read_jsonl(text, true).expect("one good line").value;
+    assert_eq!(history.actors[0].role, crate::ActorRole::System(SystemKind::Database));
 }
 
 #[test]

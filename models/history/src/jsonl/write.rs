@@ -1,20 +1,21 @@
-//! A history to JSON Lines: what clients saw, and how the run ended. Notes from inside stay inside.
+//! A history to JSON Lines: what clients saw, what systems outside of Kafka have in their logs, and
+//! how the run ended. Notes from inside of Kafka stay inside.
 
 use std::borrow::Cow;
 
-use oncesim_types::{ErrorCode, LeaderEpoch, RecordId, TopicPartition, Transform};
+use oncesim_types::{ErrorCode, LeaderEpoch, RecordId, TopicPartition, Transform, lineage};
 
-use super::VERSION;
 use super::line::{
     ActorLine, GroupLine, Header, Kind, Line, OutcomeWord, OutputLine, PolledLine, ProcessorLine,
     ReasonWord, RecordName, Role, TopicLine, TransformLine,
 };
+use super::{VERSION, external};
 use crate::event::{ClientKind, Event, EventKind, Outcome, Output, PositionReason, SpanIndex};
 use crate::history::{ActorRole, History};
 use crate::intern::Name;
 use crate::world_event::WorldEvent;
 
-/// Writes the events of clients.
+/// Writes the events of clients, and of systems outside of Kafka.
 #[must_use]
 pub fn write_jsonl(history: &History) -> String {
     let mut text = Vec::new();
@@ -36,6 +37,10 @@ fn push(text: &mut Vec<u8>, line: &impl serde::Serialize) {
 
 fn header(history: &History) -> Header {
     let actors = history.actors.iter().map(|actor| {
+        let system = match &actor.role {
+            ActorRole::System(kind) => Some(external::system_word(*kind)),
+            _ => None,
+        };
         let (role, group, promise) = match &actor.role {
             ActorRole::Producer(promise) => (Role::Producer, None, Some(*promise)),
             ActorRole::Consumer(group) => {
@@ -44,7 +49,8 @@ fn header(history: &History) -> Header {
             ActorRole::Auditor => (Role::Auditor, None, None),
             ActorRole::Broker => (Role::Broker, None, None),
             ActorRole::Controller => (Role::Controller, None, None),
-            ActorRole::System(_) | ActorRole::Other => (Role::Other, None, None),
+            ActorRole::System(_) => (Role::System, None, None),
+            ActorRole::Other => (Role::Other, None, None),
         };
         ActorLine {
             name: actor.name.clone(),
@@ -54,6 +60,7 @@ fn header(history: &History) -> Header {
             idempotent: promise.is_none_or(|p| p.idempotent),
             ordered: promise.is_none_or(|p| p.ordered),
             read_committed: actor.read_committed,
+            system,
         }
     });
     let topics = history.topics.iter().map(|topic| TopicLine {
@@ -88,10 +95,13 @@ fn header(history: &History) -> Header {
         actors: actors.collect(),
         topics: topics.collect(),
         groups: groups.collect(),
+        sinks: external::sinks(history),
+        announcements: external::announcements(history),
+        relays: external::relays(history),
     }
 }
 
-fn record(history: &History, record: RecordId) -> RecordName {
+pub(super) fn record(history: &History, record: RecordId) -> RecordName {
     let label = record.ordinal().checked_sub(History::LABELLED);
     let label = label.and_then(|n| history.labels.get(usize::try_from(n).ok()?));
     RecordName(label.cloned().unwrap_or_else(|| {
@@ -100,7 +110,7 @@ fn record(history: &History, record: RecordId) -> RecordName {
     }))
 }
 
-fn topic(history: &History, partition: TopicPartition) -> Cow<'_, str> {
+pub(super) fn topic(history: &History, partition: TopicPartition) -> Cow<'_, str> {
     Cow::Borrowed(history.topics.get(usize::from(partition.topic.0)).map_or("?", |t| &t.name))
 }
 
@@ -119,44 +129,13 @@ fn outcome(line: &mut Line<'_>, outcome: Outcome) {
     line.error = error.map(|error| Cow::Owned(format!("{error:?}")));
 }
 
-fn blank<'a>(history: &'a History, event: &Event, kind: Kind) -> Line<'a> {
+pub(super) fn blank<'a>(history: &'a History, event: &Event, kind: Kind) -> Line<'a> {
     Line {
         time: event.time.0,
         actor: Cow::Borrowed(history.actor_name(event.actor)),
         run: (event.incarnation > 0).then_some(event.incarnation),
         event: kind,
-        call: None,
-        record: None,
-        topic: None,
-        partition: None,
-        offset: None,
-        key: None,
-        hash: None,
-        attempt: None,
-        outcome: None,
-        error: None,
-        group: None,
-        member: None,
-        generation: None,
-        producer_id: None,
-        producer_epoch: None,
-        records: None,
-        partitions: None,
-        owned: None,
-        offsets: None,
-        sync: None,
-        from: None,
-        to: None,
-        reason: None,
-        power: None,
-        id: None,
-        number: None,
-        result: None,
-        input: None,
-        output: None,
-        keys: None,
-        fingerprint: None,
-        amount: None,
+        ..Line::default()
     }
 }
 
@@ -168,7 +147,8 @@ fn line<'a>(history: &'a History, event: &Event) -> Option<Line<'a>> {
         }
         EventKind::World(WorldEvent::Settled) => Some(blank(history, event, Kind::Settled)),
         EventKind::World(WorldEvent::NotSettled) => Some(blank(history, event, Kind::NotSettled)),
-        EventKind::World(_) | EventKind::External(_) => None,
+        EventKind::World(_) => None,
+        EventKind::External(external) => Some(external::line(history, event, external)),
         EventKind::Client(client) => {
             let mut line = blank(history, event, kind(client));
             match client {
@@ -223,6 +203,7 @@ fn records<'a>(history: &'a History, line: &mut Line<'a>, client: &ClientKind) {
             line.partition = (partition.partition != u16::MAX).then_some(partition.partition);
             line.key = *key;
             line.hash = (*payload != 0).then_some(*payload);
+            line.tombstone = (*payload == lineage::payload(*id, None)).then_some(true);
             line.attempt = (*attempt != 1).then_some(*attempt);
         }
         ClientKind::SendEnd { call, record: id, partition, outcome: how, offset } => {

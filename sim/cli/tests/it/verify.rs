@@ -108,7 +108,7 @@ fn blocks(page: &str, language: &str) -> Vec<String> {
 fn the_transactional_example_of_the_documentation_has_lost_its_output() {
     let page = std::fs::read_to_string(root().join("docs/history-format.md")).expect("the page");
     let blocks = blocks(&page, "json");
-    assert_eq!(blocks.len(), 2, "an example of a producer, and one of a processor");
+    assert_eq!(blocks.len(), 3, "examples of a producer, a processor and a database");
     let folder = Folder::new();
     folder.write("processor.jsonl", &blocks[1]);
     let done = folder.oncesim(&["verify", "processor.jsonl", "--format", "json"]);
@@ -117,6 +117,45 @@ fn the_transactional_example_of_the_documentation_has_lost_its_output() {
         assert!(done.out.contains(&format!("\"id\": \"{id}\"")), "{id}: {}", done.out);
         assert!(page.contains(&format!("`{id}`")), "the page names {id}");
     }
+}
+
+#[test]
+fn the_database_of_the_documentation_was_written_to_twice() {
+    let page = std::fs::read_to_string(root().join("docs/history-format.md")).expect("the page");
+    let folder = Folder::new();
+    folder.write("database.jsonl", &blocks(&page, "json")[2]);
+    let done = folder.oncesim(&["verify", "database.jsonl", "--format", "json"]);
+    let document = done.json();
+    assert_eq!(document["guarantees"]["effect"]["at-most-once"], "violated", "{}", done.out);
+    assert_eq!(document["guarantees"]["effect"]["at-least-once"], "holds", "{}", done.out);
+    assert!(done.out.contains("\"id\": \"effect-duplicate\""), "{}", done.out);
+}
+
+#[test]
+fn a_recorded_run_with_effects_is_judged_as_the_run_was() {
+    let scenario = r#"
+title = "Payments are inserted once for each delivery"
+claim = { effect = "at-least-once" }
+topics.payments = { partitions = 2 }
+producers.till = { to = "payments", records = 40 }
+sinks.ledger.sqlite = { schema = "CREATE TABLE t(k, v);", statement = "INSERT INTO t VALUES (:key, :value)" }
+consumers.clerk = { from = "payments", sink = "ledger", config.auto.offset.reset = "earliest" }
+[[fault]]
+unknown-commit = { actor = "ledger", at = "0s", for = "10s" }
+"#;
+    let folder = Folder::new();
+    folder.write("clerk.toml", scenario);
+    let run = folder.oncesim(&["run", "clerk.toml", "--history", "h.jsonl", "--format", "json"]);
+    let verified = folder.oncesim(&["verify", "h.jsonl", "--format", "json"]);
+    let [ran, read] = [run.json(), verified.json()];
+    assert_eq!(ran["guarantees"]["effect"], read["guarantees"]["effect"], "{}", verified.out);
+    let effects = |of: &serde_json::Value| -> Vec<String> {
+        let all = of["anomalies"].as_array().expect("anomalies").iter();
+        let ids = all.map(|a| format!("{} {}", a["id"], a["count"]));
+        ids.filter(|id| id.contains("effect") || id.contains("idem")).collect()
+    };
+    assert_eq!(effects(&ran), effects(&read));
+    assert!(effects(&ran).iter().any(|id| id.contains("effect-duplicate")), "{}", run.out);
 }
 
 /// Every event and every field that the examples write is one that the reader knows.

@@ -75,3 +75,25 @@ fn what_is_wrong_is_named_with_its_line() {
     let complaint = read_json(b"{\"type\":\"ok\"}", false).expect_err("no process");
     assert!(complaint.to_string().contains(":process"), "{complaint}");
 }
+
+#[test]
+fn a_poll_of_several_partitions_names_each_once() {
+    let mut b = HistoryBuilder::new();
+    let topic = b.topic("orders", 2);
+    let group = b.group("mailer", &[topic]);
+    let (shop, mailer) = (b.producer("shop"), b.consumer("mailer-0", group));
+    let at = |p| TopicPartition::new(TopicId(0), p);
+    let polled: Vec<_> = [(1, 0), (0, 0), (1, 1)]
+        .into_iter()
+        .map(|(p, offset)| {
+            let record = b.send(shop, at(p));
+            b.acked(record, at(p), offset);
+            b.polled(at(p), offset, record)
+        })
+        .collect();
+    b.poll(mailer, &polled);
+    let text = write_edn(&export(&b.finish()));
+    assert!(text.contains(r#"[:poll {"orders-0" [[0 1]], "orders-1" [[0 0] [1 2]]}]"#), "{text}");
+    let again = read_edn(text.as_bytes(), false).expect("its own text").value;
+    assert_eq!(write_edn(&again), text);
+}

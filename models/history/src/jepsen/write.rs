@@ -1,5 +1,7 @@
 //! Writing operations, one per line: what EDN and JSON have in common.
 
+use std::collections::BTreeMap;
+
 use super::op::{JepsenHistory, Mop, Op, OpKind, OpType, SendOffset};
 use crate::intern::Name;
 
@@ -75,13 +77,13 @@ fn mop_text<N: Notation>(history: &JepsenHistory, ty: OpType, mop: &Mop) -> Stri
         }
         Mop::Poll(_) if ty == OpType::Invoke => N::list(&[N::word("poll")]),
         Mop::Poll(span) => {
-            let key = |record| history.key_of(record);
-            let runs = history.polled(*span).chunk_by(|a, b| key(a.record) == key(b.record));
-            let runs = runs.map(|run| {
-                let pairs = run.iter().map(|p| N::list(&[p.offset.to_string(), value(p.record)]));
-                let pairs: Vec<String> = pairs.collect();
-                (N::name_as_key(history.key_name(key(run[0].record))), N::list(&pairs))
-            });
+            // A key once, in one order, however the records of several keys came in.
+            let mut runs: BTreeMap<&Name, Vec<String>> = BTreeMap::new();
+            for p in history.polled(*span) {
+                let pair = N::list(&[p.offset.to_string(), value(p.record)]);
+                runs.entry(history.key_name(history.key_of(p.record))).or_default().push(pair);
+            }
+            let runs = runs.into_iter().map(|(key, pairs)| (N::name_as_key(key), N::list(&pairs)));
             let runs: Vec<(String, String)> = runs.collect();
             N::list(&[N::word("poll"), N::map_of_names(&runs)])
         }

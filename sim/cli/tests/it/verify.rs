@@ -58,14 +58,30 @@ fn compressed_and_plain_histories_are_one() {
 
 #[test]
 fn a_run_can_be_recorded_and_verified() {
+    use oncesim::history::{jepsen, jsonl};
     let folder = Folder::new();
-    let scenario =
-        "scenarios/corpus/at-least-once/a-crash-between-processing-and-commit-redelivers.toml";
-    for name in ["h.jsonl", "h.edn"] {
-        let done = folder.oncesim(&["run", scenario, "--seed", "1", "--history", name]);
-        assert_eq!(done.code, 0, "{}", done.err);
-        let done = folder.oncesim(&["verify", name]);
-        assert_eq!(done.code, 0, "{name}: {}{}", done.out, done.err);
+    for scenario in [
+        "at-least-once/a-crash-between-processing-and-commit-redelivers.toml",
+        "exactly-once/orders-to-invoices.toml",
+    ] {
+        let scenario = format!("scenarios/corpus/{scenario}");
+        for name in ["h.jsonl", "h.edn"] {
+            let done = folder.oncesim(&["run", &scenario, "--seed", "1", "--history", name]);
+            assert_eq!(done.code, 0, "{}", done.err);
+            let done = folder.oncesim(&["verify", name]);
+            assert_eq!(done.code, 0, "{name}: {}{}", done.out, done.err);
+            let text = std::fs::read(folder.path(name)).expect("it was written");
+            let again = if name == "h.edn" {
+                let read = jepsen::read_edn(&text, false).expect("operations").value;
+                let json = jepsen::write_json(&read);
+                let same = jepsen::read_json(json.as_bytes(), false).expect("the same").value;
+                assert_eq!(jepsen::write_edn(&same), jepsen::write_edn(&read), "as JSON as well");
+                jepsen::write_edn(&read)
+            } else {
+                jsonl::write_jsonl(&jsonl::read_jsonl(&text, false).expect("events").value)
+            };
+            assert!(again.as_bytes() == text, "{scenario}: {name} round-trips");
+        }
     }
 }
 
@@ -267,4 +283,103 @@ fn every_mistake_of_a_recorder_is_named() {
         assert!(said.len() < 1_000, "{name}: a diagnosis, not the whole line");
     }
     assert!(began.elapsed().as_secs() < 60, "bad input takes no time: {:?}", began.elapsed());
+}
+
+/// One line may be a whole history, and a history longer than what is remembered of its noise.
+#[test]
+fn documents_on_one_line_and_noise_without_end_are_read() {
+    let op = |ty: &str, value: &str| {
+        format!("{{\"type\":\"{ty}\",\"process\":0,\"f\":\"send\",\"value\":{value}}}")
+    };
+    let ops = [op("invoke", "[[\"send\",1,5]]"), op("ok", "[[\"send\",1,[0,5]]]")].join(",");
+    let edn = "{:type :invoke, :process 0, :f :send, :value [[:send 1 5]]} \
+               {:type :ok, :process 0, :f :send, :value [[:send 1 [0 5]]]}";
+    let folder = Folder::new();
+    for (name, text) in [
+        ("list.json", format!("[{ops}]\n")),
+        ("document.json", format!("{{\"id\":7,\"history\":[{ops}],\"more\":[1,2]}}\n")),
+        ("line.edn", format!("[{edn}]\n")),
+        ("lines.edn", format!("[\n{}]", edn.replace("} {", "}\n{"))),
+        ("blank.edn", format!("\n \r\n{edn}\r\n")),
+    ] {
+        folder.write(name, &text);
+        let done = folder.oncesim(&["verify", name, "--format", "json"]);
+        assert_eq!(done.json()["events"], 2, "{name}: {}", done.err);
+    }
+    for (name, text) in [
+        ("second.json", format!("{{\"history\":[{ops}]}}\n{{\"history\":[{ops}]}}")),
+        ("text.json", "{\"history\":\"none\"}".to_owned()),
+        ("cut.json", format!("{{\"history\":[{ops}")),
+        ("number.json", format!("{{\"history\":[{ops},42]}}")),
+    ] {
+        folder.write(name, &text);
+        let done = folder.oncesim(&["verify", name, "--input", "jepsen-json"]);
+        assert_eq!(done.code, 2, "{name}: {}{}", done.out, done.err);
+        assert!(done.err.contains("expected"), "{name}: {}", done.err);
+    }
+    let noise = "{\"time\":1}\n".repeat(5_000);
+    folder.write("noisy.jsonl", &format!("{LOST}{noise}"));
+    let done = folder.oncesim(&["verify", "noisy.jsonl", "--lenient", "--format", "json"]);
+    assert_eq!(done.json()["skipped"], 5_000, "{}", done.err);
+    assert!(done.err.contains("and 4,995 more lines"), "{}", done.err);
+}
+
+/// A program that a test can do without; says so when it is not there.
+fn there(program: &str) -> bool {
+    let there = std::process::Command::new(program).arg("--version").output().is_ok();
+    if !there {
+        eprintln!("no {program} here: the example of the documentation in its language is not run");
+    }
+    there
+}
+
+fn ran(program: &str, args: &[&std::ffi::OsStr]) {
+    let done = std::process::Command::new(program).args(args).output().expect("it starts");
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{program} {args:?}: {said}");
+}
+
+/// What the examples of the documentation write is judged as it should be: a history in which
+/// everything is there, and one whose final read misses a record.
+#[test]
+fn the_code_of_the_documentation_runs_and_what_it_writes_is_judged() {
+    let page = std::fs::read_to_string(root().join("docs/history-format.md")).expect("the page");
+    let drivers = root().join("sim/cli/tests/snippets");
+    let folder = Folder::new();
+    let judged = |name: &str, code: i32| {
+        let done = folder.oncesim(&["verify", name]);
+        assert_eq!(done.code, code, "{name}: {}{}", done.out, done.err);
+        assert_eq!(done.out.contains("lost-write-final"), code == 1, "{name}: {}", done.out);
+    };
+    if there("python3") {
+        folder.write("snippet.py", &blocks(&page, "python")[0]);
+        let (driver, snippet) = (drivers.join("drive.py"), folder.path("snippet.py"));
+        let (whole, short) = (folder.path("py.jsonl"), folder.path("py-short.jsonl"));
+        ran("python3", &[driver.as_ref(), snippet.as_ref(), whole.as_ref()]);
+        ran("python3", &[driver.as_ref(), snippet.as_ref(), short.as_ref(), "lose".as_ref()]);
+        judged("py.jsonl", 0);
+        judged("py-short.jsonl", 1);
+    }
+    if there("javac") && there("java") {
+        folder.write("Recorder.java", &blocks(&page, "java")[0]);
+        let (sources, driver) = (drivers.join("java"), drivers.join("java/Drive.java"));
+        let (classes, recorder) = (folder.path("classes"), folder.path("Recorder.java"));
+        ran(
+            "javac",
+            &[
+                "-d".as_ref(),
+                classes.as_ref(),
+                "-sourcepath".as_ref(),
+                sources.as_ref(),
+                recorder.as_ref(),
+                driver.as_ref(),
+            ],
+        );
+        let (whole, short) = (folder.path("java.jsonl"), folder.path("java-short.jsonl"));
+        let drive = ["-cp".as_ref(), classes.as_ref(), "Drive".as_ref()];
+        ran("java", &[&drive[..], &[whole.as_ref()]].concat());
+        ran("java", &[&drive[..], &[short.as_ref(), "lose".as_ref()]].concat());
+        judged("java.jsonl", 0);
+        judged("java-short.jsonl", 1);
+    }
 }

@@ -1,0 +1,4 @@
+// As much of the Kafka client as the example of the documentation needs.
+package org.apache.kafka.clients.producer;
+
+public record RecordMetadata(int partition, long offset) {}

@@ -269,7 +269,8 @@ fn new_app(
             if let Some(pattern) = &mut spec.transactional_id {
                 name_instance(pattern, instance);
             }
-            App::Relay(Box::new(RelayApp::new(actor, spec, seed)))
+            let services = external::services(scenario, spec.database);
+            App::Relay(Box::new(RelayApp::new(actor, spec, services)))
         }
         Part::RelayRestore(spec, process) => {
             let config = outside_reader(spec.transactional_id.is_some());

@@ -15,7 +15,7 @@ use oncesim_spec::{
 };
 use oncesim_types::{ActorId, Duration, GroupId, SystemId};
 
-use crate::cast::{Member, Part, actor_id};
+use crate::cast::{Member, Part, actor_id, cast};
 use crate::draw::{Draws, Purpose};
 
 /// The actors of the systems, by [`SystemId`].
@@ -23,6 +23,16 @@ pub(super) fn systems(cast: &[Member<'_>]) -> Vec<ActorId> {
     let is_system = |member: &Member<'_>| matches!(member.role, ActorRole::System(_));
     let members = cast.iter().enumerate().filter(|(_, member)| is_system(member));
     members.map(|(index, _)| actor_id(index)).collect()
+}
+
+/// The services that write to a database.
+pub(super) fn services(scenario: &Scenario, database: SystemId) -> Vec<ActorId> {
+    let writes = |member: &Member<'_>| match member.part {
+        Part::Service(spec) => spec.database == database,
+        _ => false,
+    };
+    let members = cast(scenario, &[]).into_iter().enumerate();
+    members.filter(|(_, member)| writes(member)).map(|(index, _)| actor_id(index)).collect()
 }
 
 /// A system before its first start.

@@ -518,7 +518,7 @@ impl World {
     }
 
     /// A hosted task sleeps.
-    pub(crate) fn hosted_sleep(&mut self, ticket: u64, span: oncesim_types::Duration) {
+    pub(crate) fn hosted_sleep(&mut self, ticket: u64, span: Duration) {
         self.queue.push(self.now + span, Event::Awake { ticket });
     }
 

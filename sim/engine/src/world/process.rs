@@ -275,6 +275,8 @@ impl World {
 
     /// Nothing of a client is left.
     fn forget_process(&mut self, actor: ActorId) {
+        // What its application had asked of it, and it has not begun, is not its successor's.
+        self.pending.retain(|(to, _)| *to != actor);
         self.drop_connections(actor, false);
         let target = self.actor_mut(actor);
         target.process = Process::Down;

@@ -62,7 +62,7 @@ impl RelayApp {
         let wanted = matches!(self.spec.kind, RelayKind::Capture { snapshot: true, .. });
         let snapshot = wanted && self.position.is_none();
         if snapshot {
-            self.snapshot = events(self.actor, rows).into();
+            self.snapshot = events(&self.naming, rows).into();
             self.snapshot_position = Some(pack(position));
             self.snapshotting = true;
         }
@@ -93,7 +93,7 @@ impl RelayApp {
     ) {
         let table = self.table();
         let is_event = |row: &&CapturedRow| !row.deleted && row.table.eq_ignore_ascii_case(table);
-        let event = |row: &CapturedRow| self.columns.event(self.actor, &row.values);
+        let event = |row: &CapturedRow| self.columns.event(&self.naming, &row.values);
         let events = rows.iter().filter(is_event).map(event).collect();
         let next = rows.last().map(|row| pack(row.position));
         let full = rows.len() as u64 >= u64::from(self.spec.batch.max(1));

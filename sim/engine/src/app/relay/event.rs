@@ -37,12 +37,12 @@ impl Columns {
         Columns { id: at("id"), key: at("key"), value: at("value"), sequence: at("sequence") }
     }
 
-    /// The event of a row that `relay` publishes.
-    pub(super) fn event(self, relay: ActorId, row: &[Datum]) -> Event {
+    /// The event of a row that a relay publishes.
+    pub(super) fn event(self, naming: &Naming, row: &[Datum]) -> Event {
         let at = |column: Option<usize>| column.and_then(|at| row.get(at));
         let id = at(self.id).and_then(number).unwrap_or(0);
         Event {
-            record: name(relay, id),
+            record: naming.name(id),
             key: at(self.key).and_then(number).map(key),
             value: match self.value {
                 Some(_) => at(self.value).and_then(number),
@@ -55,20 +55,31 @@ impl Columns {
 }
 
 /// The events of a query's result.
-pub(super) fn events(relay: ActorId, rows: &Rows) -> Vec<Event> {
+pub(super) fn events(naming: &Naming, rows: &Rows) -> Vec<Event> {
     let columns = Columns::of(&rows.columns);
-    rows.rows.iter().map(|row| columns.event(relay, row)).collect()
+    rows.rows.iter().map(|row| columns.event(naming, row)).collect()
 }
 
-/// The identity of the event: that which the service gave its row. A row that no service has
-/// written (it is in the schema) has a number of its own, by which the relay calls its event.
-fn name(relay: ActorId, id: i64) -> RecordId {
-    let record = RecordId(id.cast_unsigned());
-    // The controller is actor 0: no event is its.
-    if record.origin() == ActorId(0) || record.0 >> 56 != 0 {
-        RecordId::new(relay, History::LABELLED + record.ordinal() % History::LABELLED)
-    } else {
-        record
+/// What a relay calls its events.
+#[derive(Debug)]
+pub(super) struct Naming {
+    pub(super) relay: ActorId,
+    /// Whose rows name their events.
+    pub(super) services: Vec<ActorId>,
+}
+
+impl Naming {
+    /// The identity of an event: that which the service gave its row. A row that no service has
+    /// written (it is in the schema, or a sink wrote it) is the source of an event of the relay's
+    /// own, the same whenever it is read.
+    fn name(&self, id: i64) -> RecordId {
+        let record = RecordId(id.cast_unsigned());
+        if self.services.contains(&record.origin()) {
+            return record;
+        }
+        // Distinct as long as each origin has fewer than 2^23 rows.
+        let place = u64::from(record.origin().0) << 23 | record.ordinal() & ((1 << 23) - 1);
+        RecordId::new(self.relay, History::LABELLED + place)
     }
 }
 
@@ -104,6 +115,10 @@ mod tests {
 
     const RELAY: ActorId = ActorId(9);
 
+    fn naming() -> Naming {
+        Naming { relay: RELAY, services: vec![ActorId(3)] }
+    }
+
     #[test]
     fn columns_are_found_by_their_names() {
         let columns = ["SEQUENCE", "id", "note", "value", "key"].map(str::to_owned);
@@ -123,13 +138,13 @@ mod tests {
             rows: vec![row(Datum::Integer(8)), row(Datum::Null)],
         };
         let first = Event { record, key: Some(2), value: Some(8), id, cursor: 17 };
-        assert_eq!(events(RELAY, &rows), [first, Event { value: None, ..first }]);
+        assert_eq!(events(&naming(), &rows), [first, Event { value: None, ..first }]);
     }
 
     #[test]
     fn what_is_not_there_is_made_up() {
         let rows = Rows { columns: vec!["id".to_owned()], rows: vec![vec![Datum::Integer(4)]] };
-        let [event] = events(RELAY, &rows)[..] else { panic!("one row is one event") };
+        let [event] = events(&naming(), &rows)[..] else { panic!("one row is one event") };
         assert_eq!(event.record, RecordId::new(RELAY, History::LABELLED + 4));
         assert_eq!((event.key, event.value, event.cursor), (None, Some(4), 4));
     }

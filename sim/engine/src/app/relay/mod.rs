@@ -40,7 +40,7 @@ use oncesim_kafka::producer::{ErrorClass, ProducerCall, ProducerCompletion};
 use oncesim_spec::{PositionStore, RelayKind, RelaySpec};
 use oncesim_types::{ActorId, CallId, Duration, Instant, RecordId, TransactionResult};
 
-use self::event::{Columns, Event};
+use self::event::{Columns, Event, Naming};
 use self::position::Restoring;
 use super::deadline::Deadline;
 use super::{Answer, AppEffect};
@@ -124,6 +124,7 @@ pub(crate) struct RelayApp {
     stored: Option<i64>,
     restoring: Restoring,
     columns: Columns,
+    naming: Naming,
     /// What is left of a snapshot, and where the log was then.
     snapshot: VecDeque<Event>,
     snapshot_position: Option<i64>,
@@ -140,7 +141,8 @@ pub(crate) struct RelayApp {
 }
 
 impl RelayApp {
-    pub(crate) fn new(actor: ActorId, spec: RelaySpec, _seed: u64) -> Self {
+    /// A relay of rows that `services` have written, if a service has.
+    pub(crate) fn new(actor: ActorId, spec: RelaySpec, services: Vec<ActorId>) -> Self {
         let now = Deadline::after(Instant::ZERO, Duration::ZERO);
         RelayApp {
             actor,
@@ -157,6 +159,7 @@ impl RelayApp {
             position: None,
             stored: None,
             restoring: Restoring::default(),
+            naming: Naming { relay: actor, services },
             columns: Columns::default(),
             snapshot: VecDeque::new(),
             snapshot_position: None,

@@ -41,7 +41,7 @@ impl RelayApp {
     }
 
     pub(super) fn selected(&mut self, now: Instant, rows: &Rows, out: &mut Vec<AppEffect>) {
-        let events = events(self.actor, rows);
+        let events = events(&self.naming, rows);
         let next = events.last().map(|event| event.cursor);
         let full = !events.is_empty() && rows.rows.len() as u64 >= u64::from(self.spec.batch);
         self.fetched(now, Round { events, next, full, given_up: false }, out);

@@ -174,7 +174,11 @@ struct Test {
 
 impl Test {
     fn new(spec: RelaySpec) -> Test {
-        Test { app: RelayApp::new(RELAY, spec, 1), now: Instant(1), sends: VecDeque::new() }
+        Test {
+            app: RelayApp::new(RELAY, spec, vec![SERVICE]),
+            now: Instant(1),
+            sends: VecDeque::new(),
+        }
     }
 
     fn act(&mut self, input: impl FnOnce(&mut RelayApp, Instant, &mut Vec<AppEffect>)) -> Vec<Did> {

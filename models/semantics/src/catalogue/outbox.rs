@@ -95,7 +95,7 @@ pub(crate) static OUTBOX_PREMATURE_MARK: AnomalyClass = AnomalyClass {
 pub(crate) static OUTBOX_STUCK: AnomalyClass = AnomalyClass {
     id: "outbox-stuck",
     level: Level::Effect,
-    violates: LIVENESS,
+    violates: Violates { at_least_once: true, ..LIVENESS },
     jepsen: None,
     meaning: "A committed row of the outbox is not published although everything has healed and \
               come to rest; the relay has not gone past it, and does not come to it.",

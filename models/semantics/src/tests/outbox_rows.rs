@@ -387,7 +387,15 @@ fn a_relay_that_would_still_publish_is_stuck() {
         let verdict = check(&s.done());
         assert_eq!(ids(&verdict)[0], id, "{progress:?} {positions:?}");
         assert_eq!(of_table(&verdict).len(), 1);
+        assert_eq!(cells(&verdict, Level::Effect), "hvv", "what never comes is lost");
     }
+    // Where there is no row, nobody is to come.
+    let mut s = Shop::relayed(RelayProgress::MarkAfterAck);
+    let record = s.intends(1);
+    s.commits += 1;
+    s.notes(StatementRole::Business, record, 1, 1);
+    let verdict = check(&s.done());
+    assert_eq!(of_table(&verdict), [("outbox-missing", UnderThisConfiguration)]);
     // Where nobody is to come, nobody is late.
     let mut s = Shop::new(Announcing::Outbox, None);
     s.order(1);
@@ -452,6 +460,23 @@ fn an_event_that_was_never_acknowledged_and_is_there_is_there() {
     s.b.send_end_at(s.relay, record, None, lost, None);
     s.log.push(record);
     assert_eq!(of_table(&check(&s.done())), []);
+}
+
+#[test]
+fn a_relay_that_started_again_has_nothing_unresolved() {
+    for (again, unresolved) in [(true, false), (false, true)] {
+        let mut s = Shop::relayed(RelayProgress::MarkAfterAck);
+        let record = s.order(1);
+        s.sends(s.relay, record);
+        if again {
+            let relay = s.relay;
+            s.b.crash(relay, false);
+            s.publishes(record);
+            s.moves_to(1);
+        }
+        let verdict = check(&s.done());
+        assert_eq!(ids(&verdict).contains(&"unresolved-op"), unresolved, "{:?}", ids(&verdict));
+    }
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! `outbox-missing` and its reasons `outbox-skip-gap`, `outbox-premature-mark`; `outbox-stuck`:
 //! committed operations whose event is not in the log.
 //!
-//! *Missing*: nobody will publish it any more. There is no relay, or every relay of the outbox has
-//! passed its row: marked or deleted it, or moved a cursor or a position over it.
+//! *Missing*: nobody will publish it any more. Its rows were committed without one in the outbox,
+//! there is no relay, or every relay of the outbox has passed its row: marked or deleted it, or
+//! moved a cursor or a position over it.
 //!
 //! *Skip-gap* and *premature-mark* are reported beside it when they are the reason: a cursor passed
 //! the row's number when the row was not yet committed; the row was marked before its event was
@@ -30,6 +31,8 @@ use crate::check::setting::promise_of;
 enum Why {
     /// The service itself was to send it.
     Dual,
+    /// What was committed has no row in the outbox.
+    NoRow,
     /// It is in the outbox, which nobody reads.
     NoRelay,
     /// Its row was marked before it was acknowledged: when; whether that was the configuration.
@@ -79,7 +82,7 @@ impl Outbox {
                     findings.add(&OUTBOX_PREMATURE_MARK, severity, witness);
                 }
                 Why::Skipped { .. } => findings.add(&OUTBOX_SKIP_GAP, severity, witness),
-                Why::Dual | Why::NoRelay | Why::Passed { .. } | Why::Stuck => {}
+                Why::Dual | Why::NoRow | Why::NoRelay | Why::Passed { .. } | Why::Stuck => {}
             }
         }
     }
@@ -93,6 +96,9 @@ impl Outbox {
     ) -> Why {
         if info.how != Announcing::Outbox {
             return Why::Dual;
+        }
+        if !operation.in_outbox {
+            return Why::NoRow;
         }
         let relays = relays_of(context.history, info);
         if relays.clone().next().is_none() {
@@ -159,7 +165,7 @@ fn severity(context: &Context<'_>, evidence: &Evidence<'_>, record: u32, why: Wh
     match why {
         Why::Dual | Why::NoRelay | Why::Skipped { .. } => Severity::Legal,
         Why::Premature { configured: true, .. } => Severity::Legal,
-        Why::Premature { .. } | Why::Stuck => Severity::UnderThisConfiguration,
+        Why::NoRow | Why::Premature { .. } | Why::Stuck => Severity::UnderThisConfiguration,
         Why::Passed { .. } => {
             let row = &evidence.ledger.records[record as usize];
             let Some(sent) = context.history.events.get(row.invoked as usize) else {
@@ -187,6 +193,7 @@ fn witness(
     };
     let (reason, event) = match why {
         Why::Dual => (String::new(), NONE),
+        Why::NoRow => (": it has no row in the outbox".to_owned(), NONE),
         Why::NoRelay => (", and nobody reads the outbox".to_owned(), NONE),
         Why::Premature { marked, .. } => {
             let when = time_of(history, marked);

@@ -40,6 +40,8 @@ struct Operation {
     commit: u64,
     at: u32,
     sequence: i64,
+    /// Whether a row of it is in the outbox.
+    in_outbox: bool,
     /// When a relay marked or deleted its row.
     marked: u32,
 }
@@ -146,6 +148,7 @@ impl Outbox {
         match role {
             StatementRole::Business | StatementRole::Outbox => {
                 operation.committed = true;
+                operation.in_outbox |= *role == StatementRole::Outbox && *changed > 0;
                 if *changed > 0 && operation.at == NONE {
                     operation.at = position;
                     (operation.commit, operation.sequence) = (*commit, *sequence);
@@ -174,6 +177,7 @@ impl Outbox {
             commit: 0,
             at: NONE,
             sequence: 0,
+            in_outbox: false,
             marked: NONE,
         });
         Some((&announcements[number], operation))

@@ -130,6 +130,31 @@ fn an_outbox_reaches_the_log_whatever_happens() {
     });
 }
 
+/// A statement waits for the end of a partition, its client gives up and closes the connection: the
+/// database reads the statement first and the end of the session then, so that the statement is not
+/// taken for a transaction of its own.
+#[test]
+fn what_was_sent_before_a_connection_closed_belongs_to_its_session() {
+    let holding = OUTBOX.replace("statement = ", "hold = \"20ms\"\nstatement = ");
+    let cut = "[[fault]]\npartition = { from = [\"checkout-0\"], at = \"100ms\", for = \"5s\" }\n";
+    let scenario = scenario(&format!("{holding}{cut}"));
+    for seed in 0..10 {
+        let outcome = run_seed(&scenario, seed);
+        let rows = |of: StatementRole| {
+            external(&outcome)
+                .filter_map(move |event| match event {
+                    ExternalEvent::Committed { role, record, commit, .. } if *role == of => {
+                        Some((*commit, *record))
+                    }
+                    _ => None,
+                })
+                .collect::<BTreeSet<_>>()
+        };
+        let (business, outbox) = (rows(StatementRole::Business), rows(StatementRole::Outbox));
+        assert_eq!(business, outbox, "seed {seed}");
+    }
+}
+
 #[test]
 fn a_run_with_systems_is_a_function_of_its_seed() {
     let scenario = scenario(&format!("{OUTBOX}{SWARM}"));

@@ -296,6 +296,14 @@ impl World {
     }
 
     fn dispatch(&mut self, event: Event) {
+        // The end of a session comes after all that was sent on it, also to one that stands still.
+        if let Event::ConnectionClosed { server, connection, .. } = event
+            && self.is_system(server)
+            && let Some(at) = self.network.still_coming(connection, self.now)
+        {
+            self.queue.push(at, event);
+            return;
+        }
         if let Some(actor) = self.addressee(&event)
             && self.actor(actor).paused > 0
         {
@@ -337,13 +345,6 @@ impl World {
                 self.queue.push(at, event);
             }
             Event::ConnectionClosed { server, incarnation, connection } => {
-                if self.is_system(server)
-                    && let Some(at) = self.network.still_coming(connection, self.now)
-                {
-                    // The end of a session comes after all that was sent on it.
-                    self.queue.push(at, event);
-                    return;
-                }
                 let peer = self.network.connection(connection).client;
                 if self.actor(server).incarnation == incarnation && self.actor(server).is_up() {
                     self.digest(5, server, peer, u64::from(connection.0));

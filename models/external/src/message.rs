@@ -39,10 +39,12 @@ pub enum Request {
         /// Which of the two.
         commit: bool,
     },
-    /// What is prepared for a partition and not finished?
+    /// What is prepared for a partition and not finished? Whoever asks has taken it over.
     Pending {
         /// Which.
         partition: TopicPartition,
+        /// The fencing token: nothing is prepared with a lower one any more.
+        token: i64,
     },
 }
 
@@ -189,6 +191,8 @@ pub struct ApiRequest {
 pub struct Prepare {
     /// Its name.
     pub name: StagedName,
+    /// The fencing token.
+    pub token: i64,
     /// The effects, with the hash of each's payload.
     pub effects: Vec<(EffectId, u64)>,
 }

@@ -16,6 +16,11 @@
 //! was deposed, the message was still on its way) does not leave effects pending that nobody knows
 //! of.
 //!
+//! Aborting what is pending is not enough, for a deposed client may prepare more after it, which the
+//! next one to recover could not tell from what was decided. So whoever asks for what is pending
+//! claims the partition with a fencing token (as `initTransactions()` does with an epoch), and a
+//! `Prepare` with a lower one is refused with [`SystemError::Fenced`].
+//!
 //! What is prepared and not finished in time is aborted by the sink itself, as by a transaction
 //! timeout (XA's heuristic rollback): the client that commits it later is told
 //! [`SystemError::UnknownTransaction`] and has lost the effects.
@@ -67,6 +72,8 @@ pub struct Staging {
     prepared: BTreeMap<StagedName, Waiting>,
     /// What has ended, and whether by a commit.
     finished: BTreeMap<StagedName, bool>,
+    /// The highest token that a partition was claimed with.
+    claims: BTreeMap<TopicPartition, i64>,
 }
 
 /// A transaction that waits for its second phase.
@@ -88,6 +95,7 @@ impl Staging {
             commits: 0,
             prepared: BTreeMap::new(),
             finished: BTreeMap::new(),
+            claims: BTreeMap::new(),
         }
     }
 
@@ -144,7 +152,11 @@ impl Staging {
                     Response::Refused(SystemError::UnknownTransaction)
                 }
             }
-            Request::Pending { partition } => Response::Pending(self.pending(*partition)),
+            Request::Pending { partition, token } => {
+                let claim = self.claims.entry(*partition).or_insert(*token);
+                *claim = (*claim).max(*token);
+                Response::Pending(self.pending(*partition))
+            }
             Request::Begin
             | Request::Execute(_)
             | Request::Commit
@@ -167,6 +179,9 @@ impl Staging {
         if let Some(waiting) = self.prepared.get(&name) {
             assert!(waiting.effects == prepare.effects, "a name of a two-phase sink is used once");
             return Response::Prepared;
+        }
+        if self.claims.get(&name.partition).is_some_and(|claim| prepare.token < *claim) {
+            return Response::Refused(SystemError::Fenced);
         }
         let timeout = self.config.prepared_timeout;
         let expiry = timeout.map_or(Instant::NEVER, |timeout| now + timeout);

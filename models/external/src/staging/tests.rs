@@ -93,7 +93,7 @@ impl World {
     }
 
     fn pending(&mut self, index: u16) -> Vec<StagedName> {
-        match self.ask(Request::Pending { partition: partition(index) }) {
+        match self.ask(Request::Pending { partition: partition(index), token: 0 }) {
             Response::Pending(pending) => {
                 pending.into_iter().map(|PendingTransaction { name }| name).collect()
             }
@@ -133,9 +133,34 @@ impl World {
 }
 
 fn prepare(name: StagedName) -> Request {
+    prepare_with(name, 0)
+}
+
+fn prepare_with(name: StagedName, token: i64) -> Request {
     let payload = |effect: EffectId| (effect, effect.record.0 + 100);
     let effects = staged(name).into_iter().map(payload).collect();
-    Request::Prepare(Box::new(Prepare { name, effects }))
+    Request::Prepare(Box::new(Prepare { name, token, effects }))
+}
+
+#[test]
+fn who_was_deposed_prepares_nothing_more() {
+    let mut t = world(None);
+    let (old, late, own) = (name(0, 0, 1), name(0, 0, 2), name(0, 0, 3));
+    assert_eq!(t.ask(prepare_with(old, 1)), Response::Prepared);
+    let claim = Request::Pending { partition: partition(0), token: 2 };
+    let pending = vec![PendingTransaction { name: old }];
+    assert_eq!(t.ask(claim), Response::Pending(pending));
+    for crash in [false, true] {
+        if crash {
+            t.crash();
+            t.step(Input::Start);
+        }
+        assert_eq!(t.ask(prepare_with(late, 1)), Response::Refused(SystemError::Fenced));
+        assert_eq!(t.ask(prepare_with(old, 1)), Response::Prepared, "it was, before");
+    }
+    assert_eq!(t.ask(prepare_with(own, 2)), Response::Prepared);
+    let elsewhere = name(1, 0, 2);
+    assert_eq!(t.ask(prepare_with(elsewhere, 1)), Response::Prepared);
 }
 
 #[test]

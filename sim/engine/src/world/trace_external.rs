@@ -43,7 +43,7 @@ impl World {
             Request::Finish { name, commit } => {
                 format!("{} {}", if *commit { "commits" } else { "drops" }, self.staged(*name))
             }
-            Request::Pending { partition } => {
+            Request::Pending { partition, .. } => {
                 format!("{} for {}?", operation.name(), history.partition_name(*partition))
             }
         }

@@ -105,7 +105,10 @@ impl ConsumerApp {
             return self.ask_committed(partitions, out);
         };
         self.committed = found;
-        let pending = self.committed.iter().map(|(it, _)| Request::Pending { partition: *it });
+        let pending = self.committed.iter().map(|(partition, _)| Request::Pending {
+            partition: *partition,
+            token: self.token(*partition),
+        });
         let pending = pending.collect();
         self.take_over(TakingOver::Pending, pending, out);
     }

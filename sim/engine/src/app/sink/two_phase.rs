@@ -2,7 +2,8 @@
 //! decides whether they become visible.
 //!
 //! Mirrors Flink's `TwoPhaseCommitSinkFunction` with the group's committed offset in the place of a
-//! checkpoint: what is prepared up to a committed offset was decided, the rest was not.
+//! checkpoint: what is prepared up to a committed offset was decided, the rest was not. The group's
+//! generation fences owners of before, so that what they prepare late is not taken for decided.
 
 use oncesim_external::{Prepare, Request, StagedName};
 use oncesim_types::Offset;
@@ -12,7 +13,8 @@ use super::{AppEffect, Delivery, Sink};
 impl Sink {
     /// First phase of records of one partition, in order: the name, and the request.
     pub(crate) fn prepare(&mut self, batch: &[Delivery]) -> Option<(StagedName, Request)> {
-        let (first, last) = (batch.first()?.polled, batch.last()?.polled);
+        let Delivery { polled: first, token } = *batch.first()?;
+        let last = batch.last()?.polled;
         let name = StagedName {
             partition: first.partition,
             first: first.offset,
@@ -23,7 +25,7 @@ impl Sink {
             .iter()
             .map(|it| (self.effect_id(it, 0), self.identities.payload(&it.polled)))
             .collect();
-        Some((name, Request::Prepare(Box::new(Prepare { name, effects }))))
+        Some((name, Request::Prepare(Box::new(Prepare { name, token, effects }))))
     }
 
     /// What became of what is prepared: whatever ends at or before the group's offset was decided.

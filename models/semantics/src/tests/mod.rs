@@ -7,6 +7,7 @@ mod exhaustive;
 mod gates;
 mod imported;
 mod log;
+mod metamorphic;
 mod noise;
 mod outbox_rows;
 mod processing;

@@ -46,7 +46,7 @@ fn run(fates: &[Fate], spare: usize, skip: u64) -> History {
 
 /// A processor that makes an invoice of one order per transaction; an aborted one is made again by
 /// the next that commits. `spare` actors stand before everybody.
-fn transactions(fates: &[bool], spare: usize) -> History {
+pub(super) fn transactions(fates: &[bool], spare: usize) -> History {
     let mut s = super::transactions::Scene::new();
     for _ in 0..spare {
         s.b.broker("spare");
@@ -82,13 +82,13 @@ fn fates() -> impl Strategy<Value = Vec<Fate>> {
 }
 
 /// Ids, counts and guarantees: what a verdict says apart from names.
-fn said(history: &History) -> String {
+pub(super) fn said(history: &History) -> String {
     let verdict = super::check(history);
     let counts: Vec<_> = verdict.anomalies.iter().map(|a| (a.id(), a.severity, a.count)).collect();
     format!("{counts:?} {:?} {}", verdict.guarantees, verdict.excused)
 }
 
-fn count(history: &History, id: &str) -> u64 {
+pub(super) fn count(history: &History, id: &str) -> u64 {
     super::check(history).anomalies.iter().find(|a| a.id() == id).map_or(0, |a| a.count)
 }
 

@@ -254,10 +254,10 @@ impl World {
             Body::Request(body) => Input::Request { from, connection, correlation, body },
             Body::Response(body) => Input::Response { from, correlation, body },
             Body::Ask(body, _) => {
-                return self.ask_arrives(to, from, (connection, correlation), *body);
+                return self.ask_arrives(to, from, (connection, correlation), body);
             }
             Body::Answer(body, _) => {
-                return self.answer_arrives(to, connection, correlation, *body);
+                return self.answer_arrives(to, connection, correlation, body);
             }
         };
         self.step_now(to, input);

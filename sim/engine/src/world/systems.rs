@@ -158,19 +158,19 @@ impl World {
         actor: ActorId,
         connection: ConnectionId,
         correlation: CorrelationId,
-        body: Response,
+        body: Box<Response>,
     ) {
         let asks = &mut self.actor_mut(actor).asks;
         let of = |ask: &Ask| ask.correlation == correlation && ask.connection == connection;
         // The answer to the second copy of a request is for nobody.
         let Some(index) = asks.iter().position(of) else { return };
         let ask = asks.remove(index);
-        let result = match &body {
+        let result = match body.as_ref() {
             Response::Executed { changed, .. } => *changed,
             Response::Performed { result, .. } => *result,
             _ => 0,
         };
-        let answer = match body {
+        let answer = match *body {
             Response::Refused(error) => Err(error),
             body => Ok(body),
         };
@@ -199,9 +199,10 @@ impl World {
         system: ActorId,
         from: ActorId,
         (connection, correlation): (ConnectionId, CorrelationId),
-        body: Request,
+        body: Box<Request>,
     ) {
-        self.step_system(system, Input::Request { from, connection, correlation, body });
+        let input = Input::Request { from, connection, correlation, body: *body };
+        self.step_system(system, input);
     }
 
     /// Inputs that systems have in common with the machines of Kafka.

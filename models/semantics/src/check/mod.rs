@@ -84,7 +84,7 @@ impl Pass {
             processing: processing::Processing::new(context),
             transactions: transaction::Transactions::default(),
             processors: processor::Processors::default(),
-            effects: effect::Effects::default(),
+            effects: effect::Effects::new(context),
             form: meta::Form::default(),
             findings,
         }

@@ -415,6 +415,32 @@ fn a_consumer_goes_on_where_it_is_told_to() {
 }
 
 #[test]
+fn a_consumer_may_go_on_with_what_it_has() {
+    for (told, revoked, found) in [(1, false, false), (3, false, true), (1, true, true)] {
+        let mut s = Scene::new(4);
+        s.b.sink_info(s.sink).stores_offsets = true;
+        let (mailer, ledger) = (s.mailer[0], s.ledger());
+        for order in 0..4 {
+            let commit = s.applies(order, &[(order as u64, 0, 11)]);
+            s.b.offset_stored(ledger, (ORDERS, order as i64 + 1), 1, commit, true);
+        }
+        let polled = [0, 1].map(|o| s.b.polled(ORDERS, o, s.records[usize::try_from(o).unwrap()]));
+        s.b.poll(mailer, &polled);
+        if revoked {
+            s.b.revoked(mailer, &[ORDERS]);
+        }
+        let call = s.b.ask(mailer, ledger, Operation::Execute, None, 0);
+        let served = ExternalEvent::OffsetServed { partition: ORDERS, next: Offset(told) };
+        s.b.external(ledger, served);
+        s.b.answer(mailer, call, AskOutcome::Ok, 0);
+        let polled = s.b.polled(ORDERS, 2, s.records[2]);
+        s.b.poll(mailer, &[polled]);
+        let verdict = check(&s.done());
+        assert_eq!(ids(&verdict).contains(&"offset-effect-skew"), found, "{told} {revoked}");
+    }
+}
+
+#[test]
 fn what_is_prepared_is_finished() {
     for (finished, attempt) in [(None, 1), (Some(true), 1), (Some(false), 1), (Some(true), 2)] {
         let mut s = Scene::with(SystemKind::Staging, 1);

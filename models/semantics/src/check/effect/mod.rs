@@ -110,6 +110,10 @@ pub(crate) struct Effects {
 }
 
 impl Effects {
+    pub(crate) fn new(context: &Context<'_>) -> Self {
+        Effects { resumes: offsets::Resumes::new(context), ..Effects::default() }
+    }
+
     /// A processor made a record.
     pub(crate) fn on_emitted(
         &mut self,

@@ -3,7 +3,7 @@
 //! *Skew*: a sink that stores offsets in the transaction of its effects has a commit where the two
 //! disagree: an offset passes a record whose effect no commit up to this one has, or an effect lies
 //! at or beyond the offset of its commit. Or a consumer was told where to go on, and went on
-//! somewhere else. A record that is in the log several times counts where it is first.
+//! somewhere else; it may go on with what it had been given before. A record that is in the log several times counts where it is first.
 //!
 //! *Zombie*: an effect changed something under a token that is lower than one which the system had
 //! accepted before for the same partition.
@@ -36,12 +36,21 @@ struct Elsewhere {
 /// Where clients go on, against where systems told them to.
 #[derive(Debug, Default)]
 pub(crate) struct Resumes {
+    /// Whether any sink stores offsets.
+    follows: bool,
     /// By client and partition row: the offset that it was told, when, and in which process.
     told: BTreeMap<(u16, u32), (i64, u32, u32)>,
+    /// By client and partition row: the offset after what it was given, and in which process.
+    given: BTreeMap<(u16, u32), (i64, u32)>,
     elsewhere: Vec<Elsewhere>,
 }
 
 impl Resumes {
+    pub(crate) fn new(context: &Context<'_>) -> Self {
+        let follows = context.history.sinks.iter().any(|sink| sink.stores_offsets);
+        Resumes { follows, ..Resumes::default() }
+    }
+
     /// A system told a client how far a partition was consumed.
     pub(crate) fn on_served(
         &mut self,
@@ -96,14 +105,17 @@ impl Resumes {
         event: &Event,
         polled: &PolledRecord,
     ) {
-        if self.told.is_empty() {
+        if !self.follows {
             return;
         }
         let Some(p) = context.index.partition(polled.partition) else { return };
-        if let Some((told, since)) = self.take(event, p)
-            && told != polled.offset.0
-        {
-            let (at, asked, events) = (polled.offset.0, false, (since, position));
+        let at = polled.offset.0;
+        let given = self.given.insert((event.actor.0, p), (at + 1, event.incarnation));
+        let Some((told, since)) = self.take(event, p) else { return };
+        // It may have kept what it was given before, and gone on with that.
+        let kept = given == Some((at, event.incarnation)) && told <= at;
+        if told != at && !kept {
+            let (asked, events) = (false, (since, position));
             self.elsewhere.push(Elsewhere { p, told, at, asked, events });
         }
     }
@@ -115,12 +127,13 @@ impl Resumes {
         actor: ActorId,
         partitions: SpanIndex,
     ) {
-        if self.told.is_empty() {
+        if !self.follows {
             return;
         }
         for partition in context.history.partitions(partitions) {
             if let Some(p) = context.index.partition(*partition) {
                 self.told.remove(&(actor.0, p));
+                self.given.remove(&(actor.0, p));
             }
         }
     }

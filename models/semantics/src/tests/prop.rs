@@ -77,6 +77,42 @@ const fn orders_of() -> oncesim_types::TopicPartition {
     super::transactions::orders(0)
 }
 
+/// A sink that inserts a row for each of these: which record, whether the answer came, and whether
+/// the process died afterwards. `spare` actors stand before everybody.
+fn effects(applied: &[(u8, bool, bool)], spare: usize) -> History {
+    use oncesim_history::{AskOutcome, SystemKind};
+    use oncesim_types::{EffectId, Operation, SystemError};
+    let mut b = HistoryBuilder::new();
+    for _ in 0..spare {
+        b.broker("spare");
+    }
+    let topic = b.topic("orders", 1);
+    let group = b.group("mailer", &[topic]);
+    let (shop, auditor, mailer) = (b.producer("shop"), b.auditor(), b.consumer("mailer-0", group));
+    let ledger = b.system("ledger", SystemKind::Database);
+    let sink = b.sink("ledger", ledger, group);
+    b.client(mailer, oncesim_history::ClientKind::Subscribe { group });
+    let records: Vec<_> = (0..8).map(|_| b.send(shop, orders(0))).collect();
+    for (offset, record) in (0..).zip(&records) {
+        b.acked(*record, orders(0), offset);
+    }
+    for (commit, (record, answered, died)) in (1..).zip(applied) {
+        let effect = EffectId { record: records[usize::from(record % 8)], sink, step: 0 };
+        let call = b.ask(mailer, ledger, Operation::Execute, Some(effect), 0);
+        b.apply(effect, commit, &[(commit, 0, 7)]);
+        let outcome = match answered {
+            true => AskOutcome::Ok,
+            false => AskOutcome::Unknown(SystemError::ConnectionLost),
+        };
+        b.answer(mailer, call, outcome, 1);
+        if *died {
+            b.crash(mailer, false);
+        }
+    }
+    b.drain(auditor, orders(0), &records);
+    b.finish()
+}
+
 fn fates() -> impl Strategy<Value = Vec<Fate>> {
     prop::collection::vec((any::<bool>(), 0..3u8, 0..3u8), 1..40)
 }
@@ -100,6 +136,24 @@ proptest! {
         fates in fates(), spare in 0..4usize, skip in prop_oneof![Just(0), 1..9u64, Just(1 << 39)],
     ) {
         prop_assert_eq!(said(&run(&fates, 0, 0)), said(&run(&fates, spare, skip)));
+    }
+
+    #[test]
+    fn an_effect_more_is_no_loss_or_a_duplicate(
+        applied in prop::collection::vec((0..8u8, any::<bool>(), any::<bool>()), 0..12),
+        one in (0..8u8, any::<bool>(), any::<bool>()),
+        spare in 0..4usize,
+    ) {
+        let times = applied.iter().filter(|(record, ..)| *record == one.0).count();
+        let before = effects(&applied, 0);
+        let mut more = applied;
+        more.push(one);
+        let after = effects(&more, 0);
+        prop_assert_eq!(said(&after), said(&effects(&more, spare)));
+        let lost = count(&before, "effect-lost") - u64::from(times == 0);
+        prop_assert_eq!(count(&after, "effect-lost"), lost);
+        let doubled = count(&before, "effect-duplicate") + u64::from(times == 1);
+        prop_assert_eq!(count(&after, "effect-duplicate"), doubled);
     }
 
     #[test]

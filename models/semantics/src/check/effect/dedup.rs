@@ -17,6 +17,7 @@ use oncesim_history::SinkInfo;
 
 use super::delivery::repeated;
 use super::log::{Application, Mark};
+use super::story::story_until;
 use super::{Evidence, story};
 use crate::anomaly::{Severity, Witness};
 use crate::catalogue::effect::{DEDUP_AFTER_EFFECT, DEDUP_BEFORE_EFFECT, DEDUP_WINDOW_MISS};
@@ -128,6 +129,7 @@ fn doubled(
     if late && !info.inbox {
         findings.add(&DEDUP_AFTER_EFFECT, Severity::Legal, || {
             let history = context.history;
+            let of = (one.sink, evidence.root(one.record));
             let id = context.index.record_id(one.record);
             let when = mark.map_or_else(
                 || "no mark of it was committed".to_owned(),
@@ -147,7 +149,7 @@ fn doubled(
             );
             Proof::new(history, sentence)
                 .record(id)
-                .events(&story(context, evidence, (one.sink, evidence.root(one.record))))
+                .events(&story_until(context, evidence, of, other.position))
                 .events(&[mark.map_or(NONE, |mark| mark.position), one.position, other.position])
                 .done()
         });
@@ -162,6 +164,7 @@ fn missed(
     (remembered, forgotten): (u32, u32),
 ) -> Witness {
     let history = context.history;
+    let of = (one.sink, evidence.root(one.record));
     let id = context.index.record_id(one.record);
     let window = info.window.map_or_else(String::new, |window| format!(" (window {window})"));
     let sentence = format!(
@@ -176,7 +179,7 @@ fn missed(
     );
     Proof::new(history, sentence)
         .record(id)
-        .events(&story(context, evidence, (one.sink, evidence.root(one.record))))
+        .events(&story_until(context, evidence, of, other.position))
         .events(&[one.position, remembered, forgotten, other.position])
         .done()
 }

@@ -16,6 +16,7 @@
 use oncesim_history::{SinkInfo, SystemKind};
 use oncesim_types::RowChange;
 
+use super::story::story_until;
 use super::{Application, Evidence, Owed, reads_uncommitted, story, system_kind};
 use crate::anomaly::{Severity, Witness};
 use crate::catalogue::effect::{EFFECT_DUPLICATE, EFFECT_LOST, EFFECT_PHANTOM, PARTIAL_EFFECT};
@@ -38,7 +39,8 @@ pub(crate) fn check(context: &Context<'_>, evidence: &Evidence<'_>, findings: &m
         let info = &context.history.sinks[usize::from(first.sink)];
         if let Some((one, other)) = repeated(context, info, group) {
             findings.add(&EFFECT_DUPLICATE, Severity::Legal, || {
-                duplicate_witness(context, evidence, info, (one, other), group.len())
+                let times = group.iter().filter(|a| a.is_change(context.history)).count();
+                duplicate_witness(context, evidence, info, (one, other), times)
             });
         }
         let root = evidence.root(first.record);
@@ -82,7 +84,7 @@ pub(crate) fn repeated<'a>(
     info: &SinkInfo,
     group: &'a [Application],
 ) -> Option<(&'a Application, &'a Application)> {
-    let mut changing = group.iter().filter(|a| a.changes(context.history).next().is_some());
+    let mut changing = group.iter().filter(|a| a.is_change(context.history));
     let first = changing.next()?;
     let other = changing.find(|other| !is_harmless(context, info, first, other))?;
     Some((first, other))
@@ -163,10 +165,10 @@ fn duplicate_witness(
         other.commit,
         time_of(history, other.position),
     );
-    let told = story(context, evidence, (one.sink, evidence.root(one.record)));
+    let of = (one.sink, evidence.root(one.record));
     Proof::new(history, sentence)
         .record(id)
-        .events(&told)
+        .events(&story_until(context, evidence, of, other.position))
         .events(&[one.position, other.position])
         .done()
 }

@@ -354,7 +354,8 @@ impl EffectLog {
         if client.committing == Some(number) {
             client.committing = None;
             for statement in client.statements.drain(..) {
-                self.asks[statement as usize].outcome = Some(outcome);
+                let ask = &mut self.asks[statement as usize];
+                (ask.answered, ask.outcome) = (position, Some(outcome));
             }
         }
     }

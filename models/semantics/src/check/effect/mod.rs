@@ -13,9 +13,10 @@ pub(crate) mod offsets;
 pub(crate) mod outbox;
 pub(crate) mod resolution;
 pub(crate) mod state;
+pub(crate) mod story;
 
-use oncesim_history::{ClientKind, Event, EventKind, ExternalEvent, History, SinkInfo, SystemKind};
-use oncesim_types::{EffectId, GroupId, lineage as values};
+use oncesim_history::{ClientKind, Event, ExternalEvent, History, SinkInfo, SystemKind};
+use oncesim_types::{GroupId, lineage as values};
 
 use super::Context;
 use super::findings::Findings;
@@ -28,6 +29,7 @@ use crate::anomaly::AnomalyClass;
 use crate::catalogue::{effect as rows, outbox as announced};
 use lineage::Lineage;
 use log::{Application, EffectLog, Step};
+pub(crate) use story::story;
 
 /// What breaks at-most-once at this level, however legal it is.
 pub(crate) static TWICE: [&AnomalyClass; 2] =
@@ -303,38 +305,4 @@ pub(crate) fn reads_uncommitted(context: &Context<'_>, group: GroupId) -> bool {
     context.history.actors.iter().any(|actor| {
         actor.role == oncesim_history::ActorRole::Consumer(group) && !actor.read_committed
     })
-}
-
-/// The events of the history that are about an effect, for a proof.
-pub(crate) fn story(
-    context: &Context<'_>,
-    evidence: &Evidence<'_>,
-    (sink, root): (u16, u32),
-) -> Vec<u32> {
-    let history = context.history;
-    let same = |record: oncesim_types::RecordId| {
-        context.index.record(record).is_some_and(|record| evidence.root(record) == root)
-    };
-    let mine = |effect: &EffectId| effect.sink.0 == sink && same(effect.record);
-    let mut events = Vec::new();
-    for (position, event) in (0u32..).zip(&history.events) {
-        let EventKind::External(external) = &event.kind else { continue };
-        let told = match external {
-            ExternalEvent::Asked { effect: Some(effect), .. }
-            | ExternalEvent::EffectDone { effect, .. }
-            | ExternalEvent::Applied { effect, .. }
-            | ExternalEvent::Replayed { effect, .. }
-            | ExternalEvent::KeyEvicted { effect } => mine(effect),
-            ExternalEvent::Committed { record: Some(record), .. }
-            | ExternalEvent::RolledBack { record: Some(record) } => {
-                history.sinks.get(usize::from(sink)).is_some_and(|s| s.system == event.actor)
-                    && same(*record)
-            }
-            _ => false,
-        };
-        if told && events.len() < 24 {
-            events.push(position);
-        }
-    }
-    events
 }

@@ -194,6 +194,10 @@ impl World {
 
     /// A request has arrived at a system.
     #[cold]
+    #[expect(
+        clippy::boxed_local,
+        reason = "the hot path that calls it moves no more than a pointer"
+    )]
     pub(super) fn ask_arrives(
         &mut self,
         system: ActorId,

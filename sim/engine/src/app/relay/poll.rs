@@ -64,7 +64,13 @@ impl RelayApp {
         out: &mut Vec<AppEffect>,
     ) {
         let event = self.round.events[at];
-        let parameters = Parameters { id: event.id, cursor: event.cursor, ..self.parameters() };
+        let parameters = Parameters {
+            id: event.id,
+            key: event.key.map(i64::from),
+            value: event.value,
+            cursor: event.cursor,
+            ..self.parameters()
+        };
         let role = StatementRole::RelayMark;
         self.execute(doing, (statement, role), Some(event.record), parameters, out);
     }

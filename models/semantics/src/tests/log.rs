@@ -106,3 +106,16 @@ fn a_duplicate_is_named_after_its_cause() {
         assert_eq!(cells(&verdict, Level::Log), "vhv");
     }
 }
+
+#[test]
+fn a_send_that_died_with_its_process_leaves_nothing_open_when_it_comes_again() {
+    let mut b = HistoryBuilder::new();
+    b.topic("orders", 1);
+    let (shop, auditor) = (b.producer("shop"), b.auditor());
+    let record = b.send(shop, orders(0));
+    b.crash(shop, false);
+    b.send_again(shop, orders(0), record, None);
+    b.acked(record, orders(0), 0);
+    b.drain(auditor, orders(0), &[record]);
+    assert_eq!(ids(&check(&b.finish())), [""; 0]);
+}

@@ -584,6 +584,24 @@ fn a_commit_without_an_answer_may_be_fenced_and_done() {
 }
 
 #[test]
+fn a_record_that_came_again_is_not_seen_of_the_transaction_that_died() {
+    let mut s = Scene::new();
+    s.init(0, 0);
+    s.b.begin(s.producer[0], 1);
+    let event = s.b.send(s.producer[0], invoices(0));
+    // What it wrote beside it has another identity the next time.
+    s.b.send(s.producer[0], invoices(0));
+    s.b.crash(s.producer[0], false);
+    s.init(0, 1);
+    s.b.begin(s.producer[0], 2);
+    s.b.send_again(s.producer[0], invoices(0), event, None);
+    s.b.acked(event, invoices(0), 0);
+    s.b.end_transaction(s.producer[0], 2, Commit, Outcome::Ok);
+    let found = check(&s.drained(&[], &[(0, event)], 2));
+    assert!(!ids(&found).contains(&"torn-txn"), "{:?}", ids(&found));
+}
+
+#[test]
 fn a_commit_that_is_asked_for_again_may_be_as_old_as_the_first_call() {
     let mut s = Scene::new();
     let o = s.orders(2);

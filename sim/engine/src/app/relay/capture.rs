@@ -13,6 +13,8 @@
 //!   of it, as from a replication slot that was made with the database.
 //! - An update of a row is published (the event router warns and skips it): the log does not tell it
 //!   from an insertion, and an outbox has none.
+//! - With transactions all of a snapshot is one (`transaction.boundary=connector` allows that): a part
+//!   that was committed would come again with the next snapshot.
 //! - At every start the table is read for its columns, as connectors read the schema.
 
 use oncesim_external::{CapturedRow, LogPosition, Request, Rows};
@@ -73,7 +75,10 @@ impl RelayApp {
 
     /// Publishes the next rows of the snapshot. It has a position when all of it is published.
     pub(super) fn publish_snapshot(&mut self, now: Instant, out: &mut Vec<AppEffect>) {
-        let size = usize::try_from(self.spec.batch.max(1)).expect("32 bits");
+        let size = match self.spec.batch.max(1) {
+            _ if self.is_transactional() => usize::MAX,
+            batch => usize::try_from(batch).expect("32 bits"),
+        };
         let events: Vec<_> = self.snapshot.drain(..size.min(self.snapshot.len())).collect();
         let next = if self.snapshot.is_empty() { self.snapshot_position.take() } else { None };
         self.fetched(now, Round { events, next, full: true, given_up: false }, out);

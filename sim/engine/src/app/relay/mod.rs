@@ -26,6 +26,8 @@
 
 mod capture;
 mod event;
+#[cfg(test)]
+mod law;
 mod poll;
 mod position;
 mod publish;

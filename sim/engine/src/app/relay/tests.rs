@@ -13,19 +13,19 @@ use oncesim_types::{
 
 use super::*;
 
-const SERVICE: ActorId = ActorId(3);
-const RELAY: ActorId = ActorId(8);
+pub(super) const SERVICE: ActorId = ActorId(3);
+pub(super) const RELAY: ActorId = ActorId(8);
 const ORDERS: TopicId = TopicId(0);
-const OFFSETS: TopicId = TopicId(1);
+pub(super) const OFFSETS: TopicId = TopicId(1);
 const OFFSETS_0: TopicPartition = TopicPartition::new(OFFSETS, 0);
 const SELECT: StatementId = StatementId(0);
 const MARK: StatementId = StatementId(1);
-const DATABASE: PositionStore =
+pub(super) const DATABASE: PositionStore =
     PositionStore::Database { read: StatementId(2), write: StatementId(3) };
-const TOPIC: PositionStore =
+pub(super) const TOPIC: PositionStore =
     PositionStore::Topic { topic: OFFSETS, flush_interval: Duration::from_millis(60) };
 
-fn poller(mark: Option<bool>, position: PositionStore) -> RelaySpec {
+pub(super) fn poller(mark: Option<bool>, position: PositionStore) -> RelaySpec {
     let mark = mark.map(|before_ack| RelayMarking { statement: MARK, before_ack });
     RelaySpec {
         name: "outbox".to_owned(),
@@ -42,12 +42,12 @@ fn poller(mark: Option<bool>, position: PositionStore) -> RelaySpec {
     }
 }
 
-fn capture(snapshot: bool, position: PositionStore) -> RelaySpec {
+pub(super) fn capture(snapshot: bool, position: PositionStore) -> RelaySpec {
     let kind = RelayKind::Capture { table: "outbox".to_owned(), snapshot };
     RelaySpec { kind, ..poller(None, position) }
 }
 
-fn transactional(spec: RelaySpec) -> RelaySpec {
+pub(super) fn transactional(spec: RelaySpec) -> RelaySpec {
     let id = TransactionalIdPattern {
         text: "relay".to_owned(),
         ids: vec![TransactionalId(0)],

@@ -1,7 +1,7 @@
 //! What the run was like: who audits, which faults struck, what was drained. It decides how severe
 //! an anomaly is.
 
-use oncesim_history::{ActorRole, ClientKind, EventKind, History, Promise, WorldEvent};
+use oncesim_history::{ActorRole, Announcing, ClientKind, EventKind, History, Promise, WorldEvent};
 use oncesim_types::{ActorId, TopicPartition};
 
 use super::index::Index;
@@ -186,8 +186,35 @@ fn is_life(event: &WorldEvent) -> bool {
     )
 }
 
-/// What a record's origin promises; a history that does not say promises everything.
+/// What a record's origin promises, or for a service with an outbox, all of its relays; a history that
+/// does not say promises everything.
 pub(crate) fn promise_of(history: &History, origin: ActorId) -> Promise {
+    let mut publishers = publishers(history, origin).peekable();
+    if publishers.peek().is_none() {
+        return own_promise(history, origin);
+    }
+    let all = Promise { durable: true, idempotent: true, ordered: true };
+    publishers.map(|relay| own_promise(history, relay)).fold(all, |a, b| Promise {
+        durable: a.durable && b.durable,
+        idempotent: a.idempotent && b.idempotent,
+        ordered: a.ordered && b.ordered,
+    })
+}
+
+/// Who sends the records of a service that has an outbox: its relays.
+fn publishers(history: &History, service: ActorId) -> impl Iterator<Item = ActorId> + '_ {
+    let mut outboxes = history.announcements.iter();
+    let outbox = outboxes.find(|it| it.service == service && it.how == Announcing::Outbox);
+    history
+        .relays
+        .iter()
+        .filter(move |relay| {
+            outbox.is_some_and(|it| (it.database, it.to) == (relay.database, relay.to))
+        })
+        .map(|relay| relay.relay)
+}
+
+fn own_promise(history: &History, origin: ActorId) -> Promise {
     match history.actors.get(usize::from(origin.0)).map(|actor| &actor.role) {
         Some(ActorRole::Producer(promise)) => *promise,
         _ => Promise { durable: true, idempotent: true, ordered: true },

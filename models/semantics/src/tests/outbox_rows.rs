@@ -451,6 +451,23 @@ fn an_acknowledgement_that_promises_little_may_lose_an_event() {
 }
 
 #[test]
+fn what_the_log_owes_an_outbox_is_what_its_relays_promise() {
+    for (durable, severity) in [(true, Always), (false, Legal)] {
+        let mut s = Shop::relayed(RelayProgress::MarkAfterAck);
+        let promise = Promise { durable, idempotent: true, ordered: true };
+        let relay = s.b.producer_with("other", promise);
+        let (database, to) = (s.database, TopicId(0));
+        let progress = RelayProgress::MarkAfterAck;
+        s.b.relay(RelayInfo { relay, database, to, progress });
+        let record = s.order(1);
+        s.sends(relay, record);
+        s.acks(relay, record);
+        s.log.clear();
+        assert_eq!(found(&check(&s.done()), "lost-write-final").severity, severity);
+    }
+}
+
+#[test]
 fn an_event_that_was_never_acknowledged_and_is_there_is_there() {
     let mut s = Shop::relayed(RelayProgress::MarkBeforeAck);
     let record = s.order(1);

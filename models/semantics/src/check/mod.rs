@@ -121,7 +121,7 @@ impl Pass {
                 self.ledger.on_send_end(context, findings, position, *record, end);
                 if *outcome == Outcome::Ok {
                     let place = partition.zip(*offset);
-                    self.transactions.on_acked(context, *call, *record, place);
+                    self.transactions.on_acked(context, (event.actor, *call), *record, place);
                 }
             }
             ClientKind::PollEnd { group, records } => {

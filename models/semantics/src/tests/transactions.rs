@@ -5,9 +5,9 @@ use oncesim_history::{
     ProcessorInfo, WorldEvent,
 };
 use oncesim_types::{
-    ActorId, ErrorCode, GenerationId, GroupId, LeaderEpoch, Offset, ProducerEpoch, ProducerId,
-    RecordId, TopicId, TopicPartition, TransactionNumber, TransactionResult, TransactionState,
-    TransactionalId, Transform, lineage,
+    ActorId, CallId, ErrorCode, GenerationId, GroupId, LeaderEpoch, Offset, ProducerEpoch,
+    ProducerId, RecordId, TopicId, TopicPartition, TransactionNumber, TransactionResult,
+    TransactionState, TransactionalId, Transform, lineage,
 };
 
 use super::rows::Row;
@@ -598,6 +598,31 @@ fn a_record_that_came_again_is_not_seen_of_the_transaction_that_died() {
     s.b.acked(event, invoices(0), 0);
     s.b.end_transaction(s.producer[0], 2, Commit, Outcome::Ok);
     let found = check(&s.drained(&[], &[(0, event)], 2));
+    assert!(!ids(&found).contains(&"torn-txn"), "{:?}", ids(&found));
+}
+
+#[test]
+fn two_producers_of_one_record_may_number_their_calls_alike() {
+    let mut s = Scene::new();
+    s.init(0, 0);
+    s.b.begin(s.producer[0], 1);
+    let event = s.b.send(s.producer[0], invoices(0));
+    let own = s.b.send(s.producer[0], invoices(0));
+    // Another instance takes the id over and publishes the same.
+    s.b.init_transactions(s.producer[1], "billing", (4, 1));
+    s.b.begin(s.producer[1], 1);
+    let call = CallId(event.0 << 4 | 1);
+    let (key, payload, attempt) = (None, HistoryBuilder::payload(event), 1);
+    let partition = invoices(0);
+    let again = ClientKind::SendInvoke { call, partition, record: event, key, payload, attempt };
+    s.b.client(s.producer[1], again);
+    s.b.acked(event, invoices(0), 0);
+    s.b.acked(own, invoices(0), 1);
+    let (partition, outcome, offset) = (Some(invoices(0)), Outcome::Ok, Some(Offset(3)));
+    let acked = ClientKind::SendEnd { call, record: event, partition, outcome, offset };
+    s.b.client(s.producer[1], acked);
+    s.b.end_transaction(s.producer[1], 1, Commit, Outcome::Ok);
+    let found = check(&s.drained(&[], &[(3, event)], 5));
     assert!(!ids(&found).contains(&"torn-txn"), "{:?}", ids(&found));
 }
 

@@ -15,7 +15,7 @@ pub(crate) mod session;
 use std::collections::BTreeMap;
 
 use oncesim_history::{ClientKind, Event, EventKind, Outcome, WorldEvent};
-use oncesim_types::{CallId, ErrorCode, RecordId, TransactionNumber, TransactionResult};
+use oncesim_types::{ActorId, CallId, ErrorCode, RecordId, TransactionNumber, TransactionResult};
 
 use super::Context;
 use super::findings::{Findings, time_of};
@@ -64,6 +64,7 @@ pub(crate) struct Txn {
 /// One `send()` of a record that was sent more than once.
 #[derive(Debug, Clone, Copy)]
 struct Attempt {
+    actor: u16,
     call: CallId,
     txn: u32,
     /// Where it was acknowledged, or found by its batch.
@@ -150,13 +151,10 @@ impl Transactions {
         }
         let row = &ledger.records[record as usize];
         if row.sends > 1 {
-            let first =
-                Attempt { call: CallId(0), txn: self.of_record[record as usize], slot: NONE };
-            let attempts = self
-                .resent
-                .entry(record)
-                .or_insert_with(|| vec![Attempt { slot: row.acked_slot, ..first }]);
-            attempts.push(Attempt { call, txn: open, slot: NONE });
+            let txn = self.of_record[record as usize];
+            let first = Attempt { actor: u16::MAX, call: CallId(0), txn, slot: row.acked_slot };
+            let attempts = self.resent.entry(record).or_insert_with(|| vec![first]);
+            attempts.push(Attempt { actor: event.actor.0, call, txn: open, slot: NONE });
             if open == NONE {
                 return;
             }
@@ -172,7 +170,7 @@ impl Transactions {
     pub(crate) fn on_acked(
         &mut self,
         context: &Context<'_>,
-        call: CallId,
+        (actor, call): (ActorId, CallId),
         record: RecordId,
         place: Option<(oncesim_types::TopicPartition, oncesim_types::Offset)>,
     ) {
@@ -181,7 +179,10 @@ impl Transactions {
         }
         let record = context.index.record(record).expect("the index has every record");
         let Some(attempts) = self.resent.get_mut(&record) else { return };
-        let at = attempts.iter().position(|attempt| attempt.call == call).unwrap_or(0);
+        let at = attempts
+            .iter()
+            .position(|attempt| (attempt.actor, attempt.call) == (actor.0, call))
+            .unwrap_or(0);
         if let Some((partition, offset)) = place
             && let Some(p) = context.index.partition(partition)
             && let Some(slot) = context.index.slot(p, offset)
@@ -544,7 +545,7 @@ impl Transactions {
     /// A transaction as people name it: `transaction 3 of billing-0 (begun at 2 s)`.
     pub(crate) fn name(&self, context: &Context<'_>, txn: u32) -> String {
         let row = &self.rows[txn as usize];
-        let actor = context.history.actor_name(oncesim_types::ActorId(row.actor));
+        let actor = context.history.actor_name(ActorId(row.actor));
         let when = time_of(context.history, row.began);
         format!("transaction {} of {actor} (begun at {when})", row.number.0 & 0xffff_ffff)
     }

@@ -208,6 +208,7 @@ fn new_actor(member: Member<'_>, actor: ActorId, process: Process, app: App) -> 
         waits_for_room: false,
         correlation: 0,
         asks: Vec::new(),
+        sessions: Vec::new(),
         sends: BTreeMap::new(),
     }
 }

@@ -174,6 +174,8 @@ struct Actor {
     correlation: u32,
     /// What it has asked of systems and waits for.
     asks: Vec<systems::Ask>,
+    /// Where it has a transaction open, as far as it knows: the system, and on which connection.
+    sessions: Vec<(ActorId, ConnectionId)>,
     /// Records that are sent on and were made by somebody else, by the call.
     sends: BTreeMap<CallId, RecordId>,
 }

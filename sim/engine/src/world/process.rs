@@ -209,6 +209,7 @@ impl World {
         let inbox = std::mem::take(&mut target.inbox);
         target.app_inbox.clear();
         target.asks.clear();
+        target.sessions.clear();
         target.sends.clear();
         target.transaction_call = None;
         target.transaction = TransactionNumber::NONE;
@@ -287,6 +288,7 @@ impl World {
         let inbox = std::mem::take(&mut target.inbox);
         target.app_inbox.clear();
         target.asks.clear();
+        target.sessions.clear();
         target.sends.clear();
         target.transaction_call = None;
         target.transaction = TransactionNumber::NONE;

@@ -8,7 +8,8 @@
 //!
 //! Simplifications:
 //! - No handshake and no pool: a session begins with its first request. A connection that broke is
-//!   replaced by the next request.
+//!   replaced by the next request, unless that one belongs to a transaction that was open on it: a
+//!   driver's connection object is broken for good, and says so when it is used next.
 //! - A host that refuses connections leaves the request as unknown as a reset does. A client may
 //!   always take what is certain for unknown.
 
@@ -70,29 +71,55 @@ impl World {
         let incarnation = self.actor(actor).incarnation;
         let event = ExternalEvent::Asked { call, system: to, operation, effect, key };
         self.recorder.external((actor, incarnation), event);
-        let connection = match self.network.current(actor, to) {
-            Some(connection) => connection,
-            None => self.connect(actor, to),
+        let broken = self.broken_session(actor, to, operation);
+        let connection = match (broken, self.network.current(actor, to)) {
+            (Some(connection), _) | (None, Some(connection)) => connection,
+            (None, None) => self.connect(actor, to),
         };
+        if operation == Operation::Begin {
+            self.actor_mut(actor).sessions.push((to, connection));
+        }
         let timeout = self.scenario.systems[usize::from(system.0)].client_timeout;
         let client = self.actor_mut(actor);
         client.correlation += 1;
         let correlation = CorrelationId(client.correlation);
-        let over = None;
+        let over = broken.map(|_| SystemError::ConnectionLost);
         let ask = Ask { call, system: to, connection, correlation, operation, over };
         client.asks.push(ask);
-        let due = self.now + self.actor(actor).clock.in_world(timeout);
+        let wait = self.actor(actor).clock.in_world(timeout);
+        let due = if over.is_some() { self.now } else { self.now + wait };
         self.queue.push(due, Event::AskDue { actor, incarnation, correlation });
-        if !self.network.connection(connection).reset {
+        if over.is_none() && !self.network.connection(connection).reset {
             let body = Body::Ask(Box::new(body), operation);
             self.post(Message { from: actor, to, connection, correlation, copy: false, body });
         }
         // Else the client does not know yet; what it sends is lost.
     }
 
+    /// A request of a transaction goes where the transaction was opened: the connection, if it is
+    /// gone.
+    fn broken_session(
+        &mut self,
+        actor: ActorId,
+        system: ActorId,
+        operation: Operation,
+    ) -> Option<ConnectionId> {
+        let current = self.network.current(actor, system);
+        let sessions = &mut self.actor_mut(actor).sessions;
+        let index = sessions.iter().position(|(of, _)| *of == system)?;
+        let of = sessions[index].1;
+        let ends = matches!(operation, Operation::Commit | Operation::Rollback);
+        let gone = (ends || operation == Operation::Execute) && current != Some(of);
+        if gone || ends || operation == Operation::Begin {
+            sessions.swap_remove(index);
+        }
+        gone.then_some(of)
+    }
+
     /// An application closes its connection to a system.
     pub(super) fn hang_up(&mut self, actor: ActorId, system: SystemId) {
         let system = self.systems[usize::from(system.0)];
+        self.actor_mut(actor).sessions.retain(|(of, _)| *of != system);
         let Some(connection) = self.network.current(actor, system) else { return };
         self.trace_text(actor, Some(system), "closes the connection");
         self.close(connection);
@@ -143,6 +170,10 @@ impl World {
             .into_iter()
             .partition::<Vec<Ask>, _>(|ask| ask.connection == connection);
         client.asks = rest;
+        // Whoever waited knows now.
+        if !lost.is_empty() {
+            client.sessions.retain(|(_, at)| *at != connection);
+        }
         for ask in lost {
             // The first bad news may have made the application end itself.
             if self.actor(actor).incarnation == incarnation {

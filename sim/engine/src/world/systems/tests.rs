@@ -253,6 +253,29 @@ fn what_a_system_had_not_committed_is_gone_with_its_process() {
 }
 
 #[test]
+fn a_transaction_does_not_go_on_elsewhere() {
+    let actor = "ledger".to_owned();
+    let down = Some(Duration::from_millis(10));
+    let crash = FaultAction::Crash { actor, power: false, down };
+    let mut world = world(vec![at(400, crash)]);
+    sql(&mut world, 1, Request::Begin);
+    sql(&mut world, 2, insert(1));
+    run_for(&mut world, Duration::from_millis(400));
+    // The connection broke while nobody waited for anything.
+    sql(&mut world, 3, insert(2));
+    run_for(&mut world, Duration::from_millis(100));
+    assert_eq!(answered(&world)[2..], [(3, LOST)]);
+    assert!(applied(&world).is_empty(), "not a transaction of its own");
+    for (call, request) in (4..).zip([Request::Begin, insert(1), Request::Commit, insert(2)]) {
+        sql(&mut world, call, request);
+    }
+    run_for(&mut world, Duration::from_millis(100));
+    let done: Vec<_> = (4..=7).map(|call| (call, AskOutcome::Ok)).collect();
+    assert_eq!(answered(&world)[3..], done);
+    assert_eq!(applied(&world), [1, 2]);
+}
+
+#[test]
 fn an_answer_waits_for_a_client_that_stands_still() {
     let actor = "shop".to_owned();
     let duration = Duration::from_secs(3);

@@ -12,7 +12,9 @@ pub(crate) static EFFECT_LOST: AnomalyClass = AnomalyClass {
     meaning: "A visible record asked for an effect, and no commit of the system has it. A record \
               that is in the log twice, or was made again by a processor, asks for one effect.",
     causes: "The offset was committed before the effect; an unknown answer was taken for done; a \
-             dedup mark, an idempotency key or a wrong fence said that it had been done.",
+             dedup mark, an idempotency key or a wrong fence said that it had been done; a Connect \
+             sink went on at the wrong offsets when some of its partitions were revoked \
+             (KAFKA-13472).",
     fixes: "Commit the offset after the effect, or in the same transaction; do an effect of \
             unknown outcome again, under the same identity.",
     example: "mailer commits 5 on orders-0, and the process dies before the database commits the \

@@ -326,17 +326,6 @@ impl Network {
         self.link(message.from, message.to).waiting.push(message);
     }
 
-    /// When the last message of a connection reaches, or reached, its server.
-    pub(crate) fn last_arrival(&self, connection: ConnectionId) -> Instant {
-        let [first, second] = self.connection(connection).last_to_server;
-        first.max(second)
-    }
-
-    /// Whether a message is still to reach the server of a connection that has not been reset.
-    pub(crate) fn is_under_way(&self, connection: ConnectionId, now: Instant) -> bool {
-        !self.connection(connection).reset && self.last_arrival(connection) >= now
-    }
-
     /// A latency of the link, for news that are not messages (a reset).
     pub(crate) fn latency(&mut self, from: ActorId, to: ActorId) -> Duration {
         self.link(from, to).sample()

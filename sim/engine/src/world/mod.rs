@@ -301,10 +301,15 @@ impl World {
         // The end of a session comes after all that was sent on it, also to one that stands still.
         if let Event::ConnectionClosed { server, connection, .. } = event
             && self.is_system(server)
-            && let Some(at) = self.network.still_coming(connection, self.now)
         {
-            self.queue.push(at, event);
-            return;
+            if self.is_unheard(&event, connection) {
+                self.held_news.push(event);
+                return;
+            }
+            if let Some(at) = self.network.still_coming(connection, self.now) {
+                self.queue.push(at, event);
+                return;
+            }
         }
         if let Some(actor) = self.addressee(&event)
             && self.actor(actor).paused > 0
@@ -338,13 +343,6 @@ impl World {
             }
             Event::Disconnected { client, incarnation, connection } => {
                 self.disconnected(client, incarnation, connection);
-            }
-            Event::ConnectionClosed { server, connection, .. }
-                if self.is_system(server) && self.network.is_under_way(connection, self.now) =>
-            {
-                // A session ends after everything that its client had sent, as a stream does.
-                let at = self.network.last_arrival(connection) + Duration(1);
-                self.queue.push(at, event);
             }
             Event::ConnectionClosed { server, incarnation, connection } => {
                 let peer = self.network.connection(connection).client;

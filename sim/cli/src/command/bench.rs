@@ -22,6 +22,10 @@ const MEASURED: &str = "scenarios/corpus/exactly-once/\
 /// The scenario that a processor is measured with.
 const PROCESSOR: &str = "scenarios/corpus/exactly-once/orders-to-invoices.toml";
 
+/// The scenario that effects outside of Kafka are measured with.
+const EFFECTS: &str = "scenarios/corpus/external/\
+                       a-dedup-table-in-the-same-transaction-is-effectively-once.toml";
+
 pub(crate) fn bench(args: &BenchArgs) -> Result<Exit, Refusal> {
     if cfg!(debug_assertions) {
         output::note(
@@ -34,6 +38,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<Exit, Refusal> {
     let mut lines = vec![kernel(if args.quick { 200_000 } else { 1_000_000 })];
     throughput(&scenario, args.quick, &mut lines);
     lines.extend(transactions(args.quick));
+    lines.extend(effects(if args.quick { 40 } else { 200 }));
     let records = if args.quick { 2_000 } else { 20_000 };
     lines.push(long_run(&scenario, records));
     lines.push(by_brokers(&scenario));
@@ -197,6 +202,21 @@ fn transactions(quick: bool) -> Option<BenchLine> {
         measured: format!("{both:.0} runs/s, {alone:.0} on one core (wall)"),
         target: "1,000 runs/s".to_owned(),
         met: Some(both >= 1e3),
+    })
+}
+
+/// A run with 100 effects in a SQL database: dedup mark and effect in one transaction.
+fn effects(rounds: u64) -> Option<BenchLine> {
+    let sets = ["producers.shop.records=100"].map(str::to_owned);
+    let scenario = source::load_quietly(Path::new(EFFECTS), &sets).ok()?.scenario;
+    let run = |seed| quiet_run(&scenario, seed).1 / 1e6;
+    run(0);
+    let median = median((1..=rounds).map(run).collect());
+    Some(BenchLine {
+        what: "a run with 100 effects in a SQL database".to_owned(),
+        measured: format!("{median:.2} ms (wall)"),
+        target: "5 ms".to_owned(),
+        met: Some(median < 5.0),
     })
 }
 

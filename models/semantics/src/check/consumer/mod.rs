@@ -6,7 +6,7 @@
 pub(crate) mod gap;
 
 use oncesim_history::{PolledRecord, PositionReason, SpanIndex};
-use oncesim_types::{GroupId, Offset, TopicPartition};
+use oncesim_types::{GroupId, Instant, Offset, TopicPartition};
 
 use super::Context;
 use super::findings::{Findings, Proof, record_name, time_of};
@@ -72,6 +72,8 @@ struct Reader {
     incarnation: u32,
     /// Whether it was ever assigned something by its group.
     assigned: bool,
+    /// What was revoked last, and when: a commit at that moment is the callback's own.
+    revoked: (SpanIndex, Instant),
     /// By partition row; empty until it reads.
     streams: Vec<Stream>,
 }
@@ -138,6 +140,7 @@ impl Readers {
         partitions: SpanIndex,
     ) {
         let reader = self.reader(context, position);
+        reader.revoked = (partitions, context.history.events[position as usize].time);
         for partition in context.history.partitions(partitions) {
             if let Some(p) = context.index.partition(*partition) {
                 reader.streams[p as usize] = Stream::NEW;
@@ -324,10 +327,13 @@ impl Readers {
         let mut foreign = None;
         let reader = self.reader(context, position);
         let assigned = reader.assigned;
+        let (revoked, at) = reader.revoked;
+        let now = context.history.events[position as usize].time;
+        let callbacks = if at == now { context.history.partitions(revoked) } else { &[] };
         for entry in context.history.commits(entries) {
             let Some(p) = context.index.partition(entry.partition) else { continue };
             let stream = &mut reader.streams[p as usize];
-            if assigned && !stream.owned {
+            if assigned && !stream.owned && !callbacks.contains(&entry.partition) {
                 foreign.get_or_insert(entry.partition);
             }
             let next = if stream.last == UNKNOWN { stream.floor } else { stream.last + 1 };

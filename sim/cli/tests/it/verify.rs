@@ -325,6 +325,7 @@ fn documents_on_one_line_and_noise_without_end_are_read() {
 }
 
 /// A program that a test can do without; says so when it is not there.
+#[expect(clippy::print_stderr, reason = "who reads the log of the tests has to know")]
 fn there(program: &str) -> bool {
     let there = std::process::Command::new(program).arg("--version").output().is_ok();
     if !there {

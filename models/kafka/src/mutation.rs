@@ -245,6 +245,12 @@ mutations! {
     /// Application.
     AppOffsetsNotFenced = "app.offsets-not-fenced",
         "offsets in the sink are stored whatever generation brings them";
+    /// KAFKA-1650.
+    MirrorCommitBeforeAck = "mirror.commit-before-ack",
+        "KAFKA-1650: a mirror commits what it consumed before the target has acknowledged it";
+    /// Application.
+    AppUpsertNoVersion = "app.upsert-no-version",
+        "an upsert has lost its guard: what is written last stays, whatever its version";
     /// Application.
     AppSideEffectInTransaction = "app.side-effect-in-txn",
         "a side effect inside of a Kafka transaction carries no idempotency key";

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use oncesim_kafka::mutation::{Mutation, Mutations};
 use oncesim_spec::{
-    Announce, DedupPlacement, IdempotencyKey, PositionStore, RelayKind, RelaySpec, Scenario,
-    SinkKind, SqlSink, SystemSpecKind,
+    Announce, DedupPlacement, IdempotencyKey, PositionStore, ProcessorCommit, RelayKind, RelaySpec,
+    Scenario, SinkKind, SqlSink, SystemSpecKind,
 };
 use oncesim_types::Duration;
 
@@ -25,7 +25,9 @@ pub(crate) fn plant(scenario: &Arc<Scenario>) -> (Arc<Scenario>, u64) {
     for mutation in Mutation::ALL.iter().filter(|it| scenario.mutations.has(**it)) {
         hits += in_sinks(&mut planted, *mutation)
             + in_relays(&mut planted, *mutation)
-            + in_services(&mut planted, *mutation);
+            + in_services(&mut planted, *mutation)
+            + in_processors(&mut planted, *mutation)
+            + in_statements(&mut planted, *mutation);
     }
     (Arc::new(planted), hits)
 }
@@ -109,6 +111,40 @@ fn in_relay(relay: &mut RelaySpec, mutation: Mutation) -> u64 {
         }
         _ => 0,
     }
+}
+
+/// Offsets are committed while outputs are still in the producer's buffer.
+fn in_processors(scenario: &mut Scenario, mutation: Mutation) -> u64 {
+    if mutation != Mutation::MirrorCommitBeforeAck {
+        return 0;
+    }
+    let processors = scenario.processors.iter_mut().map(|processor| {
+        processor.consumer.auto_commit = true;
+        put(&mut processor.commit, ProcessorCommit::Auto)
+    });
+    processors.sum()
+}
+
+/// An effect's statement without what guards it.
+fn in_statements(scenario: &mut Scenario, mutation: Mutation) -> u64 {
+    if mutation != Mutation::AppUpsertNoVersion {
+        return 0;
+    }
+    let mut hits = 0;
+    for sink in &mut scenario.sinks {
+        let system = &mut scenario.systems[usize::from(sink.system.0)].kind;
+        let (SinkKind::Sql(sql), SystemSpecKind::Database(database)) = (&mut sink.kind, system)
+        else {
+            continue;
+        };
+        sql.overwrites = true;
+        for effect in &sql.effect {
+            let statement = &mut database.statements[usize::from(effect.0)];
+            let bare = statement.text.split("WHERE").next().map(Arc::from);
+            hits += bare.map_or(0, |bare| put(&mut statement.text, bare));
+        }
+    }
+    hits
 }
 
 fn in_services(scenario: &mut Scenario, mutation: Mutation) -> u64 {

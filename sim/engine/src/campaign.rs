@@ -352,7 +352,15 @@ pub fn fingerprint(scenario: &Scenario, outcome: &Outcome) -> String {
                 || anomaly.class.id == expect.anomaly
                 || anomaly.severity == Severity::Always
         }
-        None => anomaly.severity != Severity::Informative,
+        // What is legal at a level of which nothing is claimed is no part of the failure.
+        None => match anomaly.severity {
+            Severity::Informative => false,
+            Severity::Legal => scenario.claim.is_none_or(|claim| {
+                claim.at(anomaly.class.level).is_some()
+                    || claim.ordering.is_some() && anomaly.class.violates.ordering
+            }),
+            Severity::UnderThisConfiguration | Severity::Always => true,
+        },
     };
     let ids: BTreeSet<&str> =
         outcome.verdict.anomalies.iter().filter(matters).map(Anomaly::id).collect();

@@ -541,7 +541,7 @@ const GROUP: &[Row] = &[
         s.b.assigned(s.mailer[0], 2, &[other], &[other]);
         s.b.finish()
     }),
-    ("revoke-without-commit-window", UnderThisConfiguration, || {
+    ("revoke-without-commit-window", Informative, || {
         let mut s = Scene::new();
         s.cooperative(2, [&[0, 1], &[]]);
         s.b.assigned(s.mailer[0], 2, &[orders(0), orders(1)], &[orders(0), orders(1)]);

@@ -193,9 +193,7 @@ impl HistoryBuilder {
         to: TopicPartition,
         key: Option<u32>,
     ) -> RecordId {
-        let ordinal = self.ordinals[usize::from(producer.0)];
-        self.ordinals[usize::from(producer.0)] += 1;
-        let record = RecordId::new(producer, ordinal);
+        let record = self.next_record(producer);
         self.send_again(producer, to, record, key);
         record
     }
@@ -540,20 +538,36 @@ impl HistoryBuilder {
         to: TopicPartition,
         value: i64,
     ) -> RecordId {
-        let ordinal = self.ordinals[usize::from(producer.0)];
-        self.ordinals[usize::from(producer.0)] += 1;
-        let record = RecordId::new(producer, ordinal);
+        let record = self.next_record(producer);
         let offset = Offset(offset);
         self.client(consumer, ClientKind::Emitted { record, input, partition, offset, output });
         let key = self.sent.get(&input).and_then(|sent| sent.key);
-        let payload = oncesim_types::lineage::payload(record, Some(value));
+        self.send_value(producer, to, record, key, Some(value));
+        record
+    }
+
+    /// The identity of the next record that a producer makes.
+    fn next_record(&mut self, producer: ActorId) -> RecordId {
+        let ordinal = &mut self.ordinals[usize::from(producer.0)];
+        *ordinal += 1;
+        RecordId::new(producer, *ordinal - 1)
+    }
+
+    /// The first `send()` of a record, whose payload follows from its value.
+    fn send_value(
+        &mut self,
+        producer: ActorId,
+        partition: TopicPartition,
+        record: RecordId,
+        key: Option<u32>,
+        value: Option<i64>,
+    ) {
+        let payload = oncesim_types::lineage::payload(record, value);
         self.sent.insert(record, Sent { attempt: 1, key, payload: Some(payload) });
         let call = CallId(record.0 << 4 | 1);
-        self.client(
-            producer,
-            ClientKind::SendInvoke { call, partition: to, record, key, payload, attempt: 1 },
-        );
-        record
+        let attempt = 1;
+        let invoke = ClientKind::SendInvoke { call, partition, record, key, payload, attempt };
+        self.client(producer, invoke);
     }
 
     /// A replica appends the end of a transaction.

@@ -2,11 +2,11 @@
 
 use oncesim_types::{
     ActorId, CallId, EffectId, GroupId, Offset, Operation, RecordId, RowChange, SinkId,
-    StatementRole, TopicPartition, lineage,
+    StatementRole, TopicPartition,
 };
 
-use super::{HistoryBuilder, Sent, span};
-use crate::event::{ClientKind, EventKind};
+use super::{HistoryBuilder, span};
+use crate::event::EventKind;
 use crate::external_event::{AskOutcome, ExternalEvent};
 use crate::history::{ActorRole, AnnouncementInfo, RelayInfo, SinkInfo, SystemKind};
 
@@ -66,16 +66,8 @@ impl HistoryBuilder {
         to: TopicPartition,
         key: Option<u32>,
     ) -> RecordId {
-        let ordinal = self.ordinals[usize::from(producer.0)];
-        self.ordinals[usize::from(producer.0)] += 1;
-        let record = RecordId::new(producer, ordinal);
-        let payload = lineage::payload(record, None);
-        self.sent.insert(record, Sent { attempt: 1, key, payload: Some(payload) });
-        let call = CallId(record.0 << 4 | 1);
-        self.client(
-            producer,
-            ClientKind::SendInvoke { call, partition: to, record, key, payload, attempt: 1 },
-        );
+        let record = self.next_record(producer);
+        self.send_value(producer, to, record, key, None);
         record
     }
 

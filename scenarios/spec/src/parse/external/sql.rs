@@ -254,6 +254,7 @@ struct Role {
     changes: bool,
 }
 
+/// Of the statements about one record; an effect also knows `read`.
 const RECORD: &[&str] = &[
     "id",
     "key",

@@ -1,17 +1,16 @@
 //! Hashes that stand for rows and their contents in a system's log.
 
+use oncesim_types::lineage;
+
 /// A hash of the parts; never 0, which says "no row".
 pub(crate) fn image(parts: &[u64]) -> u64 {
     let hash = parts.iter().fold(0x9e37_79b9_7f4a_7c15, |hash, part| mix(hash ^ part));
     hash.max(1)
 }
 
-/// SplitMix64's step: every bit of the input reaches every bit of the result.
-const fn mix(x: u64) -> u64 {
-    let mut x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
+/// SplitMix64's step: every bit of the input reaches every bit of the result, also of 0.
+pub(crate) const fn mix(x: u64) -> u64 {
+    lineage::mix(x.wrapping_add(0x9e37_79b9_7f4a_7c15))
 }
 
 #[cfg(test)]

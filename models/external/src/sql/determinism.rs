@@ -18,6 +18,7 @@ use rusqlite::limits::Limit;
 
 use super::images;
 use super::lexer::{Piece, Token, TokenKind};
+use crate::image::mix;
 
 /// Virtual machine instructions between two looks at the budget.
 const STEPS_PER_LOOK: i32 = 4096;
@@ -278,15 +279,6 @@ fn calendar(now_ms: i64) -> (String, String) {
     }
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
     (format!("{year:04}-{month:02}-{:02}", day + 1), format!("{hour:02}:{minute:02}:{second:02}"))
-}
-
-/// Mixes the bits of a number well.
-pub(super) const fn mix(x: u64) -> u64 {
-    // SplitMix64's finalizer.
-    let mut x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
 }
 
 #[cfg(test)]

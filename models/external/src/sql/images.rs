@@ -23,8 +23,8 @@ use oncesim_types::RowChange;
 use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::types::ValueRef;
 
-use super::determinism::mix;
 use super::lexer;
+use crate::image::mix;
 use crate::message::Datum;
 
 /// The name of the function that triggers call.

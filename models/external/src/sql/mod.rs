@@ -24,11 +24,12 @@ use std::sync::Arc;
 
 use oncesim_types::{Duration, Instant, StatementRole};
 
+use crate::fault::Faults;
 use crate::machine::{Effects, Input};
 use connection::{Compiled, Connection};
 use images::Following;
 use journal::Journal;
-use session::{Faults, Sessions};
+use session::Sessions;
 
 pub use check::{check_schema, check_statement, effect_traits};
 

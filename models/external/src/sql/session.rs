@@ -63,26 +63,6 @@ impl Sessions {
     }
 }
 
-/// What goes wrong just now.
-#[derive(Debug, Default)]
-pub(super) struct Faults {
-    errors: bool,
-    deadlocks: bool,
-    unknown_commits: bool,
-    slow: Duration,
-}
-
-impl Faults {
-    pub(super) fn set(&mut self, fault: SystemFault, active: bool) {
-        match fault {
-            SystemFault::Errors => self.errors = active,
-            SystemFault::Deadlocks => self.deadlocks = active,
-            SystemFault::UnknownCommits => self.unknown_commits = active,
-            SystemFault::Slow(by) => self.slow = if active { by } else { Duration::ZERO },
-        }
-    }
-}
-
 /// How a request was served.
 enum Served {
     /// With this answer.
@@ -172,7 +152,7 @@ impl Database {
         served: Served,
         effects: &mut Effects,
     ) {
-        let after = self.service_time + self.faults.slow;
+        let after = self.service_time + self.faults.delay();
         let session = self.sessions.all.get_mut(&connection).expect("who is served has a session");
         match served {
             Answer(body) => {
@@ -201,7 +181,7 @@ impl Database {
         request: Request,
         effects: &mut Effects,
     ) -> Served {
-        if self.faults.errors {
+        if self.faults.contains(SystemFault::Errors) {
             return refused(SystemError::Unavailable);
         }
         match request {
@@ -288,7 +268,9 @@ impl Database {
                 }
                 &mut transaction.work
             }
-            None if writes && self.faults.deadlocks => return refused(SystemError::Deadlock),
+            None if writes && self.faults.contains(SystemFault::Deadlocks) => {
+                return refused(SystemError::Deadlock);
+            }
             None => {
                 let sequence = if writes { self.journal.draw() } else { 0 };
                 alone.insert(Work::new(sequence))
@@ -315,7 +297,7 @@ impl Database {
         self.note_read(client, execute, &executed.rows, effects);
         if let Some(work) = alone {
             self.journal.commit(work, &self.connection, effects);
-            if writes && self.faults.unknown_commits {
+            if writes && self.faults.contains(SystemFault::UnknownCommits) {
                 return Break;
             }
         }
@@ -364,7 +346,7 @@ impl Database {
             return refused(SystemError::NoTransaction);
         };
         let (locked, writes) = (transaction.locked, transaction.work.writes);
-        if writes && self.faults.deadlocks {
+        if writes && self.faults.contains(SystemFault::Deadlocks) {
             self.end_transaction(connection, effects);
             return refused(SystemError::Deadlock);
         }
@@ -380,7 +362,7 @@ impl Database {
             self.journal.commit(transaction.work, &self.connection, effects);
         }
         self.unlock(connection, effects);
-        if writes && self.faults.unknown_commits {
+        if writes && self.faults.contains(SystemFault::UnknownCommits) {
             return Break;
         }
         Answer(Response::Committed)

@@ -156,6 +156,12 @@ fn faults() {
     assert_eq!(lab.execute(A, 0, record(1, 0, 0)), Err(SystemError::Unavailable));
     lab.input(Input::Fault(SystemFault::Errors, false));
 
+    // Two that overlap end one by one.
+    lab.input(Input::Fault(SystemFault::Errors, true));
+    lab.input(Input::Fault(SystemFault::Errors, true));
+    lab.input(Input::Fault(SystemFault::Errors, false));
+    assert_eq!(lab.ask(A, Request::Begin), Response::Refused(SystemError::Unavailable));
+    lab.input(Input::Fault(SystemFault::Errors, false));
     lab.input(Input::Fault(SystemFault::Slow(Duration::from_secs(1)), true));
     lab.execute(A, 0, record(1, 0, 0)).unwrap();
     assert_eq!(lab.replies.last().unwrap().2, SERVICE + Duration::from_secs(1));

@@ -12,6 +12,7 @@ mod intern;
 pub mod jepsen;
 pub mod jsonl;
 mod lines;
+pub mod trace;
 mod world_event;
 
 pub use builder::{AppendedBatch, HistoryBuilder};

@@ -34,8 +34,9 @@ pub use json::{bench_json, campaign_json, mutants_json, run_json};
 pub use junit::junit_xml;
 pub use lanes::{Around, Lens, events_of_clients, events_of_record, lanes_text};
 pub use model::{
-    BenchLine, CampaignView, End, FailureView, FaultView, Judgement, MutantView, RegressionState,
-    RegressionView, RunView, ShrinkView, SummaryView, TraceView,
+    AreaView, BenchLine, CampaignView, ChangeView, End, ExplanationView, FailureView, FaultView,
+    Judgement, LinkView, MutantView, NecessityView, RegressionState, RegressionView, RunView,
+    ShrinkView, SummaryView, TraceView, UnavoidableView,
 };
 pub use number::{grouped, percent, seconds, short_count};
 pub use regression::regressions_text;

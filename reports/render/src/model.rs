@@ -134,6 +134,106 @@ pub struct FailureView {
     pub counterexample: Option<String>,
     /// How the run in that file was made smaller, if it was.
     pub shrunk: Option<ShrinkView>,
+    /// After how many seeds, and how much wall time, it was found first.
+    pub found_after: (u64, std::time::Duration),
+}
+
+/// One area of what a campaign reached: the states and edges of one state machine, say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AreaView {
+    /// Its name: `transaction coordinator`.
+    pub area: String,
+    /// How many of its points were reached ...
+    pub reached: u64,
+    /// ... of all that there are.
+    pub known: u64,
+    /// Those that were not, by name.
+    pub missing: Vec<String>,
+}
+
+/// Why a run fails: what `oncesim explain` found out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExplanationView {
+    /// The scenario's path.
+    pub scenario: String,
+    /// The seed.
+    pub seed: u64,
+    /// The ids of its anomalies.
+    pub id: String,
+    /// The story, a sentence each.
+    pub story: Vec<String>,
+    /// The causal chain: only what the witness depends on, in the order of time.
+    pub chain: Vec<LinkView>,
+    /// The faults of the plan, with what runs without them showed.
+    pub faults: Vec<NecessityView>,
+    /// When the failure became unavoidable, if that could be found.
+    pub unavoidable: Option<UnavoidableView>,
+    /// The nearest changes of the configuration that were tried, those that help first.
+    pub changes: Vec<ChangeView>,
+    /// How many runs all of it took.
+    pub runs: u64,
+    /// Wall time.
+    pub wall: std::time::Duration,
+}
+
+/// One event of a causal chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkView {
+    /// When.
+    pub time: Instant,
+    /// Whose.
+    pub actor: String,
+    /// The other end of a message.
+    pub peer: Option<String>,
+    /// The event of the history that it is, if it is one.
+    pub event: Option<u32>,
+    /// The step of the trace that it belongs to.
+    pub step: u32,
+    /// What happened.
+    pub text: String,
+    /// Whether the anomaly's witness names it.
+    pub witness: bool,
+}
+
+/// What a fault has to do with a failure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NecessityView {
+    /// The fault, in words.
+    pub description: String,
+    /// When it struck; `None`: never.
+    pub struck: Option<Instant>,
+    /// Whether the run without it does not fail in the same way.
+    pub necessary: bool,
+    /// What the run without it does, in a sentence.
+    pub without: String,
+}
+
+/// When a failure became unavoidable.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UnavoidableView {
+    /// The moment.
+    pub at: Instant,
+    /// What happens then.
+    pub event: String,
+    /// Of so many forks before it, with other draws from there on, so many fail.
+    pub before: (u64, u64),
+    /// The same after it.
+    pub after: (u64, u64),
+}
+
+/// A change of the configuration that was tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangeView {
+    /// As `--set` takes it: `producers.shop.config.acks=all`; several are one change.
+    pub set: Vec<String>,
+    /// Seeds that failed with it ...
+    pub failed: u64,
+    /// ... of so many.
+    pub seeds: u64,
+    /// Seeds that failed without it, of as many.
+    pub failed_before: u64,
+    /// What else it does, if that is worth a word.
+    pub note: Option<String>,
 }
 
 /// A failure that was made smaller.
@@ -244,6 +344,14 @@ pub struct CampaignView {
     pub judgement: Judgement,
     /// Upper 95 % bound on the share of seeds that break the claim, 0 to 1.
     pub bound_95: f64,
+    /// Fault kinds that the scenario declares, also those that never struck.
+    pub faults_declared: Vec<String>,
+    /// What was reached of all that is known, by area.
+    pub coverage: Vec<AreaView>,
+    /// How many points had been reached after how many seeds: a staircase.
+    pub growth: Vec<(u64, u64)>,
+    /// Seeds since the last new point.
+    pub seeds_since_new: u64,
 }
 
 impl CampaignView {

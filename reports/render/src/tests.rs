@@ -138,6 +138,10 @@ fn campaign(judgement: Judgement, expect: Option<(String, u64)>) -> CampaignView
         vacuous: 0,
         judgement,
         bound_95: 0.000_299_5,
+        faults_declared: Vec::new(),
+        coverage: Vec::new(),
+        growth: Vec::new(),
+        seeds_since_new: 0,
     }
 }
 
@@ -224,10 +228,15 @@ fn failing() -> CampaignView {
             sentence: "seed 0: r7 of shop is gone".to_owned(),
             counterexample: Some("reports/out/a-lost-write-0.toml".to_owned()),
             shrunk: None,
+            found_after: (1, std::time::Duration::ZERO),
         }],
         nondeterministic: vec![64],
         interrupted: true,
         bound_95: 0.0042,
+        faults_declared: Vec::new(),
+        coverage: Vec::new(),
+        growth: Vec::new(),
+        seeds_since_new: 0,
         ..campaign(Judgement::Violated, None)
     }
 }
@@ -304,6 +313,7 @@ fn awkward() -> SummaryView {
             sentence: "thread 'x' panicked:\r\n::error::]]> & \u{0}<nul>".to_owned(),
             counterexample: Some("out/odd-panic-3.toml".to_owned()),
             shrunk: None,
+            found_after: (1, std::time::Duration::ZERO),
         }],
         ..campaign(Judgement::Bug, None)
     };
@@ -314,6 +324,7 @@ fn awkward() -> SummaryView {
             judgement: Judgement::NotLive,
             counterexample: None,
             shrunk: None,
+            found_after: (1, std::time::Duration::ZERO),
             ..failing().failures[0].clone()
         }],
         ..campaign(Judgement::NotLive, None)

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use oncesim::{
     CampaignReport, Failure, FaultReport, Outcome, RunEnd, ShrinkEnd, ShrinkOptions, Shrunk, Size,
-    TraceLine,
 };
 use oncesim_render as render;
 use oncesim_spec::Scenario;
@@ -37,7 +36,7 @@ fn fault(fault: &FaultReport) -> render::FaultView {
     }
 }
 
-fn trace_line(line: &TraceLine, names: &[String]) -> render::TraceView {
+fn trace_line(line: &oncesim::history::trace::TraceLine, names: &[String]) -> render::TraceView {
     let name = |actor: oncesim::types::ActorId| {
         names.get(usize::from(actor.0)).cloned().unwrap_or_else(|| actor.to_string())
     };
@@ -52,7 +51,7 @@ fn trace_line(line: &TraceLine, names: &[String]) -> render::TraceView {
 
 /// The trace as the engine wrote it.
 pub(crate) fn trace_lines(outcome: &Outcome) -> Vec<render::TraceView> {
-    outcome.trace.iter().map(|line| trace_line(line, &outcome.actor_names)).collect()
+    outcome.trace.lines.iter().map(|line| trace_line(line, &outcome.actor_names)).collect()
 }
 
 /// The trace, with the events that prove an anomaly as lines of their own.
@@ -181,6 +180,7 @@ fn failure(failure: &Failure, kept: Kept) -> render::FailureView {
         sentence,
         counterexample: kept.file,
         shrunk: kept.shrunk,
+        found_after: (0, Duration::ZERO),
     }
 }
 
@@ -216,5 +216,9 @@ pub(crate) fn campaign(
         vacuous: report.vacuous,
         judgement: verdict,
         bound_95: report.bound_95,
+        faults_declared: Vec::new(),
+        coverage: Vec::new(),
+        growth: Vec::new(),
+        seeds_since_new: 0,
     }
 }

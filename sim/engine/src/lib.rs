@@ -25,6 +25,8 @@ mod cast;
 #[cfg(madsim)]
 mod clock;
 #[cfg(madsim)]
+mod coverage;
+#[cfg(madsim)]
 mod digest;
 #[cfg(madsim)]
 pub mod draw;
@@ -60,9 +62,11 @@ pub use campaign::{
     Campaign, CampaignOptions, CampaignReport, Failure, Progress, bound_95, fingerprint,
 };
 #[cfg(madsim)]
+pub use coverage::{AreaCoverage, Coverage};
+#[cfg(madsim)]
 pub use hosted::{HostedProducer, HostedTask, TaskFuture, run_hosted, sleep};
 #[cfg(madsim)]
-pub use outcome::{Digest, FaultReport, Judgement, Outcome, RunEnd, RunOptions, TraceLine, judge};
+pub use outcome::{Digest, FaultReport, Judgement, Outcome, RunEnd, RunOptions, judge};
 #[cfg(madsim)]
 pub use run::run;
 #[cfg(madsim)]

@@ -15,6 +15,7 @@ use oncesim_types::{ActorId, ConnectionId, CorrelationId, Duration, Instant, Ope
 use oncesim_kafka::message::{Request, Response};
 
 use crate::draw::{Draws, Purpose};
+use oncesim_history::trace::StepId;
 
 /// What travels.
 #[derive(Debug, Clone)]
@@ -56,6 +57,8 @@ pub(crate) struct Message {
     pub(crate) correlation: CorrelationId,
     /// Whether it is a second copy, made by a fault: its response goes nowhere.
     pub(crate) copy: bool,
+    /// When, and in which step of the world it was sent.
+    pub(crate) sent: (Instant, StepId),
     pub(crate) body: Body,
 }
 

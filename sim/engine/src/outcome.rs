@@ -3,10 +3,13 @@
 use std::fmt;
 
 use oncesim_history::History;
+use oncesim_history::trace::Trace;
 use oncesim_kafka::mutation::Mutations;
 use oncesim_semantics::{Claim, GuaranteeTable, Holds, Level, Severity, Verdict};
 use oncesim_spec::{FaultPlan, Scenario};
-use oncesim_types::{ActorId, Duration, Instant};
+use oncesim_types::{Duration, Instant};
+
+use crate::coverage::Coverage;
 
 /// What to run, besides the scenario.
 #[derive(Debug, Clone, Default)]
@@ -17,7 +20,8 @@ pub struct RunOptions {
     pub plan: Option<FaultPlan>,
     /// Keep the history in the outcome.
     pub keep_history: bool,
-    /// Keep one line per message and event in the outcome. Does not change the digest.
+    /// Keep steps with their causes, and one line per message and event, in the outcome. Does not
+    /// change the digest.
     pub keep_trace: bool,
 }
 
@@ -58,21 +62,6 @@ pub struct FaultReport {
     pub scripted: bool,
 }
 
-/// One line of the trace, for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TraceLine {
-    /// When.
-    pub time: Instant,
-    /// Whose event.
-    pub actor: ActorId,
-    /// The other end of a message.
-    pub peer: Option<ActorId>,
-    /// The history event that it belongs to, if any.
-    pub event: Option<u32>,
-    /// In words, without actor and time.
-    pub text: String,
-}
-
 /// One run.
 #[derive(Debug, Clone)]
 pub struct Outcome {
@@ -100,10 +89,12 @@ pub struct Outcome {
     pub world: Vec<String>,
     /// Actor names by id.
     pub actor_names: Vec<String>,
+    /// What was reached of what there is.
+    pub coverage: Coverage,
     /// The history, if it was asked for.
     pub history: Option<History>,
     /// The trace, if it was asked for; else empty.
-    pub trace: Vec<TraceLine>,
+    pub trace: Trace,
 }
 
 /// What an outcome means for the claim of its scenario. The order is the order of severity.

@@ -7,10 +7,12 @@ use oncesim_spec::{FaultPlan, Scenario};
 use oncesim_types::Duration;
 
 use crate::cast::cast;
+use crate::coverage::Coverage;
 use crate::host;
 use crate::outcome::{Digest, Outcome, RunEnd, RunOptions};
 use crate::swarm;
 use crate::world::{Turn, World};
+use oncesim_history::trace::Trace;
 
 /// Runs one seed (or one plan) of a scenario on a fresh thread. A panic inside becomes
 /// [`RunEnd::Panicked`].
@@ -66,6 +68,7 @@ impl World {
             mutation_hits,
             world: parts.world,
             actor_names: parts.history.actors.iter().map(|actor| actor.name.clone()).collect(),
+            coverage: Coverage::of(&parts.history),
             history: keep_history.then_some(parts.history),
             trace: parts.trace,
         }
@@ -91,7 +94,8 @@ pub(crate) fn panicked(
         mutation_hits: 0,
         world: Vec::new(),
         actor_names: cast(scenario, &[]).into_iter().map(|member| member.name).collect(),
+        coverage: Coverage::default(),
         history: None,
-        trace: Vec::new(),
+        trace: Trace::default(),
     }
 }

@@ -246,6 +246,6 @@ impl World {
         target.wake_at = Some(at);
         target.wake_generation += 1;
         let (incarnation, generation) = (target.incarnation, target.wake_generation);
-        self.queue.push(at, Event::Wake { actor, incarnation, generation });
+        self.schedule(at, Event::Wake { actor, incarnation, generation });
     }
 }

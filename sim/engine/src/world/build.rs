@@ -129,7 +129,8 @@ impl World {
             events: 0,
             messages: 0,
             budget_exhausted: false,
-            trace: trace.then(Vec::new),
+            steps: 0,
+            tracing: trace.then(World::begin_trace),
             plan,
             scenario: Arc::clone(scenario),
         };
@@ -148,16 +149,15 @@ impl World {
             let is_client = !matches!(self.actor(actor).app, App::None);
             let after = if is_client { CLIENTS_START } else { Duration::ZERO };
             let at = Instant(index as u64 * 1_000) + after;
-            self.queue.push(at, Event::Start { actor });
+            self.schedule(at, Event::Start { actor });
         }
-        for (index, fault) in self.plan.faults.iter().enumerate() {
-            if let Trigger::At(at) = fault.trigger {
-                let fault = u32::try_from(index).expect("a plan is small");
-                self.queue.push(at, Event::Strike { fault });
+        for fault in 0..u32::try_from(self.plan.faults.len()).expect("a plan is small") {
+            if let Trigger::At(at) = self.plan.faults[fault as usize].trigger {
+                self.schedule(at, Event::Strike { fault });
             }
         }
         self.arm_message_faults();
-        self.queue.push(Instant::ZERO + LOOK_EVERY, Event::Look);
+        self.schedule(Instant::ZERO + LOOK_EVERY, Event::Look);
     }
 
     /// The disk of a broker that has never run, or `None`.

@@ -6,6 +6,7 @@ use oncesim_types::{ActorId, ConnectionId, CorrelationId, Duration, Instant};
 
 use super::{AppInput, Event, Process, World};
 use crate::network::{Body, Message, Passage, lane};
+use oncesim_history::trace::LineKind;
 
 /// How long a client waits for a connection to a host that is not there
 /// (`socket.connection.setup.timeout.ms`).
@@ -76,7 +77,8 @@ impl World {
                 }
                 let body = Body::Response(body);
                 let copy = false;
-                self.post(Message { from: actor, to, connection, correlation, copy, body });
+                let sent = self.sent_now();
+                self.post(Message { from: actor, to, connection, correlation, copy, sent, body });
             }
             Effect::Disconnect { peer } => {
                 if let Some(connection) = self.network.current(actor, peer) {
@@ -85,16 +87,17 @@ impl World {
             }
             Effect::CloseConnection { connection, .. } => self.reset_connection(connection),
             Effect::SetTimer { key, after } => {
+                self.timer_set(actor, key);
                 let deadline = self.now + self.actor(actor).clock.in_world(after);
                 if let Some(arm) = self.actor_mut(actor).timers.set(key, deadline) {
                     let (slot, generation) = (arm.slot, arm.generation);
-                    self.queue.push(arm.at, Event::Timer { actor, incarnation, slot, generation });
+                    self.schedule(arm.at, Event::Timer { actor, incarnation, slot, generation });
                 }
             }
             Effect::CancelTimer(key) => self.actor_mut(actor).timers.cancel(key),
             Effect::Persist(write) => {
                 let at = self.now + FLUSH_TIME;
-                self.queue.push(at, Event::Durable { actor, incarnation, write });
+                self.schedule(at, Event::Durable { actor, incarnation, write });
             }
             Effect::Halt(_) => {}
             Effect::Return(call, completion) => {
@@ -130,7 +133,8 @@ impl World {
             return;
         }
         let body = Body::Request(body);
-        self.post(Message { from, to, connection, correlation, copy: false, body });
+        let sent = self.sent_now();
+        self.post(Message { from, to, connection, correlation, copy: false, sent, body });
     }
 
     #[cold]
@@ -144,7 +148,7 @@ impl World {
             let after =
                 if reachable { self.network.latency(from, to) * 2 } else { CONNECT_TIMEOUT };
             let event = Event::Disconnected { client: from, incarnation: client.1, connection };
-            self.queue.push(self.now + after, event);
+            self.schedule(self.now + after, event);
         }
         connection
     }
@@ -163,7 +167,7 @@ impl World {
     fn post_under_faults(&mut self, message: Message) {
         let verdict = self.faults_on_send(&message);
         if verdict.lost {
-            self.trace_message(&message, "lost with its connection");
+            self.trace_message(&message, LineKind::Lost);
             return self.reset_connection(message.connection);
         }
         if verdict.extra > Duration::ZERO {
@@ -172,7 +176,7 @@ impl World {
         let copy = verdict.copy_after.map(|after| {
             let mut copy = message.clone();
             copy.copy = true;
-            self.trace_message(&message, "will arrive twice");
+            self.trace_message(&message, LineKind::Repeated);
             (after, copy)
         });
         match (copy, self.put_on_link(message, verdict.extra)) {
@@ -204,7 +208,7 @@ impl World {
             Passage::Arrives(at) => self.fly(at, message),
             Passage::Held => self.network.wait(message),
             Passage::Lost => {
-                self.trace_message(&message, "lost with its connection");
+                self.trace_message(&message, LineKind::Lost);
                 self.reset_connection(message.connection);
             }
         }
@@ -224,10 +228,10 @@ impl World {
         };
         if !lives || !self.actor(message.to).is_up() {
             let message = self.mail.take(slot);
-            self.trace_message(&message, "arrives at nobody");
+            self.trace_message(&message, LineKind::Unheard);
             return;
         }
-        let watched = self.trace.is_some() || self.concerns(message);
+        let watched = self.tracing.is_some() || self.concerns(message);
         let (from, to, connection) = (message.from, message.to, message.connection);
         let what = u64::from(message.correlation.0) << 32 | u64::from(connection.0);
         self.messages += 1;
@@ -242,7 +246,7 @@ impl World {
     fn deliver_watched(&mut self, slot: u32) {
         let message = self.mail.take(slot);
         self.faults_on_delivery(&message);
-        self.trace_message(&message, "");
+        self.trace_message(&message, LineKind::Arrived);
         let slot = self.mail.put(message);
         self.receive(slot);
     }
@@ -274,7 +278,7 @@ impl World {
         self.network.close(connection);
         let at = self.now + self.network.latency(client, server.0) + Duration::from_millis(40);
         let event = Event::ConnectionClosed { server: server.0, incarnation: server.1, connection };
-        self.queue.push(at, event);
+        self.schedule(at, event);
     }
 
     /// The connection is gone for both ends; they learn of it a latency later.
@@ -289,9 +293,9 @@ impl World {
         let to_client = self.now + self.network.latency(server.0, client.0);
         let to_server = self.now + self.network.latency(client.0, server.0);
         let event = Event::Disconnected { client: client.0, incarnation: client.1, connection };
-        self.queue.push(to_client, event);
+        self.schedule(to_client, event);
         let event = Event::ConnectionClosed { server: server.0, incarnation: server.1, connection };
-        self.queue.push(to_server, event);
+        self.schedule(to_server, event);
     }
 
     /// Whether a partition keeps the news that a connection has ended from who would hear it now.
@@ -325,7 +329,7 @@ impl World {
         }
         self.network.close(connection);
         self.digest(4, client, peer, u64::from(connection.0));
-        self.trace_text(client, Some(peer), "connection is gone");
+        self.trace_text(client, Some(peer), LineKind::ConnectionGone, "connection is gone");
         if self.is_system(peer) {
             return self.system_disconnected(client, connection);
         }

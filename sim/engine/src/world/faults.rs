@@ -12,6 +12,7 @@ use oncesim_types::{ActorId, CorrelationId, Duration};
 use super::build::CONTROLLER;
 use super::{App, Event, Phase, World};
 use crate::network::Message;
+use oncesim_history::trace::LineKind;
 
 /// How to end a fault.
 #[derive(Debug, Clone, Copy)]
@@ -143,7 +144,7 @@ impl World {
         // Active from now on, so that the fault phase waits for it.
         self.faults[index].active = true;
         let fault = u32::try_from(index).expect("a plan is small");
-        self.queue.push(self.now + delay, Event::Strike { fault });
+        self.schedule(self.now + delay, Event::Strike { fault });
     }
 
     fn strike_message(&mut self, index: usize, verdict: &mut SendVerdict) {
@@ -161,9 +162,9 @@ impl World {
         self.faults[index].report.struck = Some(self.now);
         let fault = u32::try_from(index).expect("a plan is small");
         self.narrate(WorldEvent::Fault { index: fault });
-        if self.trace.is_some() {
+        if self.tracing.is_some() {
             let text = format!("FAULT: {}", self.faults[index].report.description);
-            self.trace_text(CONTROLLER, None, &text);
+            self.trace_note(CONTROLLER, LineKind::Fault(fault), &text);
         }
     }
 
@@ -186,7 +187,7 @@ impl World {
         match lasts {
             Some(span) if !self.faults[index].undo.is_empty() => {
                 self.faults[index].active = true;
-                self.queue.push(self.now + span, Event::Heal { fault });
+                self.schedule(self.now + span, Event::Heal { fault });
             }
             _ => {}
         }
@@ -413,6 +414,10 @@ impl World {
         }
         self.digest(9, CONTROLLER, CONTROLLER, u64::from(fault));
         self.narrate(WorldEvent::Healed { index: fault });
+        if self.tracing.is_some() {
+            let text = format!("ends: {}", self.faults[fault as usize].report.description);
+            self.trace_note(CONTROLLER, LineKind::Healed(fault), &text);
+        }
         for step in undo {
             self.undo(step);
         }
@@ -421,7 +426,7 @@ impl World {
     fn undo(&mut self, step: Undo) {
         let now = self.now;
         match step {
-            Undo::Start(actor) => self.queue.push(now, Event::Start { actor }),
+            Undo::Start(actor) => self.schedule(now, Event::Start { actor }),
             Undo::PowerOn(actor) => self.power_returns(actor),
             Undo::Resume(actor, process) => self.resume(actor, process),
             Undo::ResumeApp(actor, process) => self.resume_app(actor, process),
@@ -440,7 +445,7 @@ impl World {
                     return;
                 }
                 if target.waits_for_room {
-                    self.queue.push(now, Event::Start { actor });
+                    self.schedule(now, Event::Start { actor });
                 } else if target.is_up() {
                     self.step(actor, oncesim_kafka::machine::Input::DiskFull(false));
                 }

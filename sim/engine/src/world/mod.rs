@@ -1,5 +1,6 @@
 //! The world of one run: actors, network, disks, clocks and faults, stepped from one event queue.
 
+mod about;
 mod applications;
 mod build;
 mod description;
@@ -10,6 +11,7 @@ mod phases;
 mod process;
 mod record;
 mod roles;
+mod steps;
 mod systems;
 mod trace;
 mod trace_external;
@@ -40,13 +42,14 @@ use crate::app::transactional::TransactionalApp;
 use crate::clock::Clock;
 use crate::mail::Mail;
 use crate::network::Network;
-use crate::outcome::{FaultReport, RunEnd, TraceLine};
+use crate::outcome::{FaultReport, RunEnd};
 use crate::queue::Queue;
 use crate::recorder::Recorder;
 use crate::timers::{Due, Timers};
+use oncesim_history::trace::{StepId, Trace};
 
 /// What waits in the queue. Small and plain: a message itself lies in the mail.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
     /// A message arrives; the addressee beside it, so that a pause need not open it.
     Message { slot: u32, to: ActorId },
@@ -254,7 +257,10 @@ pub(crate) struct World {
     events: u64,
     messages: u64,
     budget_exhausted: bool,
-    trace: Option<Vec<TraceLine>>,
+    /// Which step this is, counted from 0, the beginning.
+    steps: StepId,
+    /// Kept when somebody asks for it.
+    tracing: Option<Box<steps::Tracing>>,
 }
 
 /// What a turn of the world brought.
@@ -281,6 +287,7 @@ impl World {
         self.now = self.now.max(time);
         self.recorder.set_now(self.now);
         self.events += 1;
+        self.begin_step(&event);
         if self.events > self.scenario.limits.events {
             self.report_stuck();
             self.give_up();
@@ -307,6 +314,7 @@ impl World {
                 return;
             }
             if let Some(at) = self.network.still_coming(connection, self.now) {
+                // What caused it stays its cause.
                 self.queue.push(at, event);
                 return;
             }
@@ -394,6 +402,7 @@ impl World {
         }
         match target.timers.due(now, slot, generation) {
             Due::Fires(key) => {
+                self.timer_fires(actor, key);
                 self.digest(1, actor, actor, key.0);
                 self.step_now(actor, Input::Timer(key));
             }
@@ -439,7 +448,7 @@ pub(crate) struct Parts {
     pub(crate) messages: u64,
     pub(crate) faults: Vec<FaultReport>,
     pub(crate) world: Vec<String>,
-    pub(crate) trace: Vec<TraceLine>,
+    pub(crate) trace: Trace,
 }
 
 impl World {
@@ -466,7 +475,7 @@ impl World {
             messages: self.messages,
             faults: self.faults.into_iter().map(|state| state.report).collect(),
             world,
-            trace: self.trace.unwrap_or_default(),
+            trace: self.tracing.map(|it| it.trace).unwrap_or_default(),
         };
         (end, parts)
     }
@@ -520,7 +529,7 @@ impl World {
 
     /// A hosted task sleeps.
     pub(crate) fn hosted_sleep(&mut self, ticket: u64, span: Duration) {
-        self.queue.push(self.now + span, Event::Awake { ticket });
+        self.schedule(self.now + span, Event::Awake { ticket });
     }
 
     /// A hosted task has ended.

@@ -10,6 +10,7 @@ use oncesim_types::{ActorId, Duration, Offset, TopicPartition};
 
 use super::build::{CONTROLLER, LOOK_EVERY};
 use super::{App, Event, Phase, Process, World};
+use oncesim_history::trace::LineKind;
 
 /// How long consumers may take after the producers are done, before the faults end in any case.
 const CATCH_UP: Duration = Duration::from_secs(120);
@@ -41,7 +42,7 @@ impl World {
             Phase::Over => {}
         }
         if self.phase != Phase::Over {
-            self.queue.push(self.now + LOOK_EVERY, Event::Look);
+            self.schedule(self.now + LOOK_EVERY, Event::Look);
         }
     }
 
@@ -95,12 +96,12 @@ impl World {
         for index in 0..self.actors.len() {
             let actor = ActorId(u16::try_from(index).expect("few actors"));
             if !self.actor(actor).is_up() && !matches!(self.actor(actor).app, App::Auditor(_)) {
-                self.queue.push(self.now, Event::Start { actor });
+                self.schedule(self.now, Event::Start { actor });
             }
         }
         self.enter(Phase::Settling);
         self.narrate(WorldEvent::QuiesceBegin);
-        self.trace_text(CONTROLLER, None, "all faults have healed");
+        self.trace_note(CONTROLLER, LineKind::Phase, "all faults have healed");
     }
 
     fn enter(&mut self, phase: Phase) {
@@ -115,7 +116,7 @@ impl World {
         } else if self.relays_have_looked_again() {
             self.settled = true;
             self.narrate(WorldEvent::Settled);
-            self.trace_text(CONTROLLER, None, "the world has settled");
+            self.trace_note(CONTROLLER, LineKind::Phase, "the world has settled");
             return self.begin_drain();
         }
         if self.now.since(self.phase_since) < self.scenario.limits.liveness {
@@ -154,7 +155,7 @@ impl World {
     pub(super) fn report_stuck(&mut self) {
         for Stuck { id, partition, detail } in self.unsettled(true) {
             let detail = self.with_names(&detail);
-            self.trace_text(CONTROLLER, None, &format!("STUCK: {detail}"));
+            self.trace_note(CONTROLLER, LineKind::Stuck, &format!("STUCK: {detail}"));
             self.narrate(WorldEvent::Stuck { id, partition, detail });
         }
     }
@@ -431,7 +432,7 @@ impl World {
     fn begin_drain(&mut self) {
         self.enter(Phase::Draining);
         let actor = self.auditor();
-        self.queue.push(self.now, Event::Start { actor });
+        self.schedule(self.now, Event::Start { actor });
     }
 
     fn look_at_drain(&mut self) {

@@ -14,6 +14,7 @@ use super::{App, Client, Event, Process, World};
 use crate::cast::{has_transactions, outside_reader};
 use crate::draw::{Draws, Purpose};
 use crate::timers::Timers;
+use oncesim_history::trace::LineKind;
 
 /// How long a client application takes to start again after it closed in good order.
 const RESTART_TIME: Duration = Duration::from_millis(200);
@@ -55,7 +56,7 @@ impl World {
             broker.set_lost_flush(lost_flush);
         }
         self.started(actor);
-        self.trace_text(actor, None, "starts");
+        self.trace_note(actor, LineKind::Started, "starts");
         self.step(actor, Input::Start);
         self.run_pending();
         true
@@ -183,7 +184,8 @@ impl World {
         }
         let who = (actor, self.actor(actor).incarnation);
         self.recorder.world(who, WorldEvent::Crashed { power });
-        self.trace_text(actor, None, if power { "loses power" } else { "crashes" });
+        let text = if power { "loses power" } else { "crashes" };
+        self.trace_note(actor, LineKind::Crashed { power }, text);
         let process = std::mem::replace(&mut self.actor_mut(actor).process, Process::Down);
         let left = match process {
             Process::Controller(machine) => Process::ControllerDown(machine.crash()),
@@ -257,11 +259,11 @@ impl World {
 
     /// A machine ended itself: its only log directory has failed.
     pub(super) fn halted(&mut self, actor: ActorId, reason: &'static str) {
-        self.trace_text(actor, None, reason);
+        self.trace_note(actor, LineKind::Note, reason);
         self.crash(actor, false);
         self.actor_mut(actor).waits_for_room = true;
         if self.actor(actor).disk_full == 0 {
-            self.queue.push(self.now + RESTART_TIME, Event::Start { actor });
+            self.schedule(self.now + RESTART_TIME, Event::Start { actor });
         }
     }
 
@@ -271,7 +273,7 @@ impl World {
             self.forget_process(client);
         }
         self.forget_process(actor);
-        self.queue.push(self.now + RESTART_TIME, Event::Start { actor });
+        self.schedule(self.now + RESTART_TIME, Event::Start { actor });
     }
 
     /// Nothing of a client is left.
@@ -316,9 +318,9 @@ impl World {
                 continue;
             }
             let at = self.now + self.network.latency(actor, client);
-            self.queue.push(at, Event::Disconnected { client, incarnation, connection });
+            self.schedule(at, Event::Disconnected { client, incarnation, connection });
         }
-        self.queue.push(self.now, Event::Start { actor });
+        self.schedule(self.now, Event::Start { actor });
     }
 
     /// An actor stands still.
@@ -326,7 +328,7 @@ impl World {
         self.actor_mut(actor).paused += 1;
         let who = (actor, self.actor(actor).incarnation);
         self.recorder.world(who, WorldEvent::Paused);
-        self.trace_text(actor, None, "is paused");
+        self.trace_note(actor, LineKind::Paused { application: false }, "is paused");
     }
 
     /// It goes on: what came meanwhile comes now, in its order.
@@ -343,7 +345,7 @@ impl World {
         let inbox = std::mem::take(&mut target.inbox);
         let who = (actor, target.incarnation);
         self.recorder.world(who, WorldEvent::Resumed);
-        self.trace_text(actor, None, "goes on");
+        self.trace_note(actor, LineKind::Resumed { application: false }, "goes on");
         for event in inbox {
             self.queue.push(self.now, event);
         }
@@ -354,7 +356,8 @@ impl World {
         self.actor_mut(actor).app_paused += 1;
         let who = (actor, self.actor(actor).incarnation);
         self.recorder.world(who, WorldEvent::Paused);
-        self.trace_text(actor, None, "its application is paused");
+        let kind = LineKind::Paused { application: true };
+        self.trace_note(actor, kind, "its application is paused");
     }
 
     /// The application's thread goes on.
@@ -370,7 +373,8 @@ impl World {
         let inbox = std::mem::take(&mut target.app_inbox);
         let who = (actor, target.incarnation);
         self.recorder.world(who, WorldEvent::Resumed);
-        self.trace_text(actor, None, "its application goes on");
+        let kind = LineKind::Resumed { application: true };
+        self.trace_note(actor, kind, "its application goes on");
         for input in inbox {
             self.app_input(actor, input);
         }

@@ -26,6 +26,7 @@ mod tests;
 use super::{Actor, AppInput, Event, Process, World};
 use crate::app::Answer;
 use crate::network::{Body, Message};
+use oncesim_history::trace::LineKind;
 
 /// A request that a client waits for.
 #[derive(Debug, Clone, Copy)]
@@ -88,10 +89,19 @@ impl World {
         client.asks.push(ask);
         let wait = self.actor(actor).clock.in_world(timeout);
         let due = if over.is_some() { self.now } else { self.now + wait };
-        self.queue.push(due, Event::AskDue { actor, incarnation, correlation });
+        self.schedule(due, Event::AskDue { actor, incarnation, correlation });
         if over.is_none() && !self.network.connection(connection).reset {
             let body = Body::Ask(Box::new(body), operation);
-            self.post(Message { from: actor, to, connection, correlation, copy: false, body });
+            let sent = self.sent_now();
+            self.post(Message {
+                from: actor,
+                to,
+                connection,
+                correlation,
+                copy: false,
+                sent,
+                body,
+            });
         }
         // Else the client does not know yet; what it sends is lost.
     }
@@ -121,7 +131,7 @@ impl World {
         let system = self.systems[usize::from(system.0)];
         self.actor_mut(actor).sessions.retain(|(of, _)| *of != system);
         let Some(connection) = self.network.current(actor, system) else { return };
-        self.trace_text(actor, Some(system), "closes the connection");
+        self.trace_text(actor, Some(system), LineKind::ConnectionGone, "closes the connection");
         self.close(connection);
         let (now, incarnation) = (self.now, self.actor(actor).incarnation);
         // Whoever waited is told when the application has done what it is doing.
@@ -130,7 +140,7 @@ impl World {
             if ask.connection == connection {
                 ask.over = Some(SystemError::ConnectionLost);
                 let correlation = ask.correlation;
-                self.queue.push(now, Event::AskDue { actor, incarnation, correlation });
+                self.schedule(now, Event::AskDue { actor, incarnation, correlation });
             }
         }
     }
@@ -151,7 +161,7 @@ impl World {
             return self.conclude(actor, ask, Err(error), 0);
         }
         let what = format!("gives up on {}: no answer in time", ask.operation.name());
-        self.trace_text(actor, Some(ask.system), &what);
+        self.trace_text(actor, Some(ask.system), LineKind::ConnectionGone, &what);
         self.close(ask.connection);
         self.fail_asks(actor, ask.connection, SystemError::Timeout);
     }
@@ -285,22 +295,24 @@ impl World {
                 let Some(ask) = self.actor(to).asks.iter().find(of) else { return };
                 let operation = ask.operation;
                 let body = Body::Answer(Box::new(body), operation);
+                let (copy, sent) = (false, self.sent_now());
                 let message =
-                    Message { from: system, to, connection, correlation, copy: false, body };
+                    Message { from: system, to, connection, correlation, copy, sent, body };
                 let at = self.now + self.actor(system).clock.in_world(after);
                 let last = self.replies.entry(connection).or_insert(at);
                 *last = at.max(*last);
                 let at = *last;
                 let slot = self.mail.put(message);
-                self.queue.push(at, Event::Reply { slot, system, incarnation });
+                self.schedule(at, Event::Reply { slot, system, incarnation });
             }
             Effect::CloseConnection { connection } => self.reset_connection(connection),
             Effect::SetTimer { key, after } => {
+                self.timer_set(system, TimerKey(key.0));
                 let deadline = self.now + self.actor(system).clock.in_world(after);
                 let armed = self.actor_mut(system).timers.set(TimerKey(key.0), deadline);
                 if let Some(arm) = armed {
                     let (actor, slot, generation) = (system, arm.slot, arm.generation);
-                    self.queue.push(arm.at, Event::Timer { actor, incarnation, slot, generation });
+                    self.schedule(arm.at, Event::Timer { actor, incarnation, slot, generation });
                 }
             }
             Effect::CancelTimer(key) => self.actor_mut(system).timers.cancel(TimerKey(key.0)),
@@ -314,7 +326,8 @@ impl World {
     /// A system has worked on a request long enough: the reply goes out.
     #[cold]
     pub(super) fn reply(&mut self, slot: u32, system: ActorId, incarnation: u32) {
-        let message = self.mail.take(slot);
+        let mut message = self.mail.take(slot);
+        message.sent = self.sent_now();
         let link = self.network.connection(message.connection);
         let to = self.actor(message.to);
         let listens = !link.reset && link.open && link.client_incarnation == to.incarnation;

@@ -4,32 +4,59 @@ use oncesim_history::History;
 use oncesim_kafka::log::batch::{LogBatch, Records};
 use oncesim_kafka::message::{Request, Response, TxnMarker};
 use oncesim_kafka::note::Note;
-use oncesim_types::{ActorId, ErrorCode, Offset, ProducerId, TopicPartition, TransactionalId};
+use oncesim_types::{
+    ActorId, ErrorCode, Instant, Offset, ProducerId, TopicPartition, TransactionalId,
+};
 
-use super::World;
 use super::trace_external::answer;
+use super::{World, about};
 use crate::network::{Body, Message};
-use crate::outcome::TraceLine;
+use oncesim_history::trace::{About, LineKind, StepId, TraceLine};
 
 impl World {
+    /// Writes a line about one actor.
+    pub(super) fn trace_note(&mut self, actor: ActorId, kind: LineKind, text: &str) {
+        self.trace_text(actor, None, kind, text);
+    }
+
     /// Writes a line that is not about a message.
-    pub(super) fn trace_text(&mut self, actor: ActorId, peer: Option<ActorId>, text: &str) {
+    pub(super) fn trace_text(
+        &mut self,
+        actor: ActorId,
+        peer: Option<ActorId>,
+        kind: LineKind,
+        text: &str,
+    ) {
+        if self.tracing.is_some() {
+            self.write_line((actor, peer), kind, None, About::default(), text.to_owned());
+        }
+    }
+
+    fn write_line(
+        &mut self,
+        (actor, peer): (ActorId, Option<ActorId>),
+        kind: LineKind,
+        sent: Option<(Instant, StepId)>,
+        about: About,
+        text: String,
+    ) {
         let event = u32::try_from(self.recorder.history.events.len().saturating_sub(1)).ok();
-        if let Some(trace) = &mut self.trace {
-            let text = text.to_owned();
-            trace.push(TraceLine { time: self.now, actor, peer, event, text });
+        let (time, step) = (self.now, self.steps);
+        if let Some(tracing) = &mut self.tracing {
+            let line = TraceLine { time, actor, peer, event, step, sent, kind, about, text };
+            tracing.trace.lines.push(line);
         }
     }
 
     /// Writes a line about a message: at its arrival, or where it ended.
     #[inline]
-    pub(super) fn trace_message(&mut self, message: &Message, fate: &str) {
-        if self.trace.is_some() {
-            self.write_message(message, fate);
+    pub(super) fn trace_message(&mut self, message: &Message, kind: LineKind) {
+        if self.tracing.is_some() {
+            self.write_message(message, kind);
         }
     }
 
-    fn write_message(&mut self, message: &Message, fate: &str) {
+    fn write_message(&mut self, message: &Message, kind: LineKind) {
         let what = match &message.body {
             Body::Request(body) => {
                 transaction_request(body, &self.recorder.history).unwrap_or_else(|| request(body))
@@ -38,13 +65,20 @@ impl World {
             Body::Ask(body, operation) => self.ask_in_words(message.to, body, *operation),
             Body::Answer(body, operation) => answer(body, *operation),
         };
-        let text = if fate.is_empty() { what } else { format!("{what}  ({fate})") };
-        self.trace_text(message.from, Some(message.to), &text);
+        let text = match kind {
+            LineKind::Lost => format!("{what}  (lost with its connection)"),
+            LineKind::Unheard => format!("{what}  (arrives at nobody)"),
+            LineKind::Repeated => format!("{what}  (will arrive twice)"),
+            _ => what,
+        };
+        let path = (message.from, Some(message.to));
+        let about = about::of_message(&message.body);
+        self.write_line(path, kind, Some(message.sent), about, text);
     }
 
     /// Writes down what a machine noted, where people want to see it.
     pub(super) fn watch(&mut self, actor: ActorId, note: &Note) {
-        if self.trace.is_none() {
+        if self.tracing.is_none() {
             return;
         }
         let name = |world: &World, partition| world.recorder.history.partition_name(partition);
@@ -122,7 +156,7 @@ impl World {
             ),
             _ => return,
         };
-        self.trace_text(actor, None, &text);
+        self.write_line((actor, None), LineKind::Note, None, about::of_note(note), text);
     }
 }
 

@@ -5,6 +5,7 @@ use oncesim_spec::SystemSpecKind;
 use oncesim_types::{ActorId, EffectId, Operation, StatementRole};
 
 use super::World;
+use oncesim_history::trace::LineKind;
 
 /// How much of a statement is shown.
 const STATEMENT_MAX: usize = 60;
@@ -84,7 +85,7 @@ impl World {
 
     /// Writes down what a system noted about itself, where people want to see it.
     pub(super) fn watch_system(&mut self, system: ActorId, note: &Note) {
-        if self.trace.is_none() {
+        if self.tracing.is_none() {
             return;
         }
         let text = match note {
@@ -131,7 +132,7 @@ impl World {
                 format!("{} is {}", self.staged(*name), if *commit { "visible" } else { "dropped" })
             }
         };
-        self.trace_text(system, None, &text);
+        self.trace_note(system, LineKind::Note, &text);
     }
 }
 

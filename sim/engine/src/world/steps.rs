@@ -1,0 +1,122 @@
+//! Steps and what caused them, written down while a trace is kept.
+
+use std::collections::BTreeMap;
+
+use oncesim_kafka::machine::TimerKey;
+use oncesim_types::{ActorId, Instant};
+
+use super::build::CONTROLLER;
+use super::{Event, World};
+use oncesim_history::trace::{Step, StepId, Trace, Via};
+
+/// A trace while it is being written.
+#[derive(Default)]
+pub(super) struct Tracing {
+    pub(super) trace: Trace,
+    /// In which step what is in the queue was put there.
+    scheduled: BTreeMap<Event, StepId>,
+    /// In which step a timer was set last: moving it makes no entry in the queue.
+    timers: BTreeMap<(ActorId, TimerKey), StepId>,
+}
+
+impl World {
+    /// Puts an event into the queue.
+    #[inline(always)]
+    pub(super) fn schedule(&mut self, at: Instant, event: Event) {
+        self.queue.push(at, event);
+        if self.tracing.is_some() {
+            self.note_cause(event);
+        }
+    }
+
+    #[cold]
+    fn note_cause(&mut self, event: Event) {
+        let step = self.steps;
+        if let Some(tracing) = &mut self.tracing {
+            tracing.scheduled.insert(event, step);
+        }
+    }
+
+    /// Now, as a message notes when it is sent.
+    #[inline(always)]
+    pub(super) fn sent_now(&self) -> (Instant, StepId) {
+        (self.now, self.steps)
+    }
+
+    /// A machine sets a timer.
+    #[inline(always)]
+    pub(super) fn timer_set(&mut self, actor: ActorId, key: TimerKey) {
+        let step = self.steps;
+        if let Some(tracing) = &mut self.tracing {
+            tracing.timers.insert((actor, key), step);
+        }
+    }
+
+    /// The timer that goes off in this step.
+    #[inline(always)]
+    pub(super) fn timer_fires(&mut self, actor: ActorId, key: TimerKey) {
+        if let Some(tracing) = &mut self.tracing {
+            let cause = tracing.timers.remove(&(actor, key));
+            if let Some(step) = tracing.trace.steps.last_mut() {
+                step.cause = cause.or(step.cause);
+            }
+        }
+    }
+
+    /// The next step begins.
+    #[inline(always)]
+    pub(super) fn begin_step(&mut self, event: &Event) {
+        self.steps += 1;
+        if self.tracing.is_some() {
+            self.write_step(event);
+        }
+    }
+
+    #[cold]
+    fn write_step(&mut self, event: &Event) {
+        let (actor, via) = self.doer(event);
+        let cause = match event {
+            Event::Message { slot, .. } | Event::Reply { slot, .. } => {
+                Some(self.mail.get(*slot).sent.1)
+            }
+            other => self.tracing.as_ref().and_then(|it| it.scheduled.get(other).copied()),
+        };
+        let incarnation = self.actor(actor).incarnation;
+        let events = u32::try_from(self.recorder.history.events.len()).unwrap_or(u32::MAX);
+        let step = Step { time: self.now, actor, incarnation, via, cause, events };
+        if let Some(tracing) = &mut self.tracing {
+            tracing.trace.steps.push(step);
+        }
+    }
+
+    fn doer(&self, event: &Event) -> (ActorId, Via) {
+        match event {
+            Event::Message { to, .. } => (*to, Via::Message),
+            Event::Timer { actor, .. } => (*actor, Via::Timer),
+            Event::Wake { actor, .. } => (*actor, Via::Wake),
+            Event::Durable { actor, .. } => (*actor, Via::Disk),
+            Event::Disconnected { client, .. } => (*client, Via::Connection),
+            Event::ConnectionClosed { server, .. } => (*server, Via::Connection),
+            // It has worked on the request until now.
+            Event::Reply { system, .. } => (*system, Via::Timer),
+            Event::AskDue { actor, .. } => (*actor, Via::Timer),
+            Event::Start { actor } => (*actor, Via::Start),
+            Event::Strike { .. } | Event::Heal { .. } => (CONTROLLER, Via::Fault),
+            Event::Awake { .. } | Event::Look => (CONTROLLER, Via::World),
+        }
+    }
+
+    /// The world begins: what its construction scheduled was scheduled in this step.
+    pub(super) fn begin_trace() -> Box<Tracing> {
+        let mut tracing = Box::<Tracing>::default();
+        tracing.trace.steps.push(Step {
+            time: Instant::ZERO,
+            actor: CONTROLLER,
+            incarnation: 0,
+            via: Via::Beginning,
+            cause: None,
+            events: 0,
+        });
+        tracing
+    }
+}

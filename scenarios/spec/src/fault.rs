@@ -4,11 +4,30 @@
 use oncesim_kafka::message::ApiKey;
 use oncesim_types::{Duration, Instant, Operation};
 
-/// Everything that goes wrong in one run, in the order of the scenario file, then as drawn.
+/// Everything that goes wrong in one run, in the order of the scenario file, then as drawn; and the
+/// settings that were drawn for its world.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FaultPlan {
     /// The faults.
     pub faults: Vec<PlannedFault>,
+    /// Values of the scenario that are others in this run.
+    pub settings: Vec<Setting>,
+}
+
+impl From<Vec<PlannedFault>> for FaultPlan {
+    /// Faults in the scenario's own world.
+    fn from(faults: Vec<PlannedFault>) -> Self {
+        FaultPlan { faults, settings: Vec::new() }
+    }
+}
+
+/// A value of a scenario that is another one in a run, as `--set` would change it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Setting {
+    /// The dotted path: `network.latency.mean`.
+    pub path: String,
+    /// The value, as in TOML; bare words are strings.
+    pub value: String,
 }
 
 /// One fault: when, and what.

@@ -34,7 +34,7 @@ pub use external::{
 };
 pub use fault::{
     Coordinated, DiskFault, FaultAction, FaultKind, FaultPlan, MessageApi, MessagePattern,
-    PlannedFault, SwarmSpec, SystemTrouble, Trigger,
+    PlannedFault, Setting, SwarmSpec, SystemTrouble, Trigger,
 };
 pub use parse::{Loaded, load, load_with, parse, parse_with};
 pub use print::fault_to_toml;

@@ -101,6 +101,25 @@ pub(crate) struct ViewArgs {
     pub(crate) record: Option<String>,
 }
 
+/// How a campaign chooses its runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Strategy {
+    /// Faults of all declared kinds alike
+    Random,
+    /// Each seed draws which of the declared kinds it uses
+    #[default]
+    Swarm,
+}
+
+impl From<Strategy> for oncesim::StrategyKind {
+    fn from(strategy: Strategy) -> Self {
+        match strategy {
+            Strategy::Random => oncesim::StrategyKind::Random,
+            Strategy::Swarm => oncesim::StrategyKind::Swarm,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct FuzzArgs {
     /// Scenario files, or folders of them
@@ -119,6 +138,9 @@ pub(crate) struct FuzzArgs {
     /// Threads [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) jobs: Option<u16>,
+    /// How runs are chosen
+    #[arg(long, value_name = "STRATEGY", default_value = "swarm")]
+    pub(crate) strategy: Strategy,
     /// Run only the K-th of N parts, to share a campaign between machines
     #[arg(long, value_name = "K/N", value_parser = shard)]
     pub(crate) shard: Option<(u64, u64)>,

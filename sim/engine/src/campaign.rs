@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc;
 
 use oncesim_semantics::{Anomaly, Severity};
@@ -11,6 +11,7 @@ use oncesim_spec::Scenario;
 
 use crate::outcome::{Judgement, Outcome, RunEnd, RunOptions, judge, shows_expected};
 use crate::run::run;
+use crate::search::{Desk, Feedback, Proposal, StrategyKind};
 
 /// Which seeds, and how.
 #[derive(Debug, Clone)]
@@ -23,6 +24,9 @@ pub struct CampaignOptions {
     pub budget: Option<std::time::Duration>,
     /// Threads.
     pub jobs: usize,
+    /// How runs are chosen. One that learns has `from` and the shard as its master seed, and its
+    /// seeds name places in the campaign: a run is told by its plan.
+    pub strategy: StrategyKind,
     /// This shard (from 1) of so many: seed `s` belongs to shard `s % n + 1`.
     pub shard: Option<(u64, u64)>,
     /// Stop at the first failure.
@@ -118,14 +122,14 @@ impl Campaign {
     ) -> CampaignReport {
         let started = std::time::Instant::now();
         let mut tally = Tally::new(&self.scenario, self.options.from);
-        let next = AtomicU64::new(0);
+        let desk = Desk::new(self.options.strategy.begin(&self.scenario, self.master()));
         let halt = AtomicBool::new(false);
         let (sender, receiver) = mpsc::channel();
         std::thread::scope(|scope| {
             for _ in 0..self.options.jobs.max(1) {
                 let sender = sender.clone();
-                let (next, halt) = (&next, &halt);
-                scope.spawn(move || self.work(started, (next, halt), one, &sender));
+                let (desk, halt) = (&desk, &halt);
+                scope.spawn(move || self.work(started, (desk, halt), one, &sender));
             }
             drop(sender);
             // Seeds finish in any order; everything that is kept is kept in the order of seeds.
@@ -152,6 +156,12 @@ impl Campaign {
         tally.report(started.elapsed(), interrupted)
     }
 
+    /// What a strategy that learns draws from: its own for each shard.
+    fn master(&self) -> u64 {
+        let (shard, _) = self.shard();
+        self.options.from.wrapping_add((shard - 1).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+
     fn shard(&self) -> (u64, u64) {
         self.options.shard.unwrap_or((1, 1))
     }
@@ -176,7 +186,7 @@ impl Campaign {
     fn work(
         &self,
         started: std::time::Instant,
-        (next, halt): (&AtomicU64, &AtomicBool),
+        (desk, halt): (&Desk, &AtomicBool),
         one: &(dyn Fn(&Arc<Scenario>, &RunOptions) -> Outcome + Sync),
         sender: &mpsc::Sender<(u64, Done)>,
     ) {
@@ -185,9 +195,10 @@ impl Campaign {
             if over || halt.load(Relaxed) || self.options.stop.load(Relaxed) {
                 return;
             }
-            let index = next.fetch_add(1, Relaxed);
-            let Some(seed) = self.seed(index) else { return };
-            if sender.send((index, self.one(index, seed, one))).is_err() {
+            let Some((index, seed, proposal)) = desk.next(|index| self.seed(index)) else {
+                return;
+            };
+            if sender.send((index, self.one((index, seed), proposal, desk, one))).is_err() {
                 return;
             }
         }
@@ -195,26 +206,40 @@ impl Campaign {
 
     fn one(
         &self,
-        index: u64,
-        seed: u64,
+        (index, seed): (u64, u64),
+        proposal: Proposal,
+        desk: &Desk,
         run: &(dyn Fn(&Arc<Scenario>, &RunOptions) -> Outcome + Sync),
     ) -> Done {
-        let options = RunOptions { seed, ..RunOptions::default() };
-        let outcome = run(&self.scenario, &options);
+        let Proposal { seed: of_world, plan } = proposal;
+        let options = RunOptions {
+            seed: of_world,
+            plan,
+            keep_history: desk.learns(),
+            ..RunOptions::default()
+        };
+        let mut outcome = run(&self.scenario, &options);
+        if desk.learns() {
+            desk.deliver(index, Feedback::of(&outcome));
+            outcome.history = None;
+        }
         let every = self.options.recheck_every;
         let again = (every > 0 && index.is_multiple_of(every)).then(|| {
             // Another run in between, so that nothing of this thread's past is the same.
-            let other = RunOptions { seed: seed ^ 0x5eed, ..RunOptions::default() };
+            let other = RunOptions { seed: of_world ^ 0x5eed, ..RunOptions::default() };
             let _ = run(&self.scenario, &other);
             run(&self.scenario, &options).digest
         });
         let judgement = judge(&self.scenario, &outcome);
-        Done { differs: again.is_some_and(|digest| digest != outcome.digest), judgement, outcome }
+        let differs = again.is_some_and(|digest| digest != outcome.digest);
+        Done { seed, outcome, judgement, differs }
     }
 }
 
 /// One seed that has run.
 struct Done {
+    /// The campaign's seed: its place in it.
+    seed: u64,
     outcome: Outcome,
     judgement: Judgement,
     differs: bool,
@@ -253,16 +278,16 @@ impl<'a> Tally<'a> {
     }
 
     fn add(&mut self, done: Done) {
-        let Done { outcome, judgement, differs } = done;
+        let Done { seed, outcome, judgement, differs } = done;
         if self.progress.done == 0 {
-            self.range.0 = outcome.seed;
+            self.range.0 = seed;
         }
-        self.range.1 = outcome.seed;
+        self.range.1 = seed;
         self.progress.done += 1;
         self.progress.virtual_time = self.progress.virtual_time + outcome.virtual_time;
         self.progress.messages += outcome.messages;
         if differs {
-            self.nondeterministic.push(outcome.seed);
+            self.nondeterministic.push(seed);
         }
         for fault in outcome.faults.iter().filter(|fault| fault.struck.is_some()) {
             *self.faults_struck.entry(fault.kind).or_default() += 1;
@@ -278,17 +303,16 @@ impl<'a> Tally<'a> {
         match judgement {
             Judgement::AsClaimed if !expected => {}
             Judgement::Vacuous => self.vacuous += 1,
-            Judgement::AsClaimed => self.keep(outcome, judgement),
+            Judgement::AsClaimed => self.keep(seed, outcome, judgement),
             Judgement::NotLive | Judgement::Violated | Judgement::Bug => {
                 self.progress.failures += 1;
-                self.keep(outcome, judgement);
+                self.keep(seed, outcome, judgement);
             }
         }
     }
 
-    fn keep(&mut self, outcome: Outcome, judgement: Judgement) {
+    fn keep(&mut self, seed: u64, outcome: Outcome, judgement: Judgement) {
         let fingerprint = fingerprint(self.scenario, &outcome);
-        let seed = outcome.seed;
         let failure = self.failures.entry(fingerprint.clone()).or_insert_with(|| Failure {
             fingerprint,
             judgement,

@@ -49,9 +49,9 @@ mod recorder;
 #[cfg(madsim)]
 mod run;
 #[cfg(madsim)]
-mod shrink;
+mod search;
 #[cfg(madsim)]
-mod swarm;
+mod shrink;
 #[cfg(madsim)]
 mod timers;
 #[cfg(madsim)]
@@ -70,8 +70,10 @@ pub use outcome::{Digest, FaultReport, Judgement, Outcome, RunEnd, RunOptions, j
 #[cfg(madsim)]
 pub use run::run;
 #[cfg(madsim)]
+pub use search::swarm::plan;
+#[cfg(madsim)]
+pub use search::{Feedback, Proposal, Strategy, StrategyKind};
+#[cfg(madsim)]
 pub use shrink::{
     DoesNotFail, ShrinkEnd, ShrinkOptions, ShrinkProgress, Shrunk, Size, failure, shrink,
 };
-#[cfg(madsim)]
-pub use swarm::plan;

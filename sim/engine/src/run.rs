@@ -10,7 +10,7 @@ use crate::cast::cast;
 use crate::coverage::Coverage;
 use crate::host;
 use crate::outcome::{Digest, Outcome, RunEnd, RunOptions};
-use crate::swarm;
+use crate::search::swarm;
 use crate::world::{Turn, World};
 use oncesim_history::trace::Trace;
 

@@ -14,7 +14,7 @@ use oncesim::spec::Scenario;
 use oncesim::types::{ErrorCode, RecordId};
 use oncesim::{
     Campaign, CampaignOptions, HostedProducer, HostedTask, Judgement, Outcome, RunEnd, RunOptions,
-    judge, run_hosted, sleep,
+    StrategyKind, judge, run_hosted, sleep,
 };
 
 /// A leader crashes, and acknowledgements to the task are lost with others.
@@ -246,6 +246,7 @@ fn a_seed_that_panics_does_not_stop_the_others() {
         seeds: 12,
         budget: None,
         jobs: 4,
+        strategy: StrategyKind::default(),
         shard: None,
         fail_fast: false,
         recheck_every: 4,

@@ -212,7 +212,7 @@ proptest! {
         fingerprint in "[a-z,\"\\\\-]{0,20}",
     ) {
         let original = parse("cast.toml", CAST, None).unwrap().scenario;
-        let plan = FaultPlan { faults };
+        let plan = FaultPlan::from(faults);
         let text = write_counterexample(&Counterexample {
             scenario: &original,
             plan: &plan,
@@ -250,7 +250,7 @@ proptest! {
 #[test]
 fn comments_survive_and_faults_are_replaced() {
     let scenario = parse("cast.toml", CAST, None).unwrap().scenario;
-    let plan = FaultPlan { faults: scenario.scripted.clone() };
+    let plan = FaultPlan::from(scenario.scripted.clone());
     let text = write_counterexample(&Counterexample {
         scenario: &scenario,
         plan: &plan,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use oncesim::{Campaign, CampaignOptions, CampaignReport, Outcome, RunOptions};
+use oncesim::{Campaign, CampaignOptions, CampaignReport, Outcome, RunOptions, StrategyKind};
 use oncesim_render::{BenchLine, bench_json, bench_text, grouped, seconds};
 use oncesim_spec::{FaultPlan, Scenario};
 
@@ -66,6 +66,7 @@ fn campaign(scenario: &Arc<Scenario>, from: u64, seeds: u64, jobs: usize) -> Cam
             seeds,
             budget: None,
             jobs,
+            strategy: StrategyKind::default(),
             shard: None,
             fail_fast: false,
             recheck_every: 0,

@@ -148,6 +148,7 @@ fn one(
             seeds,
             budget,
             jobs: args.jobs.map_or_else(cores, usize::from),
+            strategy: args.strategy.into(),
             shard: if expected.is_some() { None } else { args.shard },
             fail_fast: args.fail_fast || expected.is_some(),
             recheck_every: RECHECK_EVERY,

@@ -5,7 +5,7 @@ use oncesim_spec::{FaultKind, Scenario, SwarmSpec, discover, load};
 use proptest::prelude::*;
 
 use super::*;
-use crate::swarm;
+use crate::search::swarm;
 
 fn files(folder: &str) -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios").join(folder);

@@ -128,7 +128,7 @@ fn apply(scenario: &Scenario, cut: &Cut) -> Option<Arc<Scenario>> {
     // The whole text, faults included, so that the parser also refuses faults on what is gone.
     let text = write_counterexample(&Counterexample {
         scenario,
-        plan: &FaultPlan { faults },
+        plan: &FaultPlan::from(faults),
         seed: 0,
         digest: "",
         fingerprint: "",

@@ -67,7 +67,7 @@ fn scenario() -> Scenario {
 }
 
 fn world(faults: Vec<PlannedFault>) -> World {
-    let mut world = World::new(&Arc::new(scenario()), 7, FaultPlan { faults }, false, &[]);
+    let mut world = World::new(&Arc::new(scenario()), 7, FaultPlan::from(faults), false, &[]);
     run_for(&mut world, Duration::from_millis(200));
     world
 }

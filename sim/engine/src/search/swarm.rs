@@ -19,17 +19,24 @@ use crate::draw::{Draws, Purpose};
 /// seed.
 #[must_use]
 pub fn plan(scenario: &Scenario, seed: u64) -> FaultPlan {
-    let mut faults = match scenario.scripted.len() as u64 {
+    let mut faults = scripted(scenario, seed);
+    if let Some(swarm) = &scenario.swarm {
+        let mut swarm = Swarm::new(scenario, swarm, seed);
+        let kinds = swarm.some_kinds();
+        swarm.draw(&kinds, &mut faults);
+    }
+    FaultPlan::from(faults)
+}
+
+/// The scripted faults; of a walk, the seed's one.
+pub(super) fn scripted(scenario: &Scenario, seed: u64) -> Vec<PlannedFault> {
+    match scenario.scripted.len() as u64 {
         steps if scenario.walk && steps > 0 => {
             let step = usize::try_from(seed % steps).expect("below a length");
             vec![scenario.scripted[step].clone()]
         }
         _ => scenario.scripted.clone(),
-    };
-    if let Some(swarm) = &scenario.swarm {
-        Swarm::new(scenario, swarm, seed).draw(&mut faults);
     }
-    FaultPlan { faults }
 }
 
 const CONSUMER_APIS: [ApiKey; 6] = [
@@ -48,7 +55,8 @@ const SERVERS: [&str; 2] = ["brokers", "systems"];
 const ANYBODY: [&str; 7] =
     ["brokers", "producers", "consumers", "processors", "services", "relays", "systems"];
 
-struct Swarm<'a> {
+/// Draws faults for one seed.
+pub(super) struct Swarm<'a> {
     scenario: &'a Scenario,
     spec: &'a SwarmSpec,
     draws: Draws,
@@ -57,7 +65,7 @@ struct Swarm<'a> {
 }
 
 impl<'a> Swarm<'a> {
-    fn new(scenario: &'a Scenario, spec: &'a SwarmSpec, seed: u64) -> Self {
+    pub(super) fn new(scenario: &'a Scenario, spec: &'a SwarmSpec, seed: u64) -> Self {
         let until = spec.until.map_or_else(|| horizon(scenario), |span| Instant::ZERO + span);
         Swarm {
             scenario,
@@ -68,7 +76,8 @@ impl<'a> Swarm<'a> {
         }
     }
 
-    fn draw(&mut self, faults: &mut Vec<PlannedFault>) {
+    /// Half of the declared kinds, roughly, and at least one.
+    fn some_kinds(&mut self) -> Vec<FaultKind> {
         let mut kinds: Vec<FaultKind> = Vec::new();
         for kind in &self.spec.kinds {
             if self.draws.below_inclusive(1) == 0 {
@@ -78,9 +87,14 @@ impl<'a> Swarm<'a> {
         if kinds.is_empty() {
             kinds.extend(self.draws.pick(&self.spec.kinds).copied());
         }
+        kinds
+    }
+
+    /// Up to as many faults of these kinds as are declared.
+    pub(super) fn draw(&mut self, kinds: &[FaultKind], faults: &mut Vec<PlannedFault>) {
         let count = self.draws.between(1, u64::from(self.spec.count.max(1)));
         for _ in 0..count {
-            let Some(kind) = self.draws.pick(&kinds).copied() else { break };
+            let Some(kind) = self.draws.pick(kinds).copied() else { break };
             if let Some(fault) = self.fault(kind) {
                 faults.push(fault);
             }

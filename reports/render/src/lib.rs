@@ -8,6 +8,7 @@ mod catalogue;
 mod event;
 mod external;
 mod github;
+mod html;
 mod json;
 mod junit;
 mod lanes;

@@ -7,7 +7,9 @@
 //!
 //! A trace is kept when it is asked for, and changes nothing: not the digest, not the run.
 
-use oncesim_types::{ActorId, GroupId, Instant, RecordId, TopicPartition, TransactionalId};
+use oncesim_types::{
+    ActorId, GroupId, Instant, ProducerId, RecordId, TopicPartition, TransactionalId,
+};
 
 /// A step, by its position in [`Trace::steps`].
 pub type StepId = u32;
@@ -19,9 +21,18 @@ pub struct Trace {
     pub steps: Vec<Step>,
     /// Lines for people, in order.
     pub lines: Vec<TraceLine>,
+    /// By [`ActorId`], the actor whose process it is part of: itself, unless it is one of the
+    /// clients of a processor.
+    pub processes: Vec<ActorId>,
 }
 
 impl Trace {
+    /// The actor whose process an actor is part of.
+    #[must_use]
+    pub fn process_of(&self, actor: ActorId) -> ActorId {
+        self.processes.get(usize::from(actor.0)).copied().unwrap_or(actor)
+    }
+
     /// The step in which an event of the history was recorded.
     #[must_use]
     pub fn step_of(&self, event: u32) -> Option<StepId> {
@@ -136,7 +147,7 @@ pub enum LineKind {
     Note,
 }
 
-/// What a line is about, as far as its own words say.
+/// What a line is about, as far as its own words say; an answer is also about what was asked.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct About {
     /// Partitions.
@@ -145,6 +156,8 @@ pub struct About {
     pub transactional_ids: Vec<TransactionalId>,
     /// Groups.
     pub groups: Vec<GroupId>,
-    /// Records that travel.
+    /// Records that travel, or whose journey is answered for.
     pub records: Vec<RecordId>,
+    /// Producers, by the id that brokers gave them.
+    pub producers: Vec<ProducerId>,
 }

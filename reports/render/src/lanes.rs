@@ -10,13 +10,15 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use oncesim_history::{ClientKind, EventKind, History, WorldEvent};
-use oncesim_types::{Instant, RecordId};
+use oncesim_history::trace::LineKind;
+use oncesim_history::{ClientKind, EventKind, History};
+use oncesim_types::{ActorId, Instant};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use crate::model::TraceView;
 use crate::number::{grouped, seconds, short_count};
+use crate::row::{Journeys, Recording, Row, has_line, rows};
 use crate::style::{BAD, DOUBT, FAINT, GOOD, STRONG, paint};
+use crate::subject::{Matter, Subjects};
 use crate::table::{pad, widest};
 
 /// What to centre on.
@@ -28,57 +30,48 @@ pub enum Around {
     Time(Instant),
 }
 
-/// Which part of a trace to show, and how.
+/// Which part of a trace to show, and how. What it names is combined: a row has to pass all of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Lens {
-    /// Lines of these actors only; empty: of all.
-    pub actors: Vec<String>,
-    /// Lines around this only.
+    /// Rows of these actors only; empty: of all.
+    pub actors: Vec<ActorId>,
+    /// Rows about these only.
+    pub subjects: Subjects,
+    /// Rows around this only.
     pub around: Option<Around>,
-    /// Lines that belong to an event of the history only: those of one record.
-    pub events_only: bool,
     /// Columns; `None`: lines are not cut.
     pub width: Option<usize>,
 }
 
-/// Lines before and after what a lens centres on.
+/// Rows before and after what a lens centres on.
 const AROUND: usize = 20;
 
-/// Events of the history that concern a record: its sends, its appends, who got and processed it.
-#[must_use]
-pub fn events_of_record(history: &History, record: RecordId) -> Vec<u32> {
-    let concerns = |kind: &EventKind| match kind {
-        EventKind::Client(
-            ClientKind::SendInvoke { record: id, .. }
-            | ClientKind::SendEnd { record: id, .. }
-            | ClientKind::Processed { record: id, .. },
-        ) => *id == record,
-        EventKind::Client(ClientKind::PollEnd { records, .. }) => {
-            history.polled(*records).iter().any(|polled| polled.record == record)
-        }
-        EventKind::World(WorldEvent::Append { records, .. }) => {
-            history.appended(*records).contains(&record)
-        }
-        _ => false,
-    };
-    (0..).zip(&history.events).filter(|(_, e)| concerns(&e.kind)).map(|(i, _)| i).collect()
-}
-
-/// Events that clients did or saw, without the polls that ask and those that return nothing.
-#[must_use]
-pub fn events_of_clients(history: &History) -> Vec<u32> {
+/// The events that are rows of their own: those of clients, without the polls that ask and those
+/// that return nothing; through a lens with subjects, whatever concerns them and has no line.
+fn events(history: &History, lens: &Lens) -> BTreeSet<u32> {
     let told = |kind: &EventKind| match kind {
-        EventKind::Client(ClientKind::PollInvoke) | EventKind::World(_) => false,
+        EventKind::Client(ClientKind::PollInvoke) => false,
+        EventKind::World(event) => !lens.subjects.is_empty() && !has_line(event),
         EventKind::Client(ClientKind::PollEnd { records, .. }) => records.len > 0,
         EventKind::Client(_) | EventKind::External(_) => true,
     };
-    (0..).zip(&history.events).filter(|(_, e)| told(&e.kind)).map(|(i, _)| i).collect()
+    let matter = Matter::new(history, &lens.subjects);
+    let concerning = (0..)
+        .zip(&history.events)
+        .filter(|(_, event)| told(&event.kind) && matter.event(event))
+        .map(|(position, _)| position);
+    let mut events: BTreeSet<u32> = concerning.collect();
+    if let Some(Around::Event(event)) = lens.around {
+        events.insert(event);
+    }
+    events
 }
 
-/// What a line is, drawn in its actor's column.
+/// What a row is, drawn in its actor's column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Symbol {
     Message,
+    Repeated,
     Lost,
     Client,
     Note,
@@ -86,31 +79,32 @@ enum Symbol {
     Down,
     Pause,
     Up,
+    Phase,
+    Stuck,
 }
 
 impl Symbol {
-    fn of(line: &TraceView) -> Symbol {
-        let text = line.text.as_str();
-        if line.peer.is_some() {
-            let lost = ["lost", "dropped", "arrives at nobody"];
-            let fate = text.rsplit_once("  (").map_or("", |(_, fate)| fate);
-            let gone = text == "connection is gone";
-            let gone = gone || lost.iter().any(|word| fate.contains(word));
-            return if gone { Symbol::Lost } else { Symbol::Message };
-        }
-        match text {
-            "starts" | "goes on" | "its application goes on" => Symbol::Up,
-            "crashes" | "loses power" | "dies" | "dies in a power failure" => Symbol::Down,
-            "is paused" | "its application is paused" | "stands still" => Symbol::Pause,
-            _ if text.starts_with("FAULT") || text.starts_with("STUCK") => Symbol::Fault,
-            _ if line.event.is_some() => Symbol::Client,
-            _ => Symbol::Note,
+    fn of(row: &Row<'_>) -> Symbol {
+        let Some(line) = row.line() else {
+            return if row.is_clients() { Symbol::Client } else { Symbol::Note };
+        };
+        match line.kind {
+            LineKind::Arrived => Symbol::Message,
+            LineKind::Repeated => Symbol::Repeated,
+            LineKind::Lost | LineKind::Unheard | LineKind::ConnectionGone => Symbol::Lost,
+            LineKind::Started | LineKind::Resumed { .. } => Symbol::Up,
+            LineKind::Crashed { .. } => Symbol::Down,
+            LineKind::Paused { .. } => Symbol::Pause,
+            LineKind::Fault(_) | LineKind::Healed(_) => Symbol::Fault,
+            LineKind::Phase => Symbol::Phase,
+            LineKind::Stuck => Symbol::Stuck,
+            LineKind::Note => Symbol::Note,
         }
     }
 
     const fn mark(self) -> char {
         match self {
-            Symbol::Message => 'o',
+            Symbol::Message | Symbol::Repeated => 'o',
             Symbol::Lost => 'x',
             Symbol::Client => '*',
             Symbol::Note => '.',
@@ -118,73 +112,83 @@ impl Symbol {
             Symbol::Down => 'X',
             Symbol::Pause => '=',
             Symbol::Up => '^',
+            Symbol::Phase => '~',
+            Symbol::Stuck => '?',
         }
     }
 
     const fn meaning(self) -> &'static str {
         match self {
             Symbol::Message => "o--> a message arrives",
+            Symbol::Repeated => "o==> a message is sent that will arrive twice",
             Symbol::Lost => "o--x a message, or its connection, is lost",
-            Symbol::Client => "* what a client did or saw, or the record's event",
+            Symbol::Client => "* what a client did or saw",
             Symbol::Note => ". what happens inside",
             Symbol::Fault => "! a fault strikes or heals",
             Symbol::Down => "X crashes or loses power",
             Symbol::Pause => "= stands still",
             Symbol::Up => "^ starts or goes on",
+            Symbol::Phase => "~ the run enters another phase",
+            Symbol::Stuck => "? what has not come to rest",
         }
     }
 
     fn paint(self, styled: bool, text: &str) -> String {
         match self {
-            Symbol::Message | Symbol::Note => text.to_owned(),
-            Symbol::Lost | Symbol::Fault | Symbol::Down => paint(styled, BAD, text),
-            Symbol::Pause => paint(styled, DOUBT, text),
+            Symbol::Message | Symbol::Note | Symbol::Phase => text.to_owned(),
+            Symbol::Lost | Symbol::Fault | Symbol::Down | Symbol::Stuck => paint(styled, BAD, text),
+            Symbol::Pause | Symbol::Repeated => paint(styled, DOUBT, text),
             Symbol::Up => paint(styled, GOOD, text),
             Symbol::Client => paint(styled, STRONG, text),
         }
     }
 }
 
-/// The lines that a lens lets through, by position, and the one that it centres on.
-fn select(trace: &[TraceView], lens: &Lens) -> (Vec<usize>, Option<usize>) {
-    let shown = |line: &TraceView| {
-        let who = |name: &String| *name == line.actor || line.peer.as_ref() == Some(name);
-        (lens.actors.is_empty() || lens.actors.iter().any(who))
-            && (!lens.events_only || line.event.is_some())
-    };
-    let mut lines: Vec<usize> = (0..trace.len()).filter(|&i| shown(&trace[i])).collect();
+/// The rows that a lens lets through, by position, and the one that it centres on.
+fn select(rows: &[Row<'_>], history: &History, lens: &Lens) -> (Vec<usize>, Option<usize>) {
+    let matter = Matter::new(history, &lens.subjects);
     let centre = match lens.around {
-        None => return (lines, None),
-        Some(Around::Event(event)) => trace.iter().position(|line| line.event == Some(event)),
-        Some(Around::Time(time)) => trace.iter().position(|line| line.time >= time),
+        None => None,
+        Some(Around::Event(event)) => rows.iter().position(|row| row.event() == Some(event)),
+        // Behind the last row: its end.
+        Some(Around::Time(time)) => {
+            Some(rows.iter().position(|row| row.time() >= time).unwrap_or(rows.len()))
+        }
     };
-    // Behind the last line: its end.
-    let centre = centre.unwrap_or(trace.len());
-    let at = lines.partition_point(|&i| i < centre);
-    let end = lines.len().min(at + AROUND + 1);
-    lines.truncate(end);
-    lines.drain(..at.saturating_sub(AROUND).min(end));
-    (lines, Some(centre))
+    let shown = |i: &usize| {
+        let row = &rows[*i];
+        let ends = |actor: &ActorId| row.actor() == *actor || row.peer() == Some(*actor);
+        // Events are rows because they concern the subjects.
+        let about = row.line().is_none_or(|line| lens.subjects.is_empty() || matter.line(line));
+        about && (lens.actors.is_empty() || lens.actors.iter().any(ends))
+    };
+    let mut lines: Vec<usize> = (0..rows.len()).filter(shown).collect();
+    if let Some(centre) = centre {
+        let at = lines.partition_point(|&i| i < centre);
+        let end = lines.len().min(at + AROUND + 1);
+        lines.truncate(end);
+        lines.drain(..at.saturating_sub(AROUND).min(end));
+    }
+    (lines, centre)
 }
 
 /// The trace through a lens, with a header of actors and the legend of the symbols seen.
 #[must_use]
-pub fn lanes_text(trace: &[TraceView], lens: &Lens, styled: bool) -> String {
-    let (lines, centre) = select(trace, lens);
+pub fn lanes_text(recording: &Recording, lens: &Lens, styled: bool) -> String {
+    let Recording { history, trace } = recording;
+    let rows = rows(recording, events(history, lens));
+    let (lines, centre) = select(&rows, history, lens);
     if lines.is_empty() {
-        return format!("nothing to show: no line of {} passes\n", trace.len());
+        let all = short_count(rows.len() as u64, "line", "lines");
+        return format!("nothing to show: none of {all} passes\n");
     }
-    let mut names: Vec<&str> = Vec::new();
-    for name in lines.iter().flat_map(|&i| [Some(&trace[i].actor), trace[i].peer.as_ref()]) {
-        let Some(name) = name else { continue };
-        if !names.contains(&name.as_str()) {
-            names.push(name);
-        }
-    }
-    names.sort_unstable();
-    let times: Vec<String> = lines.iter().map(|&i| trace[i].time.to_string()).collect();
+    let ends = lines.iter().flat_map(|&i| [Some(rows[i].actor_name()), rows[i].peer_name()]);
+    let names: BTreeSet<&str> = ends.flatten().collect();
+    let names: Vec<&str> = names.into_iter().collect();
+    let times: Vec<String> = lines.iter().map(|&i| rows[i].time().to_string()).collect();
     let times = widest(times.iter().map(String::as_str));
     let lanes = Lanes::new(&names, lens.width.unwrap_or(usize::MAX), times);
+    let journeys = Journeys::of(trace);
     let mut out = String::new();
     let head = format!("{}{}", " ".repeat(times + 4), lanes.header());
     let _ = writeln!(out, "{}", paint(styled, FAINT, head.trim_end()));
@@ -192,19 +196,19 @@ pub fn lanes_text(trace: &[TraceView], lens: &Lens, styled: bool) -> String {
     let mut last = None;
     for &i in &lines {
         if let Some(before) = last.filter(|&before| i > before + 1) {
-            gap(&mut out, trace, before, i, times, styled);
+            gap(&mut out, &rows, before, i, times, styled);
         }
         last = Some(i);
-        let line = &trace[i];
-        let symbol = Symbol::of(line);
+        let row = &rows[i];
+        let symbol = Symbol::of(row);
         seen.insert(symbol);
         let mark = if centre == Some(i) { ">" } else { " " };
         let used = 2 + times + 2 + lanes.total + 1;
-        let text = cut(&line.text, lens.width.map(|width| width.saturating_sub(used)));
-        let row = format!("{} {}", lanes.row(line, symbol), text);
-        let time = line.time.to_string();
-        let row = symbol.paint(styled, row.trim_end());
-        let _ = writeln!(out, "{mark} {time:>times$}  {row}");
+        let text = told(row, &journeys, lens.width.map(|width| width.saturating_sub(used)));
+        let drawn = format!("{} {}", lanes.row(row, symbol), text);
+        let time = row.time().to_string();
+        let drawn = symbol.paint(styled, drawn.trim_end());
+        let _ = writeln!(out, "{mark} {time:>times$}  {drawn}");
     }
     if !lanes.keys.is_empty() {
         let _ = writeln!(out, "{}", paint(styled, FAINT, lanes.keys.join("  ")));
@@ -212,15 +216,23 @@ pub fn lanes_text(trace: &[TraceView], lens: &Lens, styled: bool) -> String {
     for symbol in seen {
         let _ = writeln!(out, "{}", paint(styled, FAINT, symbol.meaning()));
     }
-    let all = short_count(trace.len() as u64, "line", "lines");
+    let all = short_count(rows.len() as u64, "line", "lines");
     let count = format!("{} of {all}; times are virtual", grouped(lines.len() as u64));
     let _ = writeln!(out, "{}", paint(styled, FAINT, count));
     out
 }
 
+/// A row in words, and when its message was sent if that matters, which is never cut.
+fn told(row: &Row<'_>, journeys: &Journeys, width: Option<usize>) -> String {
+    let sent = row.line().and_then(|line| journeys.sent(line));
+    let sent = sent.map_or_else(String::new, |at| format!("  (sent {at})"));
+    let text = cut(&row.text(), width.map(|width| width.saturating_sub(sent.len())));
+    format!("{text}{sent}")
+}
+
 /// Says how much is left out, where time passes as well.
-fn gap(out: &mut String, trace: &[TraceView], a: usize, b: usize, times: usize, styled: bool) {
-    let time = seconds(crate::number::virtual_seconds(trace[b].time.since(trace[a].time)));
+fn gap(out: &mut String, rows: &[Row<'_>], a: usize, b: usize, times: usize, styled: bool) {
+    let time = seconds(crate::number::virtual_seconds(rows[b].time().since(rows[a].time())));
     let lines = short_count((b - a - 1) as u64, "line", "lines");
     let text = format!("... {lines}, {time} (virtual) ...");
     let _ = writeln!(out, "  {:times$}  {}", "", paint(styled, FAINT, text));
@@ -284,21 +296,21 @@ impl<'a> Lanes<'a> {
     }
 
     /// A symbol in its column, or an arrow from column to column.
-    fn row(&self, line: &TraceView, symbol: Symbol) -> String {
-        let mut row = vec![' '; self.total];
-        let from = self.lane(&line.actor);
-        match &line.peer {
+    fn row(&self, row: &Row<'_>, symbol: Symbol) -> String {
+        let mut drawn = vec![' '; self.total];
+        let from = self.lane(row.actor_name());
+        match row.peer_name() {
             Some(peer) => {
                 let to = self.lane(peer);
                 let (low, high) = (from.min(to), from.max(to));
-                row[low..=high].fill('-');
-                row[from] = 'o';
+                drawn[low..=high].fill(if symbol == Symbol::Repeated { '=' } else { '-' });
+                drawn[from] = 'o';
                 let head = if to >= from { '>' } else { '<' };
-                row[to] = if symbol == Symbol::Lost { 'x' } else { head };
+                drawn[to] = if symbol == Symbol::Lost { 'x' } else { head };
             }
-            None => row[from] = symbol.mark(),
+            None => drawn[from] = symbol.mark(),
         }
-        row.into_iter().collect()
+        drawn.into_iter().collect()
     }
 }
 

@@ -16,10 +16,12 @@ mod model;
 mod number;
 mod problem;
 mod regression;
+mod row;
 mod run;
 mod sarif;
 mod shrink;
 mod style;
+mod subject;
 mod table;
 mod trace;
 mod verify;
@@ -33,19 +35,20 @@ pub use event::event_text;
 pub use github::{github_annotations, github_summary};
 pub use json::{bench_json, campaign_json, mutants_json, run_json};
 pub use junit::junit_xml;
-pub use lanes::{Around, Lens, events_of_clients, events_of_record, lanes_text};
+pub use lanes::{Around, Lens, lanes_text};
 pub use model::{
     AreaView, BenchLine, CampaignView, ChangeView, End, ExplanationView, FailureView, FaultView,
     Judgement, LinkView, MutantView, NecessityView, RegressionState, RegressionView, RunView,
-    ShrinkView, SummaryView, TraceView, UnavoidableView,
+    ShrinkView, SummaryView, UnavoidableView,
 };
 pub use number::{grouped, percent, seconds, short_count};
 pub use regression::regressions_text;
+pub use row::Recording;
 pub use run::{failure_line, promise, run_text};
 pub use sarif::sarif_json;
 pub use shrink::{shrink_story, shrink_text, sizes_text};
+pub use subject::{Subjects, concerns_partition, concerns_record, partition_names};
 pub use table::{ListRow, bench_text, list_text, mutants_markdown, mutants_text};
-pub use trace::{excerpt, trace_text, with_events};
 pub use verify::{
     ParityView, SourceView, Validity, VerifyView, parity_json, parity_text, verify_json,
     verify_text,

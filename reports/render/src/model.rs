@@ -3,6 +3,8 @@
 use oncesim_semantics::{Claim, Verdict};
 use oncesim_types::{Duration, Instant};
 
+use crate::row::Recording;
+
 /// What a run or a campaign means for what its scenario claims.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Judgement {
@@ -61,21 +63,6 @@ pub struct FaultView {
     pub scripted: bool,
 }
 
-/// One line of a trace.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TraceView {
-    /// When.
-    pub time: Instant,
-    /// Whose event, by name.
-    pub actor: String,
-    /// The other end of a message, by name.
-    pub peer: Option<String>,
-    /// The history event that it belongs to.
-    pub event: Option<u32>,
-    /// In words.
-    pub text: String,
-}
-
 /// One run.
 #[derive(Debug, Clone)]
 pub struct RunView {
@@ -107,8 +94,8 @@ pub struct RunView {
     pub faults: Vec<FaultView>,
     /// The drawn world in a few lines.
     pub world: Vec<String>,
-    /// The trace, or nothing.
-    pub trace: Vec<TraceView>,
+    /// What it recorded of itself, or nothing: what the excerpts of its trace are taken from.
+    pub recording: Recording,
     /// What it means.
     pub judgement: Judgement,
     /// A note that belongs to this report alone, such as how a replay compares.

@@ -1,11 +1,13 @@
 //! One run in text: the world, the verdict, the proof, the command.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use oncesim_semantics::{Anomaly, Claim, Guarantee, Holds, Level, Ordering, Severity};
 
 use crate::model::{End, FaultView, Judgement, RunView};
 use crate::number::{grouped, seconds, short_count, virtual_seconds};
+use crate::row::{Row, rows};
 use crate::style::{BAD, DOUBT, FAINT, GOOD, STRONG, of_holds, of_judgement, paint};
 use crate::table::{pad, widest};
 use crate::trace::{excerpt, trace_text};
@@ -133,6 +135,9 @@ pub(crate) const fn severity(severity: Severity) -> &'static str {
 }
 
 fn anomalies(out: &mut String, run: &RunView, styled: bool) {
+    let proof: BTreeSet<u32> =
+        run.verdict.anomalies.iter().flat_map(|it| it.witness.events.iter().copied()).collect();
+    let rows = rows(&run.recording, proof);
     for (i, anomaly) in by_weight(run).into_iter().enumerate() {
         let style = match anomaly.severity {
             Severity::Always | Severity::UnderThisConfiguration => BAD,
@@ -150,7 +155,7 @@ fn anomalies(out: &mut String, run: &RunView, styled: bool) {
         let _ = writeln!(out, "  {}", anomaly.witness.sentence);
         // The run of a pitfall explains the pitfall; what comes with it needs no proof of its own.
         if i < EXPLAINED && (run.expect.is_none() || is_expected(run, anomaly) || i == 0) {
-            explain(out, run, anomaly, styled);
+            explain(out, &rows, anomaly, styled);
             out.push('\n');
         } else if i + 1 == run.verdict.anomalies.len() {
             out.push('\n');
@@ -192,10 +197,10 @@ fn breaks_claim(run: &RunView, anomaly: &Anomaly) -> bool {
     guarantee || (claim.ordering.is_some() && violates.ordering)
 }
 
-fn explain(out: &mut String, run: &RunView, anomaly: &Anomaly, styled: bool) {
+fn explain(out: &mut String, rows: &[Row<'_>], anomaly: &Anomaly, styled: bool) {
     let events = &anomaly.witness.events;
-    let positions = excerpt(&run.trace, events, AROUND, EXCERPT);
-    out.push_str(&trace_text(&run.trace, &positions, events, "  ", styled));
+    let positions = excerpt(rows, events, AROUND, EXCERPT);
+    out.push_str(&trace_text(rows, &positions, events, "  ", styled));
 }
 
 /// Why a run is judged as it is, in a sentence.

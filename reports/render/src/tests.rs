@@ -7,6 +7,9 @@ use oncesim_semantics::{
 use oncesim_types::{ActorId, Duration, Instant, Offset, RecordId, TopicId, TopicPartition};
 
 use crate::*;
+use trace::recording;
+
+mod trace;
 
 static LOST_WRITE: AnomalyClass = AnomalyClass {
     id: "lost-write",
@@ -28,26 +31,6 @@ static LOST_WRITE: AnomalyClass = AnomalyClass {
     example: "shop sends r7, b1 acknowledges, b1 dies, b2 leads without r7.",
 };
 
-fn trace() -> Vec<TraceView> {
-    let line = |us: u64, actor: &str, peer: &str, event: Option<u32>, text: &str| TraceView {
-        time: Instant(us * 1_000),
-        actor: actor.to_owned(),
-        peer: (!peer.is_empty()).then(|| peer.to_owned()),
-        event,
-        text: text.to_owned(),
-    };
-    let mut lines = vec![
-        line(1_000, "shop", "b1", None, "Produce orders-0, 1 record"),
-        line(1_900, "b1", "", Some(3), "append orders-0 at 7"),
-        line(2_000, "b1", "shop", None, "Produce: no error, base offset 7"),
-        line(2_400, "shop", "", Some(4), "send r7 acknowledged at orders-0@7"),
-    ];
-    lines.extend((0..20).map(|i| line(3_000 + i, "消費者", "b3", None, "Fetch")));
-    lines.push(line(5_000, "b1", "", Some(9), "crashed"));
-    lines.push(line(9_000_500, "b2", "", Some(12), "leads orders-0 in epoch 1, log end 7"));
-    lines
-}
-
 fn lost_write() -> Anomaly {
     Anomaly {
         class: &LOST_WRITE,
@@ -57,7 +40,7 @@ fn lost_write() -> Anomaly {
         witness: Witness {
             sentence: "r7 of shop was acknowledged at orders-0@7 (0.002400s) and is gone"
                 .to_owned(),
-            events: vec![4, 12],
+            events: vec![0, 1],
             record: Some(RecordId::new(ActorId(4), 7)),
             partition: Some(TopicPartition::new(TopicId(0), 0)),
             offsets: vec![Offset(7)],
@@ -113,7 +96,7 @@ fn run() -> RunView {
             },
         ],
         world: vec!["3 brokers, latency 200us to 40ms".to_owned()],
-        trace: trace(),
+        recording: recording(),
         judgement: Judgement::Violated,
         note: None,
         command: "oncesim run scenarios/corpus/at-least-once/acks-1.toml --seed 42".to_owned(),
@@ -402,35 +385,6 @@ fn a_judgement_without_an_anomaly_still_says_why() {
 }
 
 #[test]
-fn an_excerpt_shows_every_witness_and_respects_its_limit() {
-    let trace = trace();
-    let all = excerpt(&trace, &[3, 4, 9, 12], 2, 14);
-    for (i, line) in trace.iter().enumerate() {
-        assert!(line.event.is_none() || all.contains(&i), "witness line {i} is missing");
-    }
-    for limit in 1..6 {
-        assert!(excerpt(&trace, &[3, 4, 9, 12], 5, limit).len() <= limit);
-    }
-    assert!(excerpt(&trace, &[], 2, 14).is_empty());
-}
-
-#[test]
-fn wide_names_stay_aligned() {
-    let text = trace_text(&trace(), &[0, 4, 25], &[], "", false);
-    let columns: Vec<usize> = text
-        .lines()
-        .filter(|line| !line.contains("..."))
-        .map(|line| {
-            use unicode_width::UnicodeWidthStr;
-            let at = line.find("Produce").or(line.find("Fetch")).or(line.find("leads"));
-            line[..at.expect("every line has its text")].width()
-        })
-        .collect();
-    assert_eq!(columns.len(), 3);
-    assert!(columns.iter().all(|column| *column == columns[0]), "{text}");
-}
-
-#[test]
 fn tables_align_and_count() {
     let mutant = |id: &str, found: Option<u64>, problem: Option<&str>| MutantView {
         id: id.to_owned(),
@@ -510,116 +464,5 @@ fn numbers_read_well() {
         (1e6, "11.6 days"),
     ] {
         assert_eq!(seconds(s), text);
-    }
-}
-
-#[test]
-fn events_stand_where_they_happened() {
-    use oncesim_history::{ActorInfo, ActorRole, Event, EventKind, History, WorldEvent};
-    let event = |us: u64, kind: WorldEvent| Event {
-        time: Instant(us * 1_000),
-        actor: ActorId(0),
-        incarnation: 0,
-        kind: EventKind::World(kind),
-    };
-    let history = History {
-        actors: vec![ActorInfo {
-            name: "b1".to_owned(),
-            role: ActorRole::Broker,
-            read_committed: false,
-        }],
-        events: vec![
-            event(1, WorldEvent::Started),
-            event(2, WorldEvent::Paused),
-            event(3, WorldEvent::Resumed),
-            event(9, WorldEvent::Crashed { power: true }),
-        ],
-        ..History::default()
-    };
-    let line = |us: u64, event: Option<u32>| TraceView {
-        time: Instant(us * 1_000),
-        actor: "b1".to_owned(),
-        peer: None,
-        event,
-        text: "line".to_owned(),
-    };
-    let trace = vec![line(1, Some(0)), line(2, None), line(4, Some(2)), line(5, Some(2))];
-    let merged = with_events(trace, &history, &[3, 1, 1]);
-    let told: Vec<(u64, &str)> =
-        merged.iter().map(|line| (line.time.0 / 1_000, line.text.as_str())).collect();
-    let expected = [
-        (1, "line"),
-        (2, "line"),
-        (2, "stands still"),
-        (4, "line"),
-        (5, "line"),
-        (9, "dies in a power failure"),
-    ];
-    assert_eq!(told, expected);
-    let marked: Vec<Option<u32>> = merged.iter().map(|line| line.event).collect();
-    assert_eq!(marked, [None, None, Some(1), None, None, Some(3)]);
-}
-
-/// A small run with every symbol.
-fn lanes() -> Vec<TraceView> {
-    let line = |us: u64, actor: &str, peer: &str, event: Option<u32>, text: &str| TraceView {
-        time: Instant(us * 1_000),
-        actor: actor.to_owned(),
-        peer: (!peer.is_empty()).then(|| peer.to_owned()),
-        event,
-        text: text.to_owned(),
-    };
-    vec![
-        line(0, "b1", "", None, "starts"),
-        line(900, "shop", "", Some(2), "sends shop #0"),
-        line(1_000, "shop", "b1", None, "Produce p0 1 records seq 0"),
-        line(1_000, "b1", "", None, "appends 0..0 at orders-0 (epoch 0)"),
-        line(1_900, "controller", "", None, "FAULT: pause b1 for 5s"),
-        line(2_000, "b1", "", None, "is paused"),
-        line(2_100, "b1", "shop", None, "Produce answered: p0 at 0  (lost with its connection)"),
-        line(2_200, "b2", "b1", None, "ReplicaFetch"),
-        line(5_000_000, "b1", "", None, "crashes"),
-        line(5_000_100, "消費者", "b2", None, "Fetch"),
-        line(5_000_200, "消費者", "", Some(9), "poll returns orders-0@0 (shop #0)"),
-    ]
-}
-
-#[test]
-fn a_trace_has_a_column_per_actor_and_a_legend() {
-    let trace = lanes();
-    let lens = Lens::default();
-    let mut text = lanes_text(&trace, &lens, false);
-    for (title, lens) in [
-        ("48 columns", Lens { width: Some(48), ..lens.clone() }),
-        ("one actor", Lens { actors: vec!["shop".to_owned()], ..lens.clone() }),
-        ("one record", Lens { events_only: true, ..lens.clone() }),
-        ("an event", Lens { around: Some(Around::Event(9)), ..lens.clone() }),
-        ("a time", Lens { around: Some(Around::Time(Instant(2_050_000))), ..lens.clone() }),
-        ("nobody", Lens { actors: vec!["nobody".to_owned()], ..lens.clone() }),
-    ] {
-        text.push_str(&format!("\n-- {title}\n{}", lanes_text(&trace, &lens, false)));
-    }
-    insta::assert_snapshot!("lanes_text", text);
-    let styled = lanes_text(&trace, &lens, true);
-    assert_eq!(without_escapes(&styled), lanes_text(&trace, &lens, false));
-}
-
-#[test]
-fn a_moment_shows_some_lines_around_it_and_no_more() {
-    let mut trace = Vec::new();
-    for i in 0..200 {
-        trace.push(TraceView { time: Instant(i), ..lanes()[3].clone() });
-    }
-    for (time, lines) in [(0, 21), (100, 41), (199, 21), (10_000, 20)] {
-        let around = Some(Around::Time(Instant(time)));
-        let text = lanes_text(&trace, &Lens { around, ..Lens::default() }, false);
-        assert_eq!(text.matches("appends").count(), lines, "{time}");
-    }
-    for count in [1, 30, 80] {
-        let actor = |i: usize| format!("a-long-name-of-an-actor-{i}");
-        let trace: Vec<TraceView> =
-            (0..count).map(|i| TraceView { actor: actor(i), ..lanes()[3].clone() }).collect();
-        let text = lanes_text(&trace, &Lens { width: Some(10), ..Lens::default() }, false);
-        assert_eq!(text.matches("appends").count(), count, "some of the text is always shown");
     }
 }

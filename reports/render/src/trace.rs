@@ -9,55 +9,23 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use oncesim_history::History;
 use unicode_width::UnicodeWidthStr;
 
-use crate::event::event_text;
-use crate::model::TraceView;
 use crate::number::seconds;
+use crate::row::Row;
 use crate::style::{FAINT, STRONG, paint};
-
-/// The trace with the given events of the history as lines of their own, each behind what had
-/// happened before it. Only these lines belong to an event afterwards.
-#[must_use]
-pub fn with_events(trace: Vec<TraceView>, history: &History, events: &[u32]) -> Vec<TraceView> {
-    let mut events: Vec<u32> = events.to_vec();
-    events.sort_unstable();
-    events.dedup();
-    let mut wanted = events.into_iter().filter_map(|position| {
-        let event = history.events.get(position as usize)?;
-        let line = TraceView {
-            time: event.time,
-            actor: history.actor_name(event.actor).to_owned(),
-            peer: None,
-            event: Some(position),
-            text: event_text(history, event),
-        };
-        Some((position, line))
-    });
-    let mut next = wanted.next();
-    let mut out = Vec::with_capacity(trace.len());
-    let mut written = 0;
-    for line in trace {
-        // A line carries the last event before it; not all carry one.
-        written = line.event.unwrap_or(written).max(written);
-        while let Some((_, event)) = next.take_if(|(position, _)| *position <= written) {
-            out.push(event);
-            next = wanted.next();
-        }
-        out.push(TraceView { event: None, ..line });
-    }
-    out.extend(next.into_iter().chain(wanted).map(|(_, line)| line));
-    out
-}
 
 /// The positions in `trace` that explain `events`: their own lines and `around` lines of the
 /// same actors before and after each, at most `limit` in all (the witness lines come first).
-#[must_use]
-pub fn excerpt(trace: &[TraceView], events: &[u32], around: usize, limit: usize) -> Vec<usize> {
+pub(crate) fn excerpt(
+    trace: &[Row<'_>],
+    events: &[u32],
+    around: usize,
+    limit: usize,
+) -> Vec<usize> {
     let events: BTreeSet<u32> = events.iter().copied().collect();
     let own: Vec<usize> = (0..trace.len())
-        .filter(|&i| trace[i].event.is_some_and(|event| events.contains(&event)))
+        .filter(|&i| trace[i].event().is_some_and(|event| events.contains(&event)))
         .take(limit)
         .collect();
     let mut chosen: BTreeSet<usize> = own.iter().copied().collect();
@@ -96,10 +64,10 @@ fn fill(chosen: &BTreeSet<usize>, limit: usize) -> Vec<usize> {
 const SHORT_GAP: usize = 2;
 
 /// The `distance`-th line before (or after) line `i` that has an actor in common with it.
-fn neighbour(trace: &[TraceView], i: usize, distance: usize, before: bool) -> Option<usize> {
+fn neighbour(trace: &[Row<'_>], i: usize, distance: usize, before: bool) -> Option<usize> {
     let related = |&j: &usize| {
         let (a, b) = (&trace[i], &trace[j]);
-        b.actor == a.actor || b.peer.as_ref() == Some(&a.actor) || a.peer.as_ref() == Some(&b.actor)
+        b.actor() == a.actor() || b.peer() == Some(a.actor()) || a.peer() == Some(b.actor())
     };
     if before {
         (0..i).rev().take(400).filter(related).nth(distance - 1)
@@ -110,9 +78,8 @@ fn neighbour(trace: &[TraceView], i: usize, distance: usize, before: bool) -> Op
 
 /// The lines at `positions` (ascending), aligned, each behind `indent`; a gap says how much it
 /// leaves out. Lines of `events` are marked.
-#[must_use]
-pub fn trace_text(
-    trace: &[TraceView],
+pub(crate) fn trace_text(
+    trace: &[Row<'_>],
     positions: &[usize],
     events: &[u32],
     indent: &str,
@@ -120,7 +87,8 @@ pub fn trace_text(
 ) -> String {
     let who: Vec<String> = positions.iter().map(|&i| speaker(&trace[i])).collect();
     let width = who.iter().map(|name| name.width()).max().unwrap_or(0);
-    let time_width = positions.iter().map(|&i| trace[i].time.to_string().len()).max().unwrap_or(0);
+    let time_width =
+        positions.iter().map(|&i| trace[i].time().to_string().len()).max().unwrap_or(0);
     let mut out = String::new();
     let mut last: Option<usize> = None;
     for (&i, name) in positions.iter().zip(&who) {
@@ -129,10 +97,10 @@ pub fn trace_text(
             gap(&mut out, trace, before, i, (indent, time_width), styled);
         }
         last = Some(i);
-        let marked = line.event.is_some_and(|event| events.contains(&event));
+        let marked = line.event().is_some_and(|event| events.contains(&event));
         let padding = " ".repeat(width - name.width());
         let text =
-            format!("{:>time_width$}  {name}{padding}  {}", line.time.to_string(), line.text);
+            format!("{:>time_width$}  {name}{padding}  {}", line.time().to_string(), line.text());
         let mark = if marked { ">" } else { " " };
         let text = if marked { paint(styled, STRONG, text.trim_end()) } else { text };
         let _ = writeln!(out, "{}", format!("{indent}{mark} {text}").trim_end());
@@ -142,13 +110,13 @@ pub fn trace_text(
 
 fn gap(
     out: &mut String,
-    trace: &[TraceView],
+    trace: &[Row<'_>],
     before: usize,
     after: usize,
     (indent, time_width): (&str, usize),
     styled: bool,
 ) {
-    let time = trace[after].time.since(trace[before].time);
+    let time = trace[after].time().since(trace[before].time());
     let lines = after - before - 1;
     let text = format!(
         "... {lines} {}, {} (virtual) ...",
@@ -158,9 +126,9 @@ fn gap(
     let _ = writeln!(out, "{indent}  {:time_width$}  {}", "", paint(styled, FAINT, text));
 }
 
-fn speaker(line: &TraceView) -> String {
-    match &line.peer {
-        Some(peer) => format!("{} -> {peer}", line.actor),
-        None => line.actor.clone(),
+fn speaker(line: &Row<'_>) -> String {
+    match line.peer_name() {
+        Some(peer) => format!("{} -> {peer}", line.actor_name()),
+        None => line.actor_name().to_owned(),
     }
 }

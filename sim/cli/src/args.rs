@@ -83,7 +83,7 @@ pub(crate) struct RunArgs {
     pub(crate) view: ViewArgs,
 }
 
-/// Which part of a run's trace to show.
+/// Which part of a run's trace to show; what is named is combined.
 #[derive(Debug, Args)]
 pub(crate) struct ViewArgs {
     /// Show the trace instead: one line per event, a column per actor
@@ -99,6 +99,12 @@ pub(crate) struct ViewArgs {
     /// Only what happened to this record: shop#7
     #[arg(long, value_name = "ID", requires = "trace")]
     pub(crate) record: Option<String>,
+    /// Only what concerns this transactional id: its requests, states, records and markers
+    #[arg(long, value_name = "ID", requires = "trace")]
+    pub(crate) txn: Option<String>,
+    /// Only what concerns this partition: orders-0
+    #[arg(long, value_name = "NAME", requires = "trace")]
+    pub(crate) partition: Option<String>,
 }
 
 /// How a campaign chooses its runs.
@@ -185,6 +191,8 @@ pub(crate) struct ReplayArgs {
     pub(crate) seed: Option<u64>,
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) view: ViewArgs,
 }
 
 #[derive(Debug, Args)]

@@ -36,32 +36,13 @@ fn fault(fault: &FaultReport) -> render::FaultView {
     }
 }
 
-fn trace_line(line: &oncesim::history::trace::TraceLine, names: &[String]) -> render::TraceView {
-    let name = |actor: oncesim::types::ActorId| {
-        names.get(usize::from(actor.0)).cloned().unwrap_or_else(|| actor.to_string())
-    };
-    render::TraceView {
-        time: line.time,
-        actor: name(line.actor),
-        peer: line.peer.map(name),
-        event: line.event,
-        text: line.text.clone(),
-    }
-}
-
-/// The trace as the engine wrote it.
-pub(crate) fn trace_lines(outcome: &Outcome) -> Vec<render::TraceView> {
-    outcome.trace.lines.iter().map(|line| trace_line(line, &outcome.actor_names)).collect()
-}
-
-/// The trace, with the events that prove an anomaly as lines of their own.
-fn trace(outcome: &Outcome) -> Vec<render::TraceView> {
-    let lines = trace_lines(outcome);
-    let Some(history) = &outcome.history else { return lines };
-    let anomalies = outcome.verdict.anomalies.iter();
-    let events: Vec<u32> =
-        anomalies.flat_map(|anomaly| anomaly.witness.events.iter().copied()).collect();
-    render::with_events(lines, history, &events)
+/// What a run recorded of itself, if it was asked to.
+pub(crate) fn recording(outcome: &Outcome) -> render::Recording {
+    let history = outcome.history.clone();
+    history.map_or_else(render::Recording::default, |history| render::Recording {
+        history,
+        trace: outcome.trace.clone(),
+    })
 }
 
 pub(crate) fn expectation(scenario: &Scenario) -> Option<(String, u64)> {
@@ -90,7 +71,7 @@ pub(crate) fn run(
         verdict: outcome.verdict.clone(),
         faults: outcome.faults.iter().map(fault).collect(),
         world: outcome.world.clone(),
-        trace: trace(outcome),
+        recording: recording(outcome),
         judgement: judgement(oncesim::judge(scenario, outcome)),
         note: None,
         command,

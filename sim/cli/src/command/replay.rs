@@ -5,9 +5,10 @@ use oncesim_render::Judgement;
 use crate::args::ReplayArgs;
 use crate::command::run::{once, quoted_path, show};
 use crate::exit::{Exit, Refusal};
-use crate::{convert, source};
+use crate::{convert, output, source};
 
 pub(crate) fn replay(args: &ReplayArgs) -> Result<Exit, Refusal> {
+    super::trace::sensible(&args.view, args.format)?;
     let loaded = source::load(&args.file, &[])?;
     let (seed, recorded) = match (loaded.replay, args.seed) {
         (Some(replay), None) => (replay.seed, Some(replay.digest)),
@@ -27,7 +28,7 @@ pub(crate) fn replay(args: &ReplayArgs) -> Result<Exit, Refusal> {
             ));
         }
     };
-    let (outcome, wall) = once(&loaded.scenario, seed, args.format);
+    let (outcome, wall) = once(&loaded.scenario, seed, args.format, args.view.trace);
     let mut command = format!("oncesim replay {}", quoted_path(&args.file));
     if let Some(seed) = args.seed {
         command.push_str(&format!(" --seed {seed}"));
@@ -44,5 +45,10 @@ pub(crate) fn replay(args: &ReplayArgs) -> Result<Exit, Refusal> {
             view.judgement = view.judgement.max(Judgement::Nondeterministic);
         }
     }
-    show(&view, args.format)
+    if args.view.trace
+        && let Some(note) = &view.note
+    {
+        output::note(note);
+    }
+    show(&view, args.format, &args.view)
 }

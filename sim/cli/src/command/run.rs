@@ -9,7 +9,7 @@ use oncesim::{Outcome, RunOptions};
 use oncesim_render::RunView;
 use oncesim_spec::Scenario;
 
-use crate::args::{Format, RunArgs};
+use crate::args::{Format, RunArgs, ViewArgs};
 use crate::exit::{Exit, Refusal};
 use crate::{artifact, convert, output, source};
 
@@ -18,25 +18,28 @@ pub(crate) fn run(args: &RunArgs) -> Result<Exit, Refusal> {
     // A counterexample carries its faults, and its seed unless another is asked for.
     let recorded = loaded.replay.map_or(0, |replay| replay.seed);
     let seed = args.seed.unwrap_or(recorded);
-    if args.view.trace {
-        return super::trace::trace(args, &loaded.scenario, seed);
-    }
-    let (outcome, wall) = once(&loaded.scenario, seed, args.format);
+    super::trace::sensible(&args.view, args.format)?;
+    let (outcome, wall) = once(&loaded.scenario, seed, args.format, args.view.trace);
     if let Some(path) = &args.history {
         record(&loaded.scenario, seed, &outcome, path)?;
     }
     let view = convert::run(&loaded.scenario, &outcome, wall, again(args, seed));
-    show(&view, args.format)
+    show(&view, args.format, &args.view)
 }
 
-/// Runs once; a second time with its trace when there is something to explain to a person. The
-/// wall time is that of the first.
-pub(crate) fn once(scenario: &Arc<Scenario>, seed: u64, format: Format) -> (Outcome, Duration) {
+/// Runs once; a second time with its trace when there is something to explain to a person, or when
+/// it is asked for. The wall time is that of the first.
+pub(crate) fn once(
+    scenario: &Arc<Scenario>,
+    seed: u64,
+    format: Format,
+    traced: bool,
+) -> (Outcome, Duration) {
     let began = Instant::now();
     let options = RunOptions { seed, ..RunOptions::default() };
     let outcome = oncesim::run(scenario, &options);
     let wall = began.elapsed();
-    if format == Format::Json || outcome.verdict.anomalies.is_empty() {
+    if !traced && (format == Format::Json || outcome.verdict.anomalies.is_empty()) {
         return (outcome, wall);
     }
     let traced =
@@ -68,8 +71,12 @@ fn record(
     artifact::write(path, &text)
 }
 
-/// Prints a run; the exit code is its verdict.
-pub(crate) fn show(view: &RunView, format: Format) -> Result<Exit, Refusal> {
+/// Prints a run, or its trace; the exit code is its verdict.
+pub(crate) fn show(view: &RunView, format: Format, part: &ViewArgs) -> Result<Exit, Refusal> {
+    if part.trace {
+        super::trace::trace(part, &view.recording)?;
+        return Ok(view.judgement.into());
+    }
     let text = match format {
         Format::Text => oncesim_render::run_text(view, output::styled()),
         Format::Json => oncesim_render::run_json(view),

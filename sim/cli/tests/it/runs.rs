@@ -256,6 +256,12 @@ fn a_trace_is_shown_whole_or_in_part() {
     assert!(record.contains("send of shop #0") && record.contains("append"), "{record}");
     assert!(record.lines().count() < whole.out.lines().count());
     assert_eq!(record, trace(&["--record", "shop #0"]).out, "as reports write it");
+    assert!(record.contains("Produce p0") && record.contains("Produce answered"), "{record}");
+    let lines = |text: &str| text.lines().count();
+    let partition = trace(&["--partition", "orders-0"]).out;
+    assert!(partition.contains("leads orders-0") && lines(&partition) < lines(&whole.out));
+    let both = trace(&["--partition", "orders-0", "--record", "shop#0", "--actor", "b1"]).out;
+    assert!(lines(&both) <= lines(&record) && both.contains("shop"), "{both}");
     let actor = trace(&["--actor", "shop"]).out;
     assert!(actor.lines().count() < whole.out.lines().count());
     for around in ["1", "0.1s", "100ms"] {
@@ -270,6 +276,8 @@ fn a_trace_is_shown_whole_or_in_part() {
         (&["--record", "nobody#1"], "one of"),
         (&["--record", "shop#1099511627775"], "no event concerns"),
         (&["--record", "shop#99999999999999999"], "shop#7"),
+        (&["--txn", "nobody"], "leave --txn out"),
+        (&["--partition", "orders-99"], "orders-0"),
         (&["--around", "4000000000"], "events go from 0"),
         (&["--around", "1h"], "0.25s"),
         (&["--around", "-1s"], "--around"),
@@ -282,4 +290,26 @@ fn a_trace_is_shown_whole_or_in_part() {
     let alone = folder.oncesim(&["run", EXPECTS, "--actor", "shop"]);
     assert_eq!(alone.code, 2, "{}", alone.err);
     assert!(alone.err.contains("--trace"), "{}", alone.err);
+}
+
+#[test]
+fn a_trace_of_a_transactional_id_is_its_requests_states_records_and_markers() {
+    let folder = Folder::new();
+    let scenario = "scenarios/corpus/exactly-once/orders-to-invoices.toml";
+    let args = ["run", scenario, "--seed", "3", "--trace", "--txn", "billing-0"];
+    let text = folder.oncesim(&args).out;
+    for part in ["InitProducerId billing-0", "EndTxn ok", "Ongoing", "WriteTxnMarkers", "marker"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(!text.contains("billing-1:"), "another id's states");
+}
+
+#[test]
+fn a_replay_shows_its_trace_as_well() {
+    let folder = Folder::new();
+    let (_, file) = violated(&folder);
+    let done = folder.oncesim(&["replay", &file, "--trace", "--actor", "shop"]);
+    assert_eq!(done.code, 1, "{}{}", done.out, done.err);
+    assert!(done.out.contains("o--> a message arrives"), "{}", done.out);
+    assert!(done.err.contains("this is the same run"), "{}", done.err);
 }

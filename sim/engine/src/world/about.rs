@@ -5,7 +5,7 @@ use oncesim_history::trace::About;
 use oncesim_kafka::log::batch::{RecordBatch, Records};
 use oncesim_kafka::message::{CoordinatorKey, Request, Response};
 use oncesim_kafka::note::Note;
-use oncesim_types::{GroupId, RecordId, TopicPartition, TransactionalId};
+use oncesim_types::{GroupId, ProducerId, RecordId, TopicPartition, TransactionalId};
 
 use crate::network::Body;
 
@@ -34,8 +34,11 @@ pub(super) fn of_note(note: &Note) -> About {
         | Note::BecameLeader { partition, .. }
         | Note::PartitionChanged { partition, .. }
         | Note::Retry { partition, .. }
-        | Note::LastStableOffset { partition, .. }
-        | Note::MarkerRejected { partition, .. } => gathered.partition(*partition),
+        | Note::LastStableOffset { partition, .. } => gathered.partition(*partition),
+        Note::MarkerRejected { partition, producer_id, .. } => {
+            gathered.partition(*partition);
+            gathered.producer(*producer_id);
+        }
         Note::Generation { group, .. }
         | Note::Rebalance { group, .. }
         | Note::MemberRemoved { group, .. } => gathered.of_group(*group),
@@ -68,7 +71,14 @@ impl Gathered {
         }
     }
 
+    fn producer(&mut self, producer: ProducerId) {
+        if producer != ProducerId::NONE && !self.0.producers.contains(&producer) {
+            self.0.producers.push(producer);
+        }
+    }
+
     fn batch(&mut self, batch: &RecordBatch) {
+        self.producer(batch.producer_id);
         if let Records::Data(records) = &batch.records {
             self.0.records.extend(records.iter().map(|record| record.id));
         }
@@ -124,6 +134,7 @@ impl Gathered {
             }
             Request::EndTxn(end) => self.of_transaction(end.transactional_id),
             Request::WriteTxnMarkers(write) => {
+                write.markers.iter().for_each(|marker| self.producer(marker.producer_id));
                 self.all(write.markers.iter().flat_map(|marker| &marker.partitions));
             }
             Request::TxnOffsetCommit(commit) => {

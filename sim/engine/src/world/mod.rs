@@ -465,6 +465,8 @@ impl World {
             (false, false) => RunEnd::NotSettled,
         };
         let world = self.describe();
+        let mut trace = self.tracing.map(|it| it.trace).unwrap_or_default();
+        trace.processes = self.actors.iter().map(|actor| actor.process_of).collect();
         let (history, digest) = self.recorder.finish();
         let parts = Parts {
             seed: self.seed,
@@ -475,7 +477,7 @@ impl World {
             messages: self.messages,
             faults: self.faults.into_iter().map(|state| state.report).collect(),
             world,
-            trace: self.tracing.map(|it| it.trace).unwrap_or_default(),
+            trace,
         };
         (end, parts)
     }

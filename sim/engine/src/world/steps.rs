@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use oncesim_kafka::machine::TimerKey;
-use oncesim_types::{ActorId, Instant};
+use oncesim_types::{ActorId, ConnectionId, CorrelationId, Instant};
 
 use super::build::CONTROLLER;
 use super::{Event, World};
-use oncesim_history::trace::{Step, StepId, Trace, Via};
+use crate::network::Message;
+use oncesim_history::trace::{About, Step, StepId, Trace, Via};
 
 /// A trace while it is being written.
 #[derive(Default)]
@@ -17,6 +18,28 @@ pub(super) struct Tracing {
     scheduled: BTreeMap<Event, StepId>,
     /// In which step a timer was set last: moving it makes no entry in the queue.
     timers: BTreeMap<(ActorId, TimerKey), StepId>,
+    /// What requests were about that wait for their answers.
+    asked: BTreeMap<(ConnectionId, CorrelationId), About>,
+}
+
+impl Tracing {
+    /// What a message is about; an answer is also about what was asked.
+    pub(super) fn about(&mut self, message: &Message) -> About {
+        let mut about = super::about::of_message(&message.body);
+        let exchange = (message.connection, message.correlation);
+        if message.body.is_request() {
+            self.asked.insert(exchange, about.clone());
+        } else if let Some(asked) = self.asked.remove(&exchange) {
+            about.transactional_ids.extend(asked.transactional_ids);
+            about.groups.extend(asked.groups);
+            about.producers.extend(asked.producers);
+            about.records.extend(asked.records);
+            if about.partitions.is_empty() {
+                about.partitions = asked.partitions;
+            }
+        }
+        about
+    }
 }
 
 impl World {

@@ -72,7 +72,7 @@ impl World {
             _ => what,
         };
         let path = (message.from, Some(message.to));
-        let about = about::of_message(&message.body);
+        let about = self.tracing.as_mut().map(|it| it.about(message)).unwrap_or_default();
         self.write_line(path, kind, Some(message.sent), about, text);
     }
 

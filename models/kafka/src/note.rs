@@ -166,6 +166,16 @@ pub enum Note {
         /// Why, in a few words.
         reason: &'static str,
     },
+    /// A group has another state at its coordinator. No part of the history: what follows from it
+    /// has notes of its own.
+    GroupState {
+        /// The group.
+        group: GroupId,
+        /// The state before.
+        from: crate::group::GroupState,
+        /// The state now.
+        to: crate::group::GroupState,
+    },
     /// A group coordinator removed a member.
     MemberRemoved {
         /// The group.

@@ -18,6 +18,7 @@ use oncesim_types::{
     TransactionNumber,
 };
 
+use crate::coverage::Coverage;
 use crate::digest::Digester;
 use crate::outcome::Digest;
 
@@ -28,6 +29,8 @@ pub(crate) struct Recorder {
     /// When and where everything happened, folded.
     folded: (u64, u64),
     pub(crate) mutation_hits: u64,
+    /// What was reached that the history does not say.
+    pub(crate) coverage: Coverage,
     now: Instant,
 }
 
@@ -47,6 +50,7 @@ impl Recorder {
             digester: Digester::new(),
             folded: (0, 0),
             mutation_hits: 0,
+            coverage: Coverage::default(),
             now: Instant::ZERO,
         }
     }
@@ -67,11 +71,11 @@ impl Recorder {
         self.folded = (a, b);
     }
 
-    pub(crate) fn finish(mut self) -> (History, Digest) {
+    pub(crate) fn finish(mut self) -> (History, Digest, Coverage) {
         self.history.end = self.now;
         self.digester.write_u64(self.folded.0);
         self.digester.write_u64(self.folded.1);
-        (self.history, self.digester.finalize())
+        (self.history, self.digester.finalize(), self.coverage)
     }
 
     fn push(&mut self, (actor, incarnation): Who, kind: EventKind) {
@@ -276,6 +280,9 @@ impl Recorder {
         }
         if let Note::AutoCommitEnd { id, error, maybe_committed } = &note {
             return self.commit_end(who, CallId(AUTO_COMMIT | id), *error, *maybe_committed);
+        }
+        if let Note::GroupState { from, to, .. } = note {
+            return self.coverage.group_edge(from, to);
         }
         if let Some(kind) = client_note(group, &note) {
             self.client(who, kind);

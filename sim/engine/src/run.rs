@@ -68,7 +68,7 @@ impl World {
             mutation_hits,
             world: parts.world,
             actor_names: parts.history.actors.iter().map(|actor| actor.name.clone()).collect(),
-            coverage: Coverage::of(&parts.history),
+            coverage: parts.coverage,
             history: keep_history.then_some(parts.history),
             trace: parts.trace,
         }

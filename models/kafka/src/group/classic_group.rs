@@ -27,9 +27,9 @@ use crate::note::Note;
 /// have given up.
 pub(super) const NEW_MEMBER_JOIN_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Where a group stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum GroupState {
+/// Where a group stands (`ClassicGroupState`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum GroupState {
     /// No members; it may hold offsets.
     Empty,
     /// Waits for its members to join again.
@@ -38,6 +38,38 @@ pub(super) enum GroupState {
     CompletingRebalance,
     /// Has an assignment.
     Stable,
+}
+
+impl GroupState {
+    /// All of them.
+    pub const ALL: [GroupState; 4] = [
+        GroupState::Empty,
+        GroupState::PreparingRebalance,
+        GroupState::CompletingRebalance,
+        GroupState::Stable,
+    ];
+
+    /// Its name, as Kafka's tools print it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            GroupState::Empty => "Empty",
+            GroupState::PreparingRebalance => "PreparingRebalance",
+            GroupState::CompletingRebalance => "CompletingRebalance",
+            GroupState::Stable => "Stable",
+        }
+    }
+
+    /// The states that it may follow (`ClassicGroupState.validPreviousStates`, without `Dead`).
+    #[must_use]
+    pub const fn valid_previous(self) -> &'static [GroupState] {
+        use GroupState::{CompletingRebalance, Empty, PreparingRebalance, Stable};
+        match self {
+            Empty | CompletingRebalance => &[PreparingRebalance],
+            PreparingRebalance => &[Stable, CompletingRebalance, Empty],
+            Stable => &[CompletingRebalance],
+        }
+    }
 }
 
 /// What the join phase waits for.
@@ -332,7 +364,7 @@ impl ClassicGroup {
         }
         self.cancel_sync_timer(turn);
         let initial = self.state == GroupState::Empty;
-        self.state = GroupState::PreparingRebalance;
+        self.enter(GroupState::PreparingRebalance, turn);
         turn.note(Note::Rebalance { group: self.id, reason });
         if initial {
             let delay = turn.config.group_initial_rebalance_delay;
@@ -345,6 +377,12 @@ impl ClassicGroup {
         } else {
             self.wait_for_members(turn);
         }
+    }
+
+    fn enter(&mut self, to: GroupState, turn: &mut Turn<'_>) {
+        let from = std::mem::replace(&mut self.state, to);
+        debug_assert!(to.valid_previous().contains(&from), "{to:?} does not follow {from:?}");
+        turn.note(Note::GroupState { group: self.id, from, to });
     }
 
     fn wait_for_members(&mut self, turn: &mut Turn<'_>) {
@@ -397,12 +435,12 @@ impl ClassicGroup {
     fn next_generation(&mut self, turn: &mut Turn<'_>) {
         self.generation = GenerationId(self.generation.0.checked_add(1).unwrap_or(1));
         if self.members.is_empty() {
-            self.state = GroupState::Empty;
+            self.enter(GroupState::Empty, turn);
             self.protocol = None;
             turn.append(vec![self.record(None)], Work::Emptied);
             return;
         }
-        self.state = GroupState::CompletingRebalance;
+        self.enter(GroupState::CompletingRebalance, turn);
         self.protocol = self.choose_protocol();
         let waiting: Vec<MemberId> = self.members.keys().copied().collect();
         for id in waiting {
@@ -485,7 +523,7 @@ impl ClassicGroup {
             self.maybe_rebalance("the assignment could not be stored", turn);
             return;
         }
-        self.state = GroupState::Stable;
+        self.enter(GroupState::Stable, turn);
         let given = |id, member: &mut Member| member.assignment = assignment_of(&assignments, id);
         self.answer_syncs(ErrorCode::None, given, turn);
         turn.note(Note::Generation {

@@ -20,6 +20,7 @@ mod tests;
 mod txn_offset_commit;
 mod writes;
 
+pub use classic_group::GroupState;
 pub use coordinator::GroupCoordinator;
 pub use partition::coordinator_partition;
 pub use txn_offset_commit::txn_offset_commit_refused;

@@ -16,6 +16,8 @@ mod systems;
 mod trace;
 mod trace_external;
 
+pub(crate) use faults::kind as fault_kind;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -40,6 +42,7 @@ use crate::app::relay::RelayApp;
 use crate::app::service::ServiceApp;
 use crate::app::transactional::TransactionalApp;
 use crate::clock::Clock;
+use crate::coverage::Coverage;
 use crate::mail::Mail;
 use crate::network::Network;
 use crate::outcome::{FaultReport, RunEnd};
@@ -448,6 +451,7 @@ pub(crate) struct Parts {
     pub(crate) messages: u64,
     pub(crate) faults: Vec<FaultReport>,
     pub(crate) world: Vec<String>,
+    pub(crate) coverage: Coverage,
     pub(crate) trace: Trace,
 }
 
@@ -467,7 +471,8 @@ impl World {
         let world = self.describe();
         let mut trace = self.tracing.map(|it| it.trace).unwrap_or_default();
         trace.processes = self.actors.iter().map(|actor| actor.process_of).collect();
-        let (history, digest) = self.recorder.finish();
+        let (history, digest, mut coverage) = self.recorder.finish();
+        coverage.merge(&Coverage::of(&history, &self.plan));
         let parts = Parts {
             seed: self.seed,
             plan: self.plan,
@@ -477,6 +482,7 @@ impl World {
             messages: self.messages,
             faults: self.faults.into_iter().map(|state| state.report).collect(),
             world,
+            coverage,
             trace,
         };
         (end, parts)

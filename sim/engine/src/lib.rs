@@ -31,6 +31,8 @@ mod digest;
 #[cfg(madsim)]
 pub mod draw;
 #[cfg(madsim)]
+mod explain;
+#[cfg(madsim)]
 mod host;
 #[cfg(madsim)]
 mod hosted;
@@ -63,6 +65,11 @@ pub use campaign::{
 };
 #[cfg(madsim)]
 pub use coverage::{AreaCoverage, Coverage};
+#[cfg(madsim)]
+pub use explain::{
+    ExplainOptions, Explanation, LeftOut, Link, LinkWhat, Necessities, Necessity, Seen, Subject,
+    Unexplained, explain,
+};
 #[cfg(madsim)]
 pub use hosted::{HostedProducer, HostedTask, TaskFuture, run_hosted, sleep};
 #[cfg(madsim)]

@@ -1,0 +1,152 @@
+//! Why a run fails: its causal chain, the faults that it needs, when it was too late, what helps.
+//!
+//! Everything is found by running: a run takes milliseconds and is a function of scenario, seed and
+//! plan, so the run without a fault, the run with other luck from a moment on, and the run under
+//! another configuration are simply tried.
+
+mod facts;
+mod lab;
+mod necessity;
+mod slice;
+mod subject;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration as WallDuration, Instant as WallInstant};
+
+use oncesim_semantics::Anomaly;
+use oncesim_spec::{FaultPlan, Scenario};
+use oncesim_types::ActorId;
+
+pub use lab::Seen;
+pub use necessity::{Necessities, Necessity};
+pub use slice::{LeftOut, Link, LinkWhat};
+pub use subject::Subject;
+
+use crate::cast::{Part, cast};
+use crate::outcome::{Judgement, Outcome, RunOptions};
+use crate::run::run;
+use crate::shrink::failure;
+use lab::Lab;
+
+/// How to explain.
+#[derive(Debug, Clone)]
+pub struct ExplainOptions {
+    /// Threads. The result does not depend on it, unless the budget ends it.
+    pub jobs: usize,
+    /// Wall time, if there is a limit.
+    pub budget: Option<WallDuration>,
+    /// Set by somebody else to end it early.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// What an explanation found out.
+#[derive(Debug, Clone)]
+pub struct Explanation {
+    /// The run, with its history and its trace.
+    pub outcome: Outcome,
+    /// What it means.
+    pub judgement: Judgement,
+    /// Its fingerprint.
+    pub fingerprint: String,
+    /// The anomaly that is explained.
+    pub anomaly: Anomaly,
+    /// What that is about.
+    pub subject: Subject,
+    /// The causal chain.
+    pub chain: Vec<Link>,
+    /// What the faults have to do with it.
+    pub necessities: Necessities,
+    /// How many runs it took.
+    pub runs: u64,
+    /// Whether it ended early.
+    pub cut_short: bool,
+}
+
+/// Why a run cannot be explained.
+#[derive(Debug, Clone)]
+pub enum Unexplained {
+    /// It is as claimed. This is what it did.
+    DoesNotFail(Box<Outcome>),
+    /// It fails, but no checker found an anomaly: a bug of oncesim, or a budget that was used up.
+    NoAnomaly(Box<Outcome>),
+}
+
+/// Explains the run of `seed` and `plan`.
+///
+/// # Errors
+/// When the run does not fail, or fails without an anomaly.
+pub fn explain(
+    scenario: &Arc<Scenario>,
+    plan: &FaultPlan,
+    seed: u64,
+    options: &ExplainOptions,
+) -> Result<Explanation, Unexplained> {
+    let outcome = run(
+        scenario,
+        &RunOptions { seed, plan: Some(plan.clone()), keep_history: true, keep_trace: true },
+    );
+    let Some((fingerprint, judgement)) = failure(scenario, &outcome) else {
+        return Err(Unexplained::DoesNotFail(Box::new(outcome)));
+    };
+    let Some(anomaly) = telling(&fingerprint, &outcome).cloned() else {
+        return Err(Unexplained::NoAnomaly(Box::new(outcome)));
+    };
+    let lab = Lab {
+        anomaly: anomaly.id(),
+        jobs: options.jobs,
+        deadline: options.budget.map(|budget| WallInstant::now() + budget),
+        stop: &options.stop,
+        runs: AtomicU64::new(1),
+    };
+    let necessities = necessity::necessities(&lab, scenario, &outcome);
+    let (subject, chain) = sliced(scenario, &outcome, &anomaly, &necessities);
+    Ok(Explanation {
+        judgement,
+        fingerprint,
+        subject,
+        chain,
+        necessities,
+        runs: lab.runs.load(Relaxed),
+        cut_short: lab.over(),
+        outcome,
+        anomaly,
+    })
+}
+
+/// The anomaly that gave a failure its name; else what was stuck.
+fn telling<'a>(fingerprint: &str, outcome: &'a Outcome) -> Option<&'a Anomaly> {
+    let anomalies = &outcome.verdict.anomalies;
+    let named = anomalies.iter().find(|a| fingerprint.split('+').any(|id| id == a.id()));
+    let stuck = || anomalies.iter().find(|anomaly| anomaly.class.violates.liveness);
+    named.or_else(stuck).or_else(|| anomalies.first())
+}
+
+fn sliced(
+    scenario: &Scenario,
+    outcome: &Outcome,
+    anomaly: &Anomaly,
+    necessities: &Necessities,
+) -> (Subject, Vec<Link>) {
+    let Some(history) = &outcome.history else { return Default::default() };
+    let processes = processes(scenario);
+    let subject = Subject::of(history, anomaly, &processes);
+    let needed: BTreeSet<u32> =
+        necessities.needed().into_iter().filter_map(|at| u32::try_from(at).ok()).collect();
+    let run = slice::Run { history, trace: &outcome.trace, processes: &processes };
+    let chain = slice::slice(&run, anomaly, &subject, &needed);
+    (subject, chain)
+}
+
+/// The first actor of each actor's process, by actor.
+fn processes(scenario: &Scenario) -> Vec<ActorId> {
+    let cast = cast(scenario, &[]);
+    let of = |(n, part): (usize, Part<'_>)| match part {
+        Part::ProcessorProducer(_, process, _)
+        | Part::ProcessorRestore(_, process)
+        | Part::RelayRestore(_, process) => process,
+        _ => ActorId(u16::try_from(n).expect("few actors")),
+    };
+    cast.iter().enumerate().map(|(n, member)| of((n, member.part))).collect()
+}

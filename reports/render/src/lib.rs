@@ -6,6 +6,7 @@
 mod campaign;
 mod catalogue;
 mod event;
+mod explain;
 mod external;
 mod github;
 mod html;
@@ -32,6 +33,7 @@ mod tests;
 pub use campaign::{bound_in_words, campaign_text, summary_text};
 pub use catalogue::{anomalies_json, anomalies_markdown, anomalies_text, anomaly_text};
 pub use event::event_text;
+pub use explain::{explain_json, explain_text, link_text};
 pub use github::{github_annotations, github_summary};
 pub use json::{bench_json, campaign_json, mutants_json, run_json};
 pub use junit::junit_xml;

@@ -143,24 +143,40 @@ pub struct AreaView {
 pub struct ExplanationView {
     /// The scenario's path.
     pub scenario: String,
+    /// The scenario's title.
+    pub title: String,
     /// The seed.
     pub seed: u64,
     /// The ids of its anomalies.
     pub id: String,
+    /// The one that is explained.
+    pub anomaly: String,
+    /// What it means.
+    pub judgement: Judgement,
     /// The story, a sentence each.
     pub story: Vec<String>,
     /// The causal chain: only what the witness depends on, in the order of time.
     pub chain: Vec<LinkView>,
     /// The faults of the plan, with what runs without them showed.
     pub faults: Vec<NecessityView>,
+    /// What the run without any fault shows, in a sentence, if that is worth one.
+    pub without_any: Option<String>,
     /// When the failure became unavoidable, if that could be found.
     pub unavoidable: Option<UnavoidableView>,
+    /// What was found out about the moment, in a sentence: always, if it was looked for.
+    pub moment: Option<String>,
     /// The nearest changes of the configuration that were tried, those that help first.
     pub changes: Vec<ChangeView>,
+    /// What the seeds are with which the changes were tried, in words.
+    pub changes_over: String,
     /// How many runs all of it took.
     pub runs: u64,
     /// Wall time.
     pub wall: std::time::Duration,
+    /// Why it ended before everything was tried, if it did.
+    pub ended: Option<String>,
+    /// Commands that go on from here, with what they do.
+    pub commands: Vec<(String, String)>,
 }
 
 /// One event of a causal chain.
@@ -180,6 +196,10 @@ pub struct LinkView {
     pub text: String,
     /// Whether the anomaly's witness names it.
     pub witness: bool,
+    /// Whether it is a fault that strikes.
+    pub fault: bool,
+    /// Lines of the trace before it that were left out: heartbeats and fetches, and others.
+    pub left_out: (u64, u64),
 }
 
 /// What a fault has to do with a failure.
@@ -191,6 +211,8 @@ pub struct NecessityView {
     pub struck: Option<Instant>,
     /// Whether the run without it does not fail in the same way.
     pub necessary: bool,
+    /// Whether it is one of several of which any is enough.
+    pub either: bool,
     /// What the run without it does, in a sentence.
     pub without: String,
 }
@@ -202,6 +224,8 @@ pub struct UnavoidableView {
     pub at: Instant,
     /// What happens then.
     pub event: String,
+    /// Which link of the chain that is.
+    pub link: usize,
     /// Of so many forks before it, with other draws from there on, so many fail.
     pub before: (u64, u64),
     /// The same after it.
@@ -219,8 +243,19 @@ pub struct ChangeView {
     pub seeds: u64,
     /// Seeds that failed without it, of as many.
     pub failed_before: u64,
+    /// The same for the faults of the explained run, where the seeds above draw others: how many
+    /// fail with it, of how many, and how many without.
+    pub same_faults: Option<(u64, u64, u64)>,
     /// What else it does, if that is worth a word.
     pub note: Option<String>,
+}
+
+impl ChangeView {
+    /// Whether no run failed with it.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.failed == 0 && self.same_faults.is_none_or(|(failed, ..)| failed == 0)
+    }
 }
 
 /// A failure that was made smaller.

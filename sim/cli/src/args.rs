@@ -34,6 +34,8 @@ pub(crate) enum Command {
     Replay(ReplayArgs),
     /// Make a counterexample smaller: the same failure with fewer faults, records, actors
     Shrink(ShrinkArgs),
+    /// Say why a run fails: its causal chain, the faults it needs, when it was too late, what helps
+    Explain(ExplainArgs),
     /// Say everything that is wrong with scenarios; runs nothing
     Check(CheckArgs),
     /// Write a commented scenario to start from
@@ -208,6 +210,23 @@ pub(crate) struct ShrinkArgs {
     /// Threads; the result does not depend on them [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) jobs: Option<u16>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// A counterexample that `oncesim fuzz` wrote, or a scenario
+    pub(crate) file: PathBuf,
+    /// The seed, when FILE is a scenario [default: the first that shows what it expects]
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = seed)]
+    pub(crate) seed: Option<u64>,
+    /// Threads; the result does not depend on them [default: one per core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) jobs: Option<u16>,
+    /// Wall time, at most [default: 20s]
+    #[arg(long, value_name = "TIME", value_parser = wall_time)]
+    pub(crate) budget: Option<Duration>,
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) format: Format,
 }
 
 #[derive(Debug, Args)]

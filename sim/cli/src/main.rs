@@ -5,6 +5,7 @@ mod artifact;
 mod command;
 mod convert;
 mod exit;
+mod explained;
 mod output;
 mod progress;
 mod report;
@@ -42,6 +43,7 @@ fn dispatch(command: Command) -> Result<Exit, Refusal> {
         Command::Fuzz(args) => command::fuzz::fuzz(&args),
         Command::Replay(args) => command::replay::replay(&args),
         Command::Shrink(args) => command::shrink::shrink(&args),
+        Command::Explain(args) => command::explain::explain(&args),
         Command::Check(args) => command::check::check(&args),
         Command::New(args) => command::new::new(&args),
         Command::List(args) => command::list::list(&args),

@@ -84,6 +84,26 @@ impl ShrinkLine {
     }
 }
 
+/// A line on standard error that says what takes so long.
+pub(crate) struct Working(ProgressBar);
+
+impl Working {
+    pub(crate) fn new(what: &str, name: &str) -> Self {
+        let bar = ProgressBar::new_spinner();
+        let style = ProgressStyle::with_template("{msg} {prefix} {spinner} {elapsed}");
+        bar.set_style(style.expect("the template is valid"));
+        bar.set_prefix(name.to_owned());
+        bar.set_message(what.to_owned());
+        bar.enable_steady_tick(Duration::from_millis(100));
+        Working(bar)
+    }
+
+    /// Takes the line away.
+    pub(crate) fn finish(self) {
+        self.0.finish_and_clear();
+    }
+}
+
 /// A line on standard error that shows how much of a long file was read.
 pub(crate) struct ReadLine {
     bar: ProgressBar,

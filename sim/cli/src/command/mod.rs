@@ -4,6 +4,7 @@ pub(crate) mod anomalies;
 pub(crate) mod bench;
 pub(crate) mod check;
 pub(crate) mod completions;
+pub(crate) mod explain;
 pub(crate) mod fuzz;
 mod lines;
 pub(crate) mod list;

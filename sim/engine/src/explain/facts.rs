@@ -31,6 +31,8 @@ pub(super) struct Known<'a> {
     pub(super) subject: &'a Subject,
     /// Faults that the failure needs, by their number in the plan.
     pub(super) needed: &'a BTreeSet<u32>,
+    /// The first actor of each actor's process.
+    pub(super) processes: &'a [ActorId],
     /// Positions of events at which other faults struck or ended, and what they did.
     pub(super) unneeded: &'a BTreeSet<u32>,
     pub(super) witness: &'a [u32],
@@ -89,6 +91,10 @@ struct Scales<'a> {
     passed: BTreeSet<(TopicPartition, ActorId)>,
     /// Brokers that lead or led partitions of the subject.
     hosts: BTreeSet<ActorId>,
+    /// Sends of the subject's records that have not ended, by producer.
+    in_flight: BTreeMap<ActorId, u32>,
+    /// In which step each of them was tried again last.
+    retried: BTreeSet<(ActorId, oncesim_types::Instant)>,
     /// Commits of the subject's partitions: position, partition, offset.
     committed: Vec<(u32, TopicPartition, Offset)>,
 }
@@ -102,6 +108,8 @@ impl<'a> Scales<'a> {
             leaders: BTreeMap::new(),
             passed: BTreeSet::new(),
             hosts: BTreeSet::new(),
+            in_flight: BTreeMap::new(),
+            retried: BTreeSet::new(),
             committed: Vec::new(),
         }
     }
@@ -142,12 +150,20 @@ impl<'a> Scales<'a> {
         }
         match kind {
             ClientKind::SendInvoke { record, attempt, .. } => {
-                let again = if *attempt > 1 { 86 } else { 80 };
-                subject.records.contains(record).then_some(again)
+                if !subject.records.contains(record) {
+                    return None;
+                }
+                *self.in_flight.entry(event.actor).or_default() += 1;
+                Some(if *attempt > 1 { 86 } else { 80 })
             }
             ClientKind::SendEnd { record, outcome, .. } => {
-                let weight = if *outcome == CallOutcome::Ok { 80 } else { 84 };
-                subject.records.contains(record).then_some(weight)
+                if !subject.records.contains(record) {
+                    return None;
+                }
+                if let Some(sends) = self.in_flight.get_mut(&event.actor) {
+                    *sends = sends.saturating_sub(1);
+                }
+                Some(if *outcome == CallOutcome::Ok { 80 } else { 84 })
             }
             ClientKind::Processed { record, .. } => subject.records.contains(record).then_some(84),
             ClientKind::Emitted { record, .. } => subject.records.contains(record).then_some(70),
@@ -226,9 +242,7 @@ impl<'a> Scales<'a> {
             WorldEvent::Crashed { .. } | WorldEvent::Paused => self.upheaval(position, event, 90),
             WorldEvent::Resumed => self.upheaval(position, event, 79),
             WorldEvent::Started if event.incarnation > 0 => self.upheaval(position, event, 68),
-            WorldEvent::MemberRemoved { group, .. } => {
-                subject.groups.contains(group).then_some(82)
-            }
+            WorldEvent::MemberRemoved { group, .. } => subject.groups.contains(group).then_some(82),
             WorldEvent::Rebalance { group, .. } => subject.groups.contains(group).then_some(61),
             WorldEvent::Generation { group, .. } => subject.groups.contains(group).then_some(54),
             WorldEvent::OffsetAccepted { group, partition, offset, .. } => {
@@ -237,7 +251,9 @@ impl<'a> Scales<'a> {
                 }
                 None
             }
-            WorldEvent::OffsetRejected { group, .. } => subject.groups.contains(group).then_some(80),
+            WorldEvent::OffsetRejected { group, .. } => {
+                subject.groups.contains(group).then_some(80)
+            }
             WorldEvent::BrokerFenced { broker, fenced: true } => {
                 self.hosts.contains(broker).then_some(55)
             }
@@ -252,8 +268,11 @@ impl<'a> Scales<'a> {
     /// A process of the story, or of a host of its partitions, dies, stops, comes back.
     fn upheaval(&self, position: u32, event: &Event, weight: u8) -> Option<u8> {
         let concerned = self.takes_part(event.actor) || self.hosts.contains(&event.actor);
+        // What befalls a process is said of its first actor.
+        let process = self.known.processes.get(usize::from(event.actor.0));
+        let first = process.is_none_or(|first| *first == event.actor);
         let weight = if self.known.unneeded.contains(&position) { 20 } else { weight };
-        concerned.then_some(weight)
+        (concerned && first).then_some(weight)
     }
 
     fn partition(&mut self, event: &Event, kind: &WorldEvent) -> Option<u8> {
@@ -308,7 +327,9 @@ impl<'a> Scales<'a> {
                 self.mine(*partition).then_some(71)
             }
             WorldEvent::Retry { partition, .. } => {
-                (self.mine(*partition) && self.takes_part(event.actor)).then_some(76)
+                let waits = self.in_flight.get(&event.actor).is_some_and(|sends| *sends > 0);
+                let first = waits && self.mine(*partition);
+                (first && self.retried.insert((event.actor, event.time))).then_some(76)
             }
             _ => None,
         }
@@ -352,23 +373,25 @@ impl<'a> Scales<'a> {
                 Some(63)
             }
             ExternalEvent::Answered { call, outcome, .. } => {
-                let weight =
-                    if *outcome == oncesim_history::AskOutcome::Ok { 53 } else { 81 };
+                let weight = if *outcome == oncesim_history::AskOutcome::Ok { 53 } else { 81 };
                 self.ends(event, *call).then_some(weight)
             }
             ExternalEvent::Applied { .. } => mine.then_some(85),
             ExternalEvent::KeyEvicted { .. } | ExternalEvent::Replayed { .. } => mine.then_some(85),
-            ExternalEvent::Committed { .. } | ExternalEvent::RolledBack { .. } => mine.then_some(77),
+            ExternalEvent::Committed { .. } | ExternalEvent::RolledBack { .. } => {
+                mine.then_some(77)
+            }
             ExternalEvent::EffectDone { .. } => mine.then_some(62),
-            ExternalEvent::Intended { .. } | ExternalEvent::IntentEnded { .. } => mine.then_some(72),
+            ExternalEvent::Intended { .. } | ExternalEvent::IntentEnded { .. } => {
+                mine.then_some(72)
+            }
             ExternalEvent::OffsetStored { partition, accepted, .. } => {
                 let weight = if *accepted { 49 } else { 81 };
                 self.mine(*partition).then_some(weight)
             }
             ExternalEvent::OffsetServed { partition, .. } => self.mine(*partition).then_some(70),
-            ExternalEvent::Prepared { partition, .. } | ExternalEvent::Finished { partition, .. } => {
-                self.mine(*partition).then_some(60)
-            }
+            ExternalEvent::Prepared { partition, .. }
+            | ExternalEvent::Finished { partition, .. } => self.mine(*partition).then_some(60),
             ExternalEvent::RelayStarted { .. } => self.takes_part(event.actor).then_some(67),
             _ => None,
         }

@@ -90,7 +90,7 @@ pub fn explain(
     let Some((fingerprint, judgement)) = failure(scenario, &outcome) else {
         return Err(Unexplained::DoesNotFail(Box::new(outcome)));
     };
-    let Some(anomaly) = telling(&fingerprint, &outcome).cloned() else {
+    let Some(anomaly) = telling(scenario, &fingerprint, &outcome).cloned() else {
         return Err(Unexplained::NoAnomaly(Box::new(outcome)));
     };
     let lab = Lab {
@@ -115,12 +115,25 @@ pub fn explain(
     })
 }
 
-/// The anomaly that gave a failure its name; else what was stuck.
-fn telling<'a>(fingerprint: &str, outcome: &'a Outcome) -> Option<&'a Anomaly> {
+/// The anomaly to explain: the expected one; else of those that gave the failure its name the first
+/// that is not only what was stuck in the end.
+fn telling<'a>(
+    scenario: &Scenario,
+    fingerprint: &str,
+    outcome: &'a Outcome,
+) -> Option<&'a Anomaly> {
     let anomalies = &outcome.verdict.anomalies;
-    let named = anomalies.iter().find(|a| fingerprint.split('+').any(|id| id == a.id()));
+    let expected = scenario.expect.as_ref().and_then(|expect| {
+        let is = |it: &&Anomaly| it.id() == expect.anomaly || it.class.id == expect.anomaly;
+        anomalies.iter().find(is)
+    });
+    let named = || {
+        let mut named = anomalies.iter().filter(|a| fingerprint.split('+').any(|id| id == a.id()));
+        let safety = named.clone().find(|anomaly| !anomaly.class.violates.liveness);
+        safety.or_else(|| named.next())
+    };
     let stuck = || anomalies.iter().find(|anomaly| anomaly.class.violates.liveness);
-    named.or_else(stuck).or_else(|| anomalies.first())
+    expected.or_else(named).or_else(stuck).or_else(|| anomalies.first())
 }
 
 fn sliced(

@@ -63,7 +63,7 @@ pub(super) fn necessities(lab: &Lab<'_>, scenario: &Arc<Scenario>, first: &Outco
         let faults = left.map(|at| plan[at].clone()).collect();
         let options = RunOptions {
             seed: first.seed,
-            plan: Some(FaultPlan { faults }),
+            plan: Some(FaultPlan { faults, ..first.plan.clone() }),
             ..RunOptions::default()
         };
         Task { scenario: Arc::clone(scenario), options }

@@ -12,7 +12,8 @@
 //! 2. it is *about* the anomaly's [`Subject`]: its records, the partitions, groups and transactions
 //!    that carry them, and what befell the processes that handled them (`facts.rs`);
 //! 3. where counterfactual runs have said that a fault is not necessary, what this fault did is out;
-//! 4. no more than [`LONGEST`] others weigh more. Ties go to the later event.
+//! 4. no more than [`LONGEST`] others weigh more, and it weighs more than mere setting. Ties go to the
+//!    later event.
 //!
 //! Messages are in it where no event of their step says the same: those that were lost, came late,
 //! or came twice. What lies between two links is counted.
@@ -37,6 +38,10 @@ use super::subject::Subject;
 
 /// Links of a chain, at most, unless its witness and the faults that it needs are more.
 pub(super) const LONGEST: usize = 22;
+/// What weighs less is setting, which is left out ...
+const SETTING: u8 = 50;
+/// ... unless a chain would have fewer links.
+const SHORT: usize = 8;
 /// A message that takes longer is late.
 const LATE: Duration = Duration::from_millis(500);
 
@@ -92,7 +97,14 @@ pub(super) fn slice(
     let steps: Vec<StepId> = witness.iter().filter_map(|it| run.trace.step_of(*it)).collect();
     let cone = cone(run, &steps);
     let unneeded = of_other_faults(run, needed);
-    let known = Known { history: run.history, subject, needed, unneeded: &unneeded, witness };
+    let known = Known {
+        history: run.history,
+        subject,
+        needed,
+        processes: run.processes,
+        unneeded: &unneeded,
+        witness,
+    };
     let mut weights = facts::weigh(&known);
     weights.retain(|position, weight| {
         let step = run.trace.step_of(*position);
@@ -110,9 +122,14 @@ pub(super) fn slice(
         let line = &run.trace.lines[number as usize];
         links.push(link(line.step, LinkWhat::Line(number), weight));
     }
+    drop_echoes(run, &mut links);
     let mut chain = heaviest(links);
-    chain.sort_by_key(|link| place(run.trace, link.what));
+    chain.sort_by_key(|link| place_of(run, link.what));
     count_left_out(run.trace, &mut chain);
+    // What was before the story is no part of it.
+    if let Some(first) = chain.first_mut() {
+        first.left_out = LeftOut::default();
+    }
     chain
 }
 
@@ -122,9 +139,60 @@ fn link(step: StepId, what: LinkWhat, weight: u8) -> Link {
 
 fn heaviest(mut links: Vec<Link>) -> Vec<Link> {
     links.sort_by_key(|link| std::cmp::Reverse((link.weight, link.step, link.what)));
-    let certain = links.iter().filter(|link| link.weight >= NEEDED_FAULT).count();
-    links.truncate(LONGEST.max(certain));
+    let count = |least: u8| links.iter().filter(|link| link.weight >= least).count();
+    let longest = count(SETTING).clamp(SHORT, LONGEST).max(count(NEEDED_FAULT));
+    links.truncate(longest);
     links
+}
+
+/// A fault and what it does are one thing: the fault comes first, and what its words say already is
+/// not said again.
+fn drop_echoes(run: &Run<'_>, links: &mut Vec<Link>) {
+    let event = |link: &Link| match link.what {
+        LinkWhat::Event(position) => run.history.events.get(position as usize),
+        LinkWhat::Line(_) => None,
+    };
+    let mut strikes: BTreeSet<(StepId, &str)> = BTreeSet::new();
+    let mut returns: BTreeSet<StepId> = BTreeSet::new();
+    for link in links.iter() {
+        match event(link).map(|event| &event.kind) {
+            Some(EventKind::World(WorldEvent::Fault { index })) => {
+                let fault = run.history.faults.get(*index as usize).map_or("", String::as_str);
+                strikes.insert((link.step, fault));
+            }
+            Some(EventKind::World(WorldEvent::Started | WorldEvent::Resumed)) => {
+                returns.insert(link.step);
+            }
+            _ => {}
+        }
+    }
+    links.retain(|link| {
+        let Some(event) = event(link) else { return true };
+        let name = run.history.actor_name(event.actor);
+        match &event.kind {
+            EventKind::World(WorldEvent::Crashed { .. } | WorldEvent::Paused) => {
+                let said = |fault: &str| fault.split(' ').any(|word| word == name);
+                !strikes.iter().any(|(step, fault)| *step == link.step && said(fault))
+            }
+            EventKind::World(WorldEvent::Healed { .. }) => !returns.contains(&link.step),
+            _ => true,
+        }
+    });
+}
+
+/// Where a link is shown: as it happened, but a fault before what it does in its step.
+fn place_of(run: &Run<'_>, what: LinkWhat) -> (u32, u8, u32) {
+    if let LinkWhat::Event(position) = what
+        && let Some(EventKind::World(WorldEvent::Fault { .. })) =
+            run.history.events.get(position as usize).map(|event| &event.kind)
+        && let Some(step) = run.trace.step_of(position)
+    {
+        // A fault of one message strikes in the step that sends it, behind what led to that.
+        let first = run.trace.steps[step as usize].events;
+        let alone = run.trace.steps[step as usize].via == oncesim_history::trace::Via::Fault;
+        return (if alone { first } else { position }, 0, 0);
+    }
+    place(run.trace, what)
 }
 
 /// Where a link stands among events and lines: after how many events, and whether it is the event.
@@ -156,14 +224,14 @@ pub(super) fn cone(run: &Run<'_>, ends: &[StepId]) -> BTreeSet<StepId> {
 
 /// For each step the last steps before it of the processes that it touches.
 fn predecessors(run: &Run<'_>) -> Vec<Vec<StepId>> {
-    let process = |actor: ActorId| {
-        run.processes.get(usize::from(actor.0)).copied().unwrap_or(actor)
-    };
+    let process =
+        |actor: ActorId| run.processes.get(usize::from(actor.0)).copied().unwrap_or(actor);
     let steps = &run.trace.steps;
     let mut last: BTreeMap<ActorId, StepId> = BTreeMap::new();
     let mut before = Vec::with_capacity(steps.len());
     for (id, step) in (0..).zip(steps) {
-        let end = steps.get(id as usize + 1).map_or(run.history.events.len(), |it| it.events as usize);
+        let end =
+            steps.get(id as usize + 1).map_or(run.history.events.len(), |it| it.events as usize);
         let events = run.history.events.get(step.events as usize..end).unwrap_or_default();
         let mut touched: BTreeSet<ActorId> =
             events.iter().map(|event| process(event.actor)).collect();
@@ -188,7 +256,8 @@ fn of_other_faults(run: &Run<'_>, needed: &BTreeSet<u32>) -> BTreeSet<u32> {
         };
         let first = run.trace.steps[step as usize].events;
         let next = run.trace.steps.get(step as usize + 1);
-        let end = next.map_or(u32::try_from(run.history.events.len()).unwrap_or(u32::MAX), |it| it.events);
+        let end = next
+            .map_or(u32::try_from(run.history.events.len()).unwrap_or(u32::MAX), |it| it.events);
         events.extend(first..end);
     }
     events
@@ -206,19 +275,15 @@ fn messages(
         .filter(|(_, weight)| **weight >= 60)
         .filter_map(|(position, _)| run.trace.step_of(*position))
         .collect();
-    let mut exchanges = BTreeSet::new();
     let mut found = Vec::new();
     for (number, line) in (0u32..).zip(&run.trace.lines) {
-        let mine = about(line, subject);
-        if mine {
-            exchanges.extend(line.exchange);
-        }
         let event = line.event.unwrap_or(0);
         if event < first.saturating_sub(1) || event > last {
             continue;
         }
-        let mine = mine || line.exchange.is_some_and(|it| exchanges.contains(&it));
-        let concerns = mine && (subject.actors.contains(&line.actor) || line.peer.is_some_and(|it| subject.actors.contains(&it)));
+        let concerns = about(line, subject)
+            && (subject.actors.contains(&line.actor)
+                || line.peer.is_some_and(|it| subject.actors.contains(&it)));
         if !concerns {
             continue;
         }

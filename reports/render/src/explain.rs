@@ -1,0 +1,451 @@
+//! Why a run fails: sentences first, then the timeline, the faults, the moment, what helps.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use oncesim_history::{ClientKind, EventKind, History, WorldEvent};
+use oncesim_types::{MemberId, RecordId};
+use serde::Serialize;
+use unicode_width::UnicodeWidthStr;
+
+use crate::event::event_text;
+use crate::json::{SCHEMA, document, millis};
+use crate::model::{ChangeView, ExplanationView, LinkView, NecessityView};
+use crate::number::{grouped, seconds, short_count};
+use crate::style::{BAD, DOUBT, FAINT, GOOD, STRONG, of_judgement, paint};
+use crate::table::widest;
+
+/// Columns of sentences.
+const COLUMNS: usize = 98;
+
+/// An event as a link of a chain: of many records only those that the anomaly is about.
+#[must_use]
+pub fn link_text(history: &History, event: u32, records: &BTreeSet<RecordId>) -> String {
+    let Some(event) = history.events.get(event as usize) else { return String::new() };
+    match &event.kind {
+        EventKind::Client(ClientKind::PollEnd { records: span, .. }) => {
+            let all = history.polled(*span);
+            let named: Vec<String> = all
+                .iter()
+                .filter(|polled| records.contains(&polled.record))
+                .map(|polled| {
+                    let place = history.partition_name(polled.partition);
+                    format!("{} ({place}@{})", history.record_name(polled.record), polled.offset)
+                })
+                .collect();
+            match (named.len(), all.len() - named.len()) {
+                (0, 0) => "poll returns nothing".to_owned(),
+                (0, others) => {
+                    format!("poll returns {}", short_count(others as u64, "record", "records"))
+                }
+                (_, 0) => format!("poll returns {}", some(&named)),
+                (_, others) => format!("poll returns {}, and {others} more", some(&named)),
+            }
+        }
+        EventKind::World(WorldEvent::Append {
+            partition,
+            base_offset,
+            records: span,
+            len,
+            leader,
+            ..
+        }) => {
+            let all = history.appended(*span);
+            let verb = if *leader { "appends" } else { "copies" };
+            let place = history.partition_name(*partition);
+            let named: Vec<String> = (base_offset.0..)
+                .zip(all)
+                .filter(|(_, id)| records.contains(id))
+                .map(|(offset, id)| format!("{} at {place}@{offset}", history.record_name(*id)))
+                .collect();
+            if named.is_empty() || *len == 1 {
+                return event_text(history, event);
+            }
+            format!("{verb} {} (in a batch of {len})", some(&named))
+        }
+        EventKind::World(WorldEvent::Fault { index }) => {
+            history.faults.get(*index as usize).cloned().unwrap_or_default()
+        }
+        EventKind::World(WorldEvent::Healed { index }) => {
+            let fault = history.faults.get(*index as usize).map_or("", String::as_str);
+            format!("over: {fault}")
+        }
+        EventKind::World(WorldEvent::MemberRemoved { group, member, expired }) => {
+            let why = if *expired { "its session timed out" } else { "it left" };
+            let (group, member) = (history.group_name(*group), member_name(history, *member));
+            format!("removes {member} from group {group}: {why}")
+        }
+        _ => event_text(history, event),
+    }
+}
+
+/// The client that is a member of a group: its members say so when they are assigned something.
+pub(crate) fn member_name(history: &History, member: MemberId) -> String {
+    let is = |event: &oncesim_history::Event| match &event.kind {
+        EventKind::Client(ClientKind::Assigned { member: other, .. }) => *other == member,
+        _ => false,
+    };
+    match history.events.iter().find(|event| is(event)) {
+        Some(event) => history.actor_name(event.actor).to_owned(),
+        None => member.to_string(),
+    }
+}
+
+/// The first few of a list.
+fn some(names: &[String]) -> String {
+    const SHOWN: usize = 3;
+    let shown = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown}, and {more} more"),
+    }
+}
+
+/// The report of `oncesim explain`.
+#[must_use]
+pub fn explain_text(view: &ExplanationView, styled: bool) -> String {
+    let mut out = String::new();
+    let _ = writeln!(out, "{}", paint(styled, STRONG, &view.title));
+    let _ = writeln!(out, "{}, seed {}", view.scenario, view.seed);
+    let id = paint(styled, of_judgement(view.judgement), &view.anomaly);
+    let with: Vec<&str> = view.id.split('+').filter(|id| *id != view.anomaly).collect();
+    let with = match with.is_empty() {
+        true => String::new(),
+        false => format!(", beside {}", with.join(", ")),
+    };
+    let _ = writeln!(out, "explained: {id}{with}\n");
+    for line in wrapped(&view.story.join(" "), COLUMNS) {
+        let _ = writeln!(out, "{line}");
+    }
+    timeline(&mut out, view, styled);
+    faults(&mut out, view, styled);
+    moment(&mut out, view, styled);
+    changes(&mut out, view, styled);
+    commands(&mut out, view, styled);
+    out
+}
+
+fn heading(out: &mut String, text: &str, note: &str, styled: bool) {
+    let note = if note.is_empty() { String::new() } else { format!(" ({note})") };
+    let _ = writeln!(out, "\n{}{}", paint(styled, STRONG, text), paint(styled, FAINT, note));
+}
+
+fn timeline(out: &mut String, view: &ExplanationView, styled: bool) {
+    heading(out, "What led to it", "virtual time; > is what proves it, ! a fault", styled);
+    let times: Vec<String> = view.chain.iter().map(|link| link.time.to_string()).collect();
+    let who: Vec<String> = view.chain.iter().map(speaker).collect();
+    let time_width = times.iter().map(String::len).max().unwrap_or(0);
+    let width = who.iter().map(|name| name.width()).max().unwrap_or(0);
+    for ((link, time), name) in view.chain.iter().zip(&times).zip(&who) {
+        if let Some(gap) = gap(link) {
+            let _ = writeln!(out, "  {:time_width$}   {}", "", paint(styled, FAINT, gap));
+        }
+        let padding = " ".repeat(width - name.width());
+        let mark = match (link.witness, link.fault) {
+            (true, _) => ">",
+            (false, true) => "!",
+            (false, false) => " ",
+        };
+        let text = format!("{mark} {time:>time_width$}  {name}{padding}  {}", link.text);
+        let text = match (link.witness, link.fault) {
+            (true, _) => paint(styled, STRONG, text.trim_end()),
+            (false, true) => paint(styled, BAD, text.trim_end()),
+            (false, false) => text.trim_end().to_owned(),
+        };
+        let _ = writeln!(out, "{text}");
+    }
+}
+
+fn speaker(link: &LinkView) -> String {
+    match &link.peer {
+        Some(peer) => format!("{} -> {peer}", link.actor),
+        None => link.actor.clone(),
+    }
+}
+
+/// `... 212 heartbeats and fetches, 14 other lines left out`.
+fn gap(link: &LinkView) -> Option<String> {
+    let (chatter, others) = link.left_out;
+    let chatter_text = match chatter {
+        0 => None,
+        1 => Some("1 heartbeat or fetch".to_owned()),
+        n => Some(format!("{} heartbeats and fetches", grouped(n))),
+    };
+    let others_text = match (chatter, others) {
+        (_, 0) => None,
+        (0, n) => Some(short_count(n, "line", "lines")),
+        (_, n) => Some(short_count(n, "other line", "other lines")),
+    };
+    let parts: Vec<String> = chatter_text.into_iter().chain(others_text).collect();
+    (chatter + others > 1).then(|| format!("... {} left out", parts.join(", ")))
+}
+
+fn faults(out: &mut String, view: &ExplanationView, styled: bool) {
+    if view.faults.is_empty() && view.without_any.is_none() {
+        return;
+    }
+    heading(out, "Faults", "each left out of the same run", styled);
+    let words: Vec<&str> = view.faults.iter().map(need).collect();
+    let word_width = widest(words.iter().copied());
+    for (fault, word) in view.faults.iter().zip(&words) {
+        let style = match (fault.necessary || fault.either, fault.struck) {
+            (true, _) => BAD,
+            (false, Some(_)) => GOOD,
+            (false, None) => FAINT,
+        };
+        let padding = " ".repeat(word_width - word.len());
+        let at = fault.struck.map_or(String::new(), |at| format!("{at}  "));
+        let _ =
+            writeln!(out, "  {}{padding}  {at}{}", paint(styled, style, word), fault.description);
+        for line in wrapped(&fault.without, COLUMNS - word_width - 4) {
+            let _ = writeln!(out, "  {:word_width$}  {}", "", paint(styled, FAINT, line));
+        }
+    }
+    for line in view.without_any.iter().flat_map(|text| wrapped(text, COLUMNS - 2)) {
+        let _ = writeln!(out, "  {line}");
+    }
+}
+
+fn need(fault: &NecessityView) -> &'static str {
+    match (fault.necessary, fault.either, fault.struck) {
+        (true, _, _) => "necessary",
+        (false, true, _) => "one of these",
+        (false, false, Some(_)) => "not needed",
+        (false, false, None) => "never struck",
+    }
+}
+
+fn moment(out: &mut String, view: &ExplanationView, styled: bool) {
+    let Some(sentence) = &view.moment else { return };
+    heading(out, "When it was too late", "forks with other draws and no further faults", styled);
+    if let Some(found) = &view.unavoidable {
+        let share = |(failed, of): (u64, u64)| format!("{} of {}", grouped(failed), grouped(of));
+        let _ =
+            writeln!(out, "  {}  {}", paint(styled, STRONG, format!("{}", found.at)), found.event);
+        let _ = writeln!(
+            out,
+            "  before it {} forks fail, after it {}",
+            share(found.before),
+            share(found.after)
+        );
+    }
+    for line in wrapped(sentence, COLUMNS - 2) {
+        let _ = writeln!(out, "  {line}");
+    }
+}
+
+fn changes(out: &mut String, view: &ExplanationView, styled: bool) {
+    if view.changes.is_empty() {
+        return;
+    }
+    heading(out, "What helps", &view.changes_over, styled);
+    let shares: Vec<String> = view.changes.iter().map(share_of).collect();
+    let width = shares.iter().map(|share| share.width()).max().unwrap_or(0);
+    for (change, share) in view.changes.iter().zip(&shares) {
+        let style = if change.holds() {
+            GOOD
+        } else if change.failed < change.failed_before {
+            DOUBT
+        } else {
+            FAINT
+        };
+        let padding = " ".repeat(width - share.width());
+        let sets = change.set.join("  and  ");
+        let _ = writeln!(out, "  {}{padding}  {sets}", paint(styled, style, share));
+        for line in change.note.iter().flat_map(|note| wrapped(note, COLUMNS - width - 4)) {
+            let _ = writeln!(out, "  {:width$}  {}", "", paint(styled, FAINT, line));
+        }
+    }
+}
+
+/// `0 of 100 fail (before: 37)`.
+fn share_of(change: &ChangeView) -> String {
+    let mut text = format!(
+        "{} of {} fail (before: {})",
+        grouped(change.failed),
+        grouped(change.seeds),
+        grouped(change.failed_before)
+    );
+    if let Some((failed, of, before)) = change.same_faults {
+        let _ = write!(text, "; with these faults {failed} of {of} ({before})");
+    }
+    text
+}
+
+fn commands(out: &mut String, view: &ExplanationView, styled: bool) {
+    out.push('\n');
+    let width = view.commands.iter().map(|(command, _)| command.width()).max().unwrap_or(0);
+    for (command, what) in &view.commands {
+        let padding = " ".repeat(width - command.width());
+        let what = paint(styled, FAINT, what);
+        let _ = writeln!(out, "{}{padding}  {what}", paint(styled, STRONG, command));
+    }
+    let early = view.ended.as_ref().map(|why| format!("; ended early: {why}"));
+    let line = format!(
+        "explained by {} in {} wall{}",
+        short_count(view.runs, "run", "runs"),
+        seconds(view.wall.as_secs_f64()),
+        early.unwrap_or_default(),
+    );
+    let _ = writeln!(out, "{}", paint(styled, FAINT, line));
+}
+
+/// `text` in lines of at most `columns`.
+pub(crate) fn wrapped(text: &str, columns: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ').filter(|word| !word.is_empty()) {
+        match lines.last_mut() {
+            Some(last) if last.width() + 1 + word.width() <= columns => {
+                last.push(' ');
+                last.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+#[derive(Serialize)]
+struct ExplanationDoc<'a> {
+    schema: u32,
+    scenario: &'a str,
+    seed: u64,
+    fingerprint: &'a str,
+    anomaly: &'a str,
+    outcome: &'static str,
+    story: &'a [String],
+    chain: Vec<LinkDoc<'a>>,
+    faults: Vec<FaultDoc<'a>>,
+    without_any_fault: Option<&'a str>,
+    unavoidable: Option<UnavoidableDoc<'a>>,
+    moment: Option<&'a str>,
+    changes: Vec<ChangeDoc<'a>>,
+    runs: u64,
+    wall_ms: u64,
+    complete: bool,
+}
+
+#[derive(Serialize)]
+struct LinkDoc<'a> {
+    virtual_ns: u64,
+    actor: &'a str,
+    peer: Option<&'a str>,
+    event: Option<u32>,
+    step: u32,
+    text: &'a str,
+    witness: bool,
+    fault: bool,
+    left_out: u64,
+}
+
+#[derive(Serialize)]
+struct FaultDoc<'a> {
+    fault: &'a str,
+    struck_virtual_ns: Option<u64>,
+    necessary: bool,
+    one_of_several: bool,
+    without: &'a str,
+}
+
+#[derive(Serialize)]
+struct UnavoidableDoc<'a> {
+    virtual_ns: u64,
+    event: &'a str,
+    link: usize,
+    before: ShareDoc,
+    after: ShareDoc,
+}
+
+#[derive(Serialize)]
+struct ShareDoc {
+    failed: u64,
+    forks: u64,
+}
+
+#[derive(Serialize)]
+struct ChangeDoc<'a> {
+    set: &'a [String],
+    failed: u64,
+    seeds: u64,
+    failed_before: u64,
+    same_faults: Option<SameFaultsDoc>,
+    holds: bool,
+    note: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct SameFaultsDoc {
+    failed: u64,
+    seeds: u64,
+    failed_before: u64,
+}
+
+/// One explanation.
+#[must_use]
+pub fn explain_json(view: &ExplanationView) -> String {
+    let share = |(failed, forks): (u64, u64)| ShareDoc { failed, forks };
+    document(&ExplanationDoc {
+        schema: SCHEMA,
+        scenario: &view.scenario,
+        seed: view.seed,
+        fingerprint: &view.id,
+        anomaly: &view.anomaly,
+        outcome: view.judgement.name(),
+        story: &view.story,
+        chain: view.chain.iter().map(link_doc).collect(),
+        faults: view
+            .faults
+            .iter()
+            .map(|fault| FaultDoc {
+                fault: &fault.description,
+                struck_virtual_ns: fault.struck.map(|at| at.0),
+                necessary: fault.necessary,
+                one_of_several: fault.either,
+                without: &fault.without,
+            })
+            .collect(),
+        without_any_fault: view.without_any.as_deref(),
+        unavoidable: view.unavoidable.as_ref().map(|found| UnavoidableDoc {
+            virtual_ns: found.at.0,
+            event: &found.event,
+            link: found.link,
+            before: share(found.before),
+            after: share(found.after),
+        }),
+        moment: view.moment.as_deref(),
+        changes: view.changes.iter().map(change_doc).collect(),
+        runs: view.runs,
+        wall_ms: millis(view.wall),
+        complete: view.ended.is_none(),
+    })
+}
+
+fn link_doc(link: &LinkView) -> LinkDoc<'_> {
+    LinkDoc {
+        virtual_ns: link.time.0,
+        actor: &link.actor,
+        peer: link.peer.as_deref(),
+        event: link.event,
+        step: link.step,
+        text: &link.text,
+        witness: link.witness,
+        fault: link.fault,
+        left_out: link.left_out.0 + link.left_out.1,
+    }
+}
+
+fn change_doc(change: &ChangeView) -> ChangeDoc<'_> {
+    ChangeDoc {
+        set: &change.set,
+        failed: change.failed,
+        seeds: change.seeds,
+        failed_before: change.failed_before,
+        same_faults: change.same_faults.map(|(failed, seeds, failed_before)| SameFaultsDoc {
+            failed,
+            seeds,
+            failed_before,
+        }),
+        holds: change.holds(),
+        note: change.note.as_deref(),
+    }
+}

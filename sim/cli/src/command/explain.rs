@@ -1,0 +1,125 @@
+//! `oncesim explain`: why a run fails.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use oncesim::{ExplainOptions, RunOptions, Unexplained};
+use oncesim_render::{ExplanationView, explain_json, explain_text};
+use oncesim_spec::{FaultPlan, Scenario};
+
+use crate::args::{ExplainArgs, Format};
+use crate::command::fuzz::{cores, stop_on_interrupt};
+use crate::command::run::quoted_path;
+use crate::exit::{Exit, Refusal};
+use crate::explained::{self, Told};
+use crate::progress::Working;
+use crate::source::Loaded;
+use crate::{output, source};
+
+/// Wall time, unless somebody says otherwise.
+const BUDGET: Duration = Duration::from_secs(20);
+
+pub(crate) fn explain(args: &ExplainArgs) -> Result<Exit, Refusal> {
+    let loaded = source::load(&args.file, &[])?;
+    let (seed, plan) = which_run(args, &loaded)?;
+    let options = ExplainOptions {
+        jobs: args.jobs.map_or_else(cores, usize::from),
+        budget: Some(args.budget.unwrap_or(BUDGET)),
+        stop: stop_on_interrupt(),
+    };
+    let began = Instant::now();
+    let line = Working::new("explaining", &args.file.display().to_string());
+    let done = oncesim::explain(&loaded.scenario, &plan, seed, &options);
+    line.finish();
+    let explanation = done.map_err(|why| unexplained(&why, &args.file, seed))?;
+    let told = Told {
+        scenario: &loaded.scenario,
+        wall: began.elapsed(),
+        budget: options.budget.unwrap_or_default(),
+        commands: commands(args, &loaded, seed),
+    };
+    let view = explained::view(&explanation, told);
+    show(&view, args.format)
+}
+
+fn show(view: &ExplanationView, format: Format) -> Result<Exit, Refusal> {
+    let text = match format {
+        Format::Text => explain_text(view, output::styled()),
+        Format::Json => explain_json(view),
+    };
+    output::result(&text)?;
+    Ok(view.judgement.into())
+}
+
+/// The run that a counterexample recorded, the one of `--seed`, or the first that shows the anomaly
+/// that the scenario expects.
+fn which_run(args: &ExplainArgs, loaded: &Loaded) -> Result<(u64, FaultPlan), Refusal> {
+    let scenario = &loaded.scenario;
+    let seed = match (&loaded.replay, args.seed) {
+        (Some(replay), None) => replay.seed,
+        (None, Some(seed)) => seed,
+        (Some(replay), Some(_)) => {
+            return Err(Refusal::new(
+                format!("a counterexample has its own seed, {}", replay.seed),
+                "--seed",
+                "leave --seed out",
+            ));
+        }
+        (None, None) => match &scenario.expect {
+            Some(expect) => first_that_shows(scenario, expect.within).ok_or_else(|| {
+                Refusal::new(
+                    format!("none of the first {} seeds shows {}", expect.within, expect.anomaly),
+                    args.file.display().to_string(),
+                    "raise expect.within, or name a seed: --seed N",
+                )
+            })?,
+            None => {
+                return Err(Refusal::new(
+                    "this is a scenario, not a counterexample: it says nothing about which run",
+                    args.file.display().to_string(),
+                    "give --seed N, or a file that `oncesim fuzz` wrote into reports/out",
+                ));
+            }
+        },
+    };
+    Ok((seed, oncesim::plan(scenario, seed)))
+}
+
+fn first_that_shows(scenario: &Arc<Scenario>, within: u64) -> Option<u64> {
+    (0..within).find(|seed| {
+        let outcome = oncesim::run(scenario, &RunOptions { seed: *seed, ..Default::default() });
+        oncesim::failure(scenario, &outcome).is_some()
+    })
+}
+
+fn unexplained(why: &Unexplained, file: &Path, seed: u64) -> Refusal {
+    let place = file.display().to_string();
+    match why {
+        Unexplained::DoesNotFail(_) => Refusal::new(
+            format!("the run of seed {seed} does not fail: there is nothing to explain"),
+            place,
+            "`oncesim replay` shows what it does today; `oncesim fuzz` finds runs that fail",
+        ),
+        Unexplained::NoAnomaly(_) => Refusal::new(
+            format!("the run of seed {seed} fails without an anomaly that could be explained"),
+            place,
+            "`oncesim replay` shows how it ended",
+        ),
+    }
+}
+
+fn commands(args: &ExplainArgs, loaded: &Loaded, seed: u64) -> Vec<(String, String)> {
+    let mut which = quoted_path(&args.file);
+    if loaded.replay.is_none() {
+        which.push_str(&format!(" --seed {seed}"));
+    }
+    let told = loaded.scenario.source.contains("# Shrunk by oncesim");
+    let mut commands = vec![(format!("oncesim replay {which}"), "the same run again".to_owned())];
+    let faults: BTreeSet<usize> = (0..loaded.scenario.scripted.len()).collect();
+    if !told && (loaded.scenario.swarm.is_some() || !faults.is_empty()) {
+        commands.push((format!("oncesim shrink {which}"), "the same failure, smaller".to_owned()));
+    }
+    commands
+}

@@ -1,0 +1,168 @@
+//! What an explanation found out, as what reports show.
+
+use std::time::Duration;
+
+use oncesim::history::{EventKind, History, WorldEvent};
+use oncesim::{Explanation, Link, LinkWhat, Necessities, Seen};
+use oncesim_render as render;
+use oncesim_spec::Scenario;
+
+use crate::convert;
+
+/// What only the command line knows.
+pub(crate) struct Told<'a> {
+    pub(crate) scenario: &'a Scenario,
+    pub(crate) wall: Duration,
+    pub(crate) budget: Duration,
+    pub(crate) commands: Vec<(String, String)>,
+}
+
+pub(crate) fn view(explanation: &Explanation, told: Told<'_>) -> render::ExplanationView {
+    let Told { scenario, wall, budget, commands } = told;
+    let necessities = &explanation.necessities;
+    let history = explanation.outcome.history.as_ref();
+    let ended = explanation.cut_short.then(|| {
+        format!("its {} of wall time were used up", render::seconds(budget.as_secs_f64()))
+    });
+    let mut view = render::ExplanationView {
+        scenario: scenario.path.clone(),
+        title: scenario.title.clone(),
+        seed: explanation.outcome.seed,
+        id: explanation.fingerprint.clone(),
+        anomaly: explanation.anomaly.id().to_owned(),
+        judgement: convert::judgement(explanation.judgement),
+        story: Vec::new(),
+        chain: explanation.chain.iter().map(|it| link(explanation, history, it)).collect(),
+        faults: faults(explanation),
+        without_any: without_any(necessities, explanation.anomaly.id()),
+        unavoidable: None,
+        moment: None,
+        changes: Vec::new(),
+        changes_over: String::new(),
+        runs: explanation.runs,
+        wall,
+        ended,
+        commands,
+    };
+    view.story = vec![format!("{}.", sentence(&explanation.anomaly.witness.sentence))];
+    view
+}
+
+/// With a capital letter at its beginning.
+fn sentence(text: &str) -> String {
+    text.to_owned()
+}
+
+fn link(explanation: &Explanation, history: Option<&History>, link: &Link) -> render::LinkView {
+    let outcome = &explanation.outcome;
+    let name = |actor: oncesim::types::ActorId| {
+        outcome.actor_names.get(usize::from(actor.0)).cloned().unwrap_or_else(|| actor.to_string())
+    };
+    let left_out = (link.left_out.chatter, link.left_out.others);
+    let (witness, step) = (link.witness, link.step);
+    match link.what {
+        LinkWhat::Line(number) => {
+            let line = &outcome.trace.lines[number as usize];
+            let late = line.sent.filter(|(sent, _)| line.time.since(*sent).as_millis() >= 500);
+            let late = late.map_or(String::new(), |(sent, _)| format!(", sent at {sent}"));
+            render::LinkView {
+                time: line.time,
+                actor: name(line.actor),
+                peer: line.peer.map(name),
+                event: None,
+                step,
+                text: format!("{}{late}", line.text),
+                witness,
+                fault: false,
+                left_out,
+            }
+        }
+        LinkWhat::Event(position) => {
+            let history = history.expect("an explanation keeps its history");
+            let event = &history.events[position as usize];
+            let fault = matches!(&event.kind, EventKind::World(WorldEvent::Fault { .. }));
+            let world = matches!(
+                &event.kind,
+                EventKind::World(WorldEvent::Fault { .. } | WorldEvent::Healed { .. })
+            );
+            render::LinkView {
+                time: event.time,
+                actor: if world { "fault".to_owned() } else { name(event.actor) },
+                peer: None,
+                event: Some(position),
+                step,
+                text: render::link_text(history, position, &explanation.subject.records),
+                witness,
+                fault,
+                left_out,
+            }
+        }
+    }
+}
+
+fn faults(explanation: &Explanation) -> Vec<render::NecessityView> {
+    let necessities = &explanation.necessities;
+    let view = |(at, fault): (usize, &oncesim::Necessity)| {
+        let either = necessities.either.contains(&at);
+        let without = match (&fault.without, fault.struck) {
+            (_, None) => String::new(),
+            (None, Some(_)) => "There was no time to try the run without it.".to_owned(),
+            (Some(seen), _) => without(seen, explanation),
+        };
+        render::NecessityView {
+            description: fault.description.clone(),
+            struck: fault.struck,
+            necessary: fault.necessary(),
+            either,
+            without,
+        }
+    };
+    let mut faults: Vec<_> = necessities.faults.iter().enumerate().map(view).collect();
+    // In the order in which they struck, those that never did last.
+    faults.sort_by_key(|fault| (fault.struck.is_none(), fault.struck));
+    faults
+}
+
+/// What the run without a fault does, in a sentence.
+fn without(seen: &Seen, explanation: &Explanation) -> String {
+    let anomaly = explanation.anomaly.id();
+    let others = seen.others.join(", ");
+    match (&seen.same, seen.live) {
+        (Some(same), _) if *same == explanation.anomaly.witness.sentence => {
+            "Without it the same happens.".to_owned()
+        }
+        (Some(same), _) => format!("Without it there is {anomaly} all the same: {same}."),
+        (None, false) => {
+            format!("Without it there is no {anomaly}, but the system never comes to rest.")
+        }
+        (None, true) if others.is_empty() => "Without it nothing goes wrong.".to_owned(),
+        (None, true) => format!("Without it there is no {anomaly}; what is left is {others}."),
+    }
+}
+
+fn without_any(necessities: &Necessities, anomaly: &str) -> Option<String> {
+    let seen = necessities.without_any.as_ref()?;
+    if let Some(same) = &seen.same {
+        return Some(match necessities.faults.is_empty() {
+            true => "The plan has no fault: it happens by itself.".to_owned(),
+            false => format!("It needs no fault at all. With none of them: {same}."),
+        });
+    }
+    let named = |at: &usize| format!("\"{}\"", necessities.faults[*at].description);
+    let either: Vec<String> = necessities.either.iter().map(named).collect();
+    match either.as_slice() {
+        [] if necessities.needed().is_empty() => Some(format!(
+            "No single fault is necessary; without all of them there is no {anomaly}."
+        )),
+        [] => None,
+        [a, b] => Some(format!(
+            "No single fault is necessary: either of {a} and {b} is enough; without both there is \
+             no {anomaly}."
+        )),
+        more => Some(format!(
+            "No single fault is necessary: any of {} is enough; without all of them there is no \
+             {anomaly}.",
+            more.join(", ")
+        )),
+    }
+}

@@ -164,7 +164,7 @@ fn anomalies(out: &mut String, run: &RunView, styled: bool) {
 }
 
 /// The anomalies of a run, those that decide its verdict first.
-fn by_weight(run: &RunView) -> Vec<&Anomaly> {
+pub(crate) fn by_weight(run: &RunView) -> Vec<&Anomaly> {
     let mut anomalies: Vec<&Anomaly> = run.verdict.anomalies.iter().collect();
     anomalies.sort_by_key(|anomaly| {
         let expected = is_expected(run, anomaly);

@@ -78,6 +78,9 @@ pub(crate) struct RunArgs {
     /// Write what the clients saw: JSON Lines, or Jepsen's operations for a FILE.edn
     #[arg(long, value_name = "FILE")]
     pub(crate) history: Option<PathBuf>,
+    /// Write a page: verdict, space-time diagram, the state at any moment (docs/reports.md)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
     /// Change one value of the scenario: producers.shop.config.acks=1 (may be repeated)
     #[arg(long, value_name = "PATH=VALUE")]
     pub(crate) set: Vec<String>,
@@ -193,6 +196,9 @@ pub(crate) struct ReplayArgs {
     pub(crate) seed: Option<u64>,
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) format: Format,
+    /// Write a page: verdict, space-time diagram, the state at any moment (docs/reports.md)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) view: ViewArgs,
 }

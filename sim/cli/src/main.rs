@@ -7,6 +7,7 @@ mod convert;
 mod exit;
 mod explained;
 mod output;
+mod page;
 mod progress;
 mod report;
 mod source;

@@ -1,4 +1,15 @@
 //! Pages: one self-contained file each, that works from disk, in light and dark, and on paper.
+//!
+//! A page of a run carries its data as one JSON document. What is expensive or needs judgement is
+//! decided here: which rows matter, how long a silence is folded, what changes the state. The
+//! program in the page filters, draws the rows in sight, and replays the changes.
 
-#[expect(dead_code, reason = "the pages come next")]
+mod about;
+mod data;
+mod intern;
 pub(crate) mod page;
+mod rows;
+mod run;
+mod state;
+
+pub use run::run_html;

@@ -5,7 +5,7 @@ use oncesim_render::Judgement;
 use crate::args::ReplayArgs;
 use crate::command::run::{once, quoted_path, show};
 use crate::exit::{Exit, Refusal};
-use crate::{convert, output, source};
+use crate::{convert, output, page, source};
 
 pub(crate) fn replay(args: &ReplayArgs) -> Result<Exit, Refusal> {
     super::trace::sensible(&args.view, args.format)?;
@@ -28,7 +28,9 @@ pub(crate) fn replay(args: &ReplayArgs) -> Result<Exit, Refusal> {
             ));
         }
     };
-    let (outcome, wall) = once(&loaded.scenario, seed, args.format, args.view.trace);
+    page::ensure(args.html.as_deref())?;
+    let traced = args.view.trace || args.html.is_some();
+    let (outcome, wall) = once(&loaded.scenario, seed, args.format, traced);
     let mut command = format!("oncesim replay {}", quoted_path(&args.file));
     if let Some(seed) = args.seed {
         command.push_str(&format!(" --seed {seed}"));
@@ -45,6 +47,7 @@ pub(crate) fn replay(args: &ReplayArgs) -> Result<Exit, Refusal> {
             view.judgement = view.judgement.max(Judgement::Nondeterministic);
         }
     }
+    page::run(args.html.as_deref(), &view, &outcome, None)?;
     if args.view.trace
         && let Some(note) = &view.note
     {

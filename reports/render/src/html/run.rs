@@ -1,0 +1,264 @@
+//! The page of one run: verdict, guarantees, story, space-time diagram, the state at any moment.
+
+use askama::Template;
+use oncesim_history::History;
+use oncesim_history::trace::Trace;
+use oncesim_semantics::{Anomaly, Guarantee, Level, Severity};
+
+use super::data::{Data, data};
+use super::page::{Markup, Page, Script, class_of_holds, class_of_judgement, word_of_judgement};
+use super::rows::{Kind, Row};
+use crate::model::{ExplanationView, RunView};
+use crate::number::{grouped, percent, seconds, short_count, virtual_seconds};
+use crate::run::{by_weight, failure_line, promise, severity};
+
+const STYLE: &str = include_str!("../../templates/run.css");
+const PROGRAM: &str = concat!(
+    include_str!("../../templates/run-state.js"),
+    include_str!("../../templates/run-diagram.js"),
+);
+
+/// Anomalies that say which rows matter.
+const TELLING: usize = 2;
+/// Rows of the excerpt for paper and for browsers without JavaScript.
+const EXCERPT: usize = 160;
+
+#[derive(Template)]
+#[template(path = "run.html")]
+struct Body<'a> {
+    run: &'a RunView,
+    class: &'static str,
+    word: &'static str,
+    sentence: String,
+    promise: String,
+    facts: Vec<(&'static str, String)>,
+    guarantees: Vec<(&'static str, Vec<Cell>)>,
+    faults: Vec<FaultRow>,
+    anomalies: Vec<AnomalyRow>,
+    story: Option<Story<'a>>,
+    excerpt: Vec<ExcerptRow>,
+    left_out: usize,
+    rows: String,
+}
+
+struct Cell {
+    class: &'static str,
+    claimed: bool,
+}
+
+struct FaultRow {
+    time: String,
+    description: String,
+    kind: String,
+    origin: &'static str,
+}
+
+struct AnomalyRow {
+    id: &'static str,
+    level: &'static str,
+    class: &'static str,
+    count: String,
+    severity: &'static str,
+    sentence: String,
+    meaning: &'static str,
+    fixes: &'static str,
+}
+
+struct ExcerptRow {
+    time: String,
+    who: String,
+    text: String,
+    witness: bool,
+    gap: String,
+}
+
+struct Story<'a> {
+    view: &'a ExplanationView,
+    runs: String,
+    chain: Vec<(String, &'a crate::model::LinkView)>,
+    changes: Vec<(String, String, &'a crate::model::ChangeView)>,
+    unavoidable: Option<String>,
+}
+
+/// The page of one run: a file that needs nothing else. Of the history and the trace it shows what
+/// they hold; both may be empty.
+#[must_use]
+pub fn run_html(
+    run: &RunView,
+    history: &History,
+    trace: &Trace,
+    explanation: Option<&ExplanationView>,
+) -> String {
+    let weighed = by_weight(run);
+    let chain: Vec<u32> =
+        explanation.map_or_else(Vec::new, |it| it.chain.iter().map(|link| link.step).collect());
+    let found = data(history, trace, &weighed, TELLING, &chain);
+    let (excerpt, left_out) = excerpt(history, &found);
+    let body = Body {
+        run,
+        class: class_of_judgement(run.judgement),
+        word: word_of_judgement(run.judgement),
+        sentence: failure_line(run),
+        promise: promise(run.claim.as_ref(), run.expect.as_ref()),
+        facts: facts(run),
+        guarantees: guarantees(run),
+        faults: faults(run),
+        anomalies: weighed.iter().map(|it| anomaly(it)).collect(),
+        story: explanation.map(story),
+        excerpt,
+        left_out,
+        rows: grouped(found.rows.len() as u64),
+    };
+    let page = Page {
+        title: format!("{} - seed {}", run.title, run.seed),
+        body: Markup::of(&body),
+        style: STYLE,
+        scripts: vec![Script::data("run-data", &found.json), Script::program(PROGRAM)],
+        footer: format!(
+            "oncesim {}. All times are virtual: simulated time since the start of the run.",
+            env!("CARGO_PKG_VERSION")
+        ),
+    };
+    page.render()
+}
+
+fn facts(run: &RunView) -> Vec<(&'static str, String)> {
+    let mut facts = vec![
+        ("scenario", run.scenario.clone()),
+        ("seed", run.seed.to_string()),
+        ("digest", run.digest.clone()),
+        ("virtual time", seconds(virtual_seconds(run.virtual_time))),
+        ("events", grouped(run.events)),
+        ("messages", grouped(run.messages)),
+    ];
+    let saw: Vec<String> = run
+        .verdict
+        .witnesses
+        .iter()
+        .filter(|witness| witness.count > 0)
+        .map(|witness| format!("{} {}", witness.what, grouped(witness.count)))
+        .collect();
+    if !saw.is_empty() {
+        facts.push(("checked", saw.join("; ")));
+    }
+    if run.verdict.excused > 0 {
+        facts.push(("not owed", short_count(run.verdict.excused, "record", "records")));
+    }
+    if !run.world.is_empty() {
+        facts.push(("world", run.world.join("; ")));
+    }
+    facts
+}
+
+fn guarantees(run: &RunView) -> Vec<(&'static str, Vec<Cell>)> {
+    let mut table: Vec<(&'static str, Vec<Cell>)> = Level::ALL
+        .into_iter()
+        .map(|level| {
+            let claimed = run.claim.and_then(|claim| claim.at(level));
+            let cells = Guarantee::ALL.into_iter().map(|guarantee| Cell {
+                class: class_of_holds(run.verdict.guarantees.get(level, guarantee)),
+                claimed: claimed == Some(guarantee),
+            });
+            (level.name(), cells.collect())
+        })
+        .collect();
+    let ordering = Cell {
+        class: class_of_holds(run.verdict.guarantees.ordering),
+        claimed: run.claim.is_some_and(|claim| claim.ordering.is_some()),
+    };
+    table.push(("ordering", vec![ordering]));
+    table
+}
+
+fn faults(run: &RunView) -> Vec<FaultRow> {
+    let mut faults: Vec<_> = run.faults.iter().collect();
+    faults.sort_by_key(|fault| (fault.struck.is_none(), fault.struck));
+    let row = |fault: &crate::model::FaultView| FaultRow {
+        time: fault.struck.map_or("never".to_owned(), |at| at.to_string()),
+        description: fault.description.clone(),
+        kind: fault.kind.clone(),
+        origin: if fault.scripted { "scripted" } else { "drawn" },
+    };
+    faults.into_iter().map(row).collect()
+}
+
+fn anomaly(anomaly: &Anomaly) -> AnomalyRow {
+    AnomalyRow {
+        id: anomaly.id(),
+        level: anomaly.class.level.name(),
+        class: match anomaly.severity {
+            Severity::Always | Severity::UnderThisConfiguration => "bad",
+            Severity::Legal => "doubt",
+            Severity::Informative => "faint",
+        },
+        count: short_count(anomaly.count, "time", "times"),
+        severity: severity(anomaly.severity),
+        sentence: anomaly.witness.sentence.clone(),
+        meaning: anomaly.class.meaning,
+        fixes: anomaly.class.fixes,
+    }
+}
+
+fn story(view: &ExplanationView) -> Story<'_> {
+    let share = |(failed, of): (u64, u64)| {
+        let share = if of == 0 { 0.0 } else { failed as f64 / of as f64 };
+        format!("{} of {} ({})", grouped(failed), grouped(of), percent(share))
+    };
+    Story {
+        view,
+        runs: short_count(view.runs, "run", "runs"),
+        chain: view.chain.iter().map(|link| (link.time.to_string(), link)).collect(),
+        changes: view
+            .changes
+            .iter()
+            .map(|change| {
+                let now = share((change.failed, change.seeds));
+                (now, share((change.failed_before, change.seeds)), change)
+            })
+            .collect(),
+        unavoidable: view.unavoidable.as_ref().map(|it| {
+            format!(
+                "It became unavoidable at {}: {}. Of runs that go on differently from just before, {} \
+                 fail; from just after, {}.",
+                it.at,
+                it.event,
+                share(it.before),
+                share(it.after),
+            )
+        }),
+    }
+}
+
+/// What matters as a table: for paper, and for browsers that run no programs.
+fn excerpt(history: &History, data: &Data) -> (Vec<ExcerptRow>, usize) {
+    let witness = |row: &Row| row.event.is_some_and(|event| data.witness.contains(&event));
+    let matters: Vec<&Row> = data.rows.iter().filter(|row| row.rank <= 1).collect();
+    let mut wanted: Vec<&Row> = Vec::new();
+    // Those that are always shown come first when there is no room for all.
+    for rank in 0..=1 {
+        let room = EXCERPT.saturating_sub(wanted.len());
+        wanted.extend(matters.iter().filter(|row| row.rank == rank).take(room));
+    }
+    let order = |row: &&Row| (row.step, row.event, row.time);
+    wanted.sort_by_key(order);
+    let mut before: Option<&Row> = None;
+    let mut out = Vec::with_capacity(wanted.len());
+    for row in &wanted {
+        let quiet = before.map_or(0, |it| row.time.since(it.time).0);
+        before = Some(row);
+        let actor = history.actor_name(row.actor);
+        out.push(ExcerptRow {
+            time: row.time.to_string(),
+            who: match row.peer {
+                Some(peer) if row.kind != Kind::ConnectionGone => {
+                    format!("{actor} \u{2192} {}", history.actor_name(peer))
+                }
+                _ => actor.to_owned(),
+            },
+            text: row.text.clone(),
+            witness: witness(row),
+            gap: if quiet >= 1_000_000_000 { seconds(quiet as f64 / 1e9) } else { String::new() },
+        });
+    }
+    (out, matters.len() - wanted.len())
+}

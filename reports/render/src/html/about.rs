@@ -105,7 +105,7 @@ impl Sessions {
                     groups: group.iter().copied().collect(),
                     partitions: polled.iter().map(|it| it.partition).collect(),
                     records: polled.iter().map(|it| it.record).collect(),
-                    transactional_ids: Vec::new(),
+                    ..About::default()
                 }
             }
             ClientKind::Processed { group, partition, record, .. } => {
@@ -130,7 +130,7 @@ impl Sessions {
                 partitions: vec![*partition],
                 records: history.appended(*records).to_vec(),
                 transactional_ids: self.producer(*producer_id),
-                groups: Vec::new(),
+                ..About::default()
             },
             WorldEvent::Marker { partition, producer_id, .. }
             | WorldEvent::MarkerRejected { partition, producer_id, .. }

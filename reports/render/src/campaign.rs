@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use crate::coverage;
 use crate::model::{CampaignView, FailureView, Judgement, SummaryView};
 use crate::number::{grouped, percent, seconds, short_count, virtual_seconds};
 use crate::shrink::shrink_line;
@@ -43,22 +44,16 @@ pub fn campaign_text(campaign: &CampaignView, styled: bool) -> String {
     for failure in &campaign.failures {
         one_failure(&mut out, campaign, failure, styled);
     }
-    if !campaign.nondeterministic.is_empty() {
-        let _ = writeln!(
-            out,
-            "  nondeterminism: another digest on the second run of {}",
-            seed_list(&campaign.nondeterministic, campaign.nondeterministic.len() as u64),
-        );
+    for found in &campaign.nondeterminism {
+        coverage::nondeterminism(&mut out, found, styled);
     }
-    if !campaign.faults_struck.is_empty() {
-        let struck: Vec<String> =
-            campaign.faults_struck.iter().map(|(k, n)| format!("{k} {}", grouped(*n))).collect();
-        let line = format!("faults that struck: {}", struck.join(", "));
+    for line in coverage::lines(campaign) {
         let _ = writeln!(out, "  {}", paint(styled, FAINT, line));
     }
     let line = format!(
-        "{}{}; {} virtual; {:.0} runs/s (wall)",
+        "{}{}{}; {} virtual; {:.0} runs/s (wall)",
         range(campaign),
+        coverage::rechecked(campaign),
         if campaign.interrupted { ", ended early" } else { "" },
         seconds(virtual_seconds(campaign.virtual_time)),
         campaign.runs_per_second(),
@@ -104,6 +99,9 @@ pub(crate) fn finding(campaign: &CampaignView) -> String {
     }
     if campaign.seeds == 0 {
         return "no seed ran: nothing is proved".to_owned();
+    }
+    if campaign.judgement == Judgement::Vacuous && campaign.vacuous < campaign.seeds {
+        return coverage::vacuous(campaign);
     }
     if campaign.judgement == Judgement::Vacuous {
         return format!(
@@ -175,6 +173,7 @@ pub fn summary_text(summary: &SummaryView, styled: bool) -> String {
         summary.campaigns.iter().map(|campaign| virtual_seconds(campaign.virtual_time)).sum();
     let wall = summary.wall.as_secs_f64();
     let rate = if wall > 0.0 { seeds as f64 / wall } else { 0.0 };
+    out.push_str(&coverage::together(summary, styled));
     if !summary.skipped.is_empty() {
         let _ = writeln!(out, "not run: {}", summary.skipped.join(", "));
     }

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use oncesim_semantics::{Anomaly, Guarantee, Level, Verdict};
 use serde::Serialize;
 
-use crate::model::{BenchLine, CampaignView, MutantView, RunView, ShrinkView, SummaryView};
+use crate::model::{
+    BenchLine, CampaignView, MutantView, NondeterminismView, RunView, ShrinkView, SummaryView,
+};
 
 /// Version of all documents.
 pub(crate) const SCHEMA: u32 = 1;
@@ -145,6 +147,53 @@ struct CampaignDoc<'a> {
     interrupted: bool,
     virtual_ms: u64,
     wall_ms: u64,
+    rechecked: u64,
+    nondeterminism: Vec<NondeterminismDoc<'a>>,
+    claims: Vec<ClaimDoc<'a>>,
+    faults: BTreeMap<&'a str, FaultDoc>,
+    /// What checkers saw, by what they count.
+    checkers: BTreeMap<&'a str, u64>,
+    /// What they should have seen and did not.
+    unseen: &'a [String],
+    coverage: Vec<AreaDoc<'a>>,
+    /// After how many seeds so many points had been reached.
+    growth: &'a [(u64, u64)],
+    seeds_since_new: u64,
+}
+
+#[derive(Serialize)]
+struct NondeterminismDoc<'a> {
+    seed: u64,
+    digests: &'a [String; 2],
+    event: Option<u64>,
+    sides: &'a [String; 2],
+    histories: Option<&'a [String; 2]>,
+    command: &'a str,
+}
+
+#[derive(Serialize)]
+struct ClaimDoc<'a> {
+    claim: &'a str,
+    exercised: u64,
+    broken: u64,
+    bound_95: f64,
+}
+
+#[derive(Serialize)]
+struct FaultDoc {
+    declared: bool,
+    struck: u64,
+    /// Of one that never struck: whether there were enough seeds to say that it cannot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    telling: Option<bool>,
+}
+
+#[derive(Serialize)]
+struct AreaDoc<'a> {
+    area: &'a str,
+    reached: u64,
+    known: u64,
+    missing: &'a [String],
 }
 
 #[derive(Serialize)]
@@ -153,6 +202,8 @@ struct FailureDoc<'a> {
     seeds: &'a [u64],
     counterexample: Option<&'a str>,
     count: u64,
+    found_after: u64,
+    found_after_wall_ms: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     shrunk: Option<ShrinkDoc<'a>>,
 }
@@ -217,6 +268,8 @@ fn campaign(campaign: &CampaignView) -> CampaignDoc<'_> {
                 seeds: &failure.seeds,
                 counterexample: failure.counterexample.as_deref(),
                 count: failure.count,
+                found_after: failure.found_after.0,
+                found_after_wall_ms: millis(failure.found_after.1),
                 shrunk: failure.shrunk.as_ref().map(shrunk),
             })
             .collect(),
@@ -227,7 +280,57 @@ fn campaign(campaign: &CampaignView) -> CampaignDoc<'_> {
         interrupted: campaign.interrupted,
         virtual_ms: campaign.virtual_time.as_millis(),
         wall_ms: millis(campaign.wall),
+        rechecked: campaign.rechecked,
+        nondeterminism: campaign.nondeterminism.iter().map(nondeterminism).collect(),
+        claims: campaign
+            .claims
+            .iter()
+            .map(|claim| ClaimDoc {
+                claim: &claim.claim,
+                exercised: claim.exercised,
+                broken: claim.broken,
+                bound_95: claim.bound_95,
+            })
+            .collect(),
+        faults: faults(campaign),
+        checkers: campaign.witnesses.iter().map(|(what, n)| (what.as_str(), *n)).collect(),
+        unseen: &campaign.unseen,
+        coverage: campaign
+            .coverage
+            .iter()
+            .map(|area| AreaDoc {
+                area: &area.area,
+                reached: area.reached,
+                known: area.known,
+                missing: &area.missing,
+            })
+            .collect(),
+        growth: &campaign.growth,
+        seeds_since_new: campaign.seeds_since_new,
     }
+}
+
+fn nondeterminism(found: &NondeterminismView) -> NondeterminismDoc<'_> {
+    NondeterminismDoc {
+        seed: found.seed,
+        digests: &found.digests,
+        event: found.event,
+        sides: &found.sides,
+        histories: found.histories.as_ref(),
+        command: &found.command,
+    }
+}
+
+/// Kinds that struck, and those that were declared.
+fn faults(campaign: &CampaignView) -> BTreeMap<&str, FaultDoc> {
+    let struck = campaign.faults_struck.iter().map(|(kind, n)| (kind.as_str(), *n, None));
+    let silent =
+        campaign.silent.iter().map(|silent| (silent.kind.as_str(), 0, Some(silent.telling)));
+    let doc = |(kind, struck, telling)| {
+        let declared = campaign.faults_declared.iter().any(|it| it == kind);
+        (kind, FaultDoc { declared, struck, telling })
+    };
+    struck.chain(silent).map(doc).collect()
 }
 
 #[derive(Serialize)]

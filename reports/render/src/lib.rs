@@ -5,6 +5,7 @@
 
 mod campaign;
 mod catalogue;
+mod coverage;
 mod event;
 mod explain;
 mod external;
@@ -40,9 +41,9 @@ pub use json::{bench_json, campaign_json, mutants_json, run_json};
 pub use junit::junit_xml;
 pub use lanes::{Around, Lens, lanes_text};
 pub use model::{
-    AreaView, BenchLine, CampaignView, ChangeView, End, ExplanationView, FailureView, FaultView,
-    Judgement, LinkView, MutantView, NecessityView, RegressionState, RegressionView, RunView,
-    ShrinkView, SummaryView, UnavoidableView,
+    AreaView, BenchLine, CampaignView, ChangeView, ClaimView, End, ExplanationView, FailureView,
+    FaultView, Judgement, LinkView, MutantView, NecessityView, NondeterminismView, RegressionState,
+    RegressionView, RunView, ShrinkView, SilentView, SummaryView, UnavoidableView,
 };
 pub use number::{grouped, percent, seconds, short_count};
 pub use regression::regressions_text;

@@ -331,6 +331,47 @@ pub struct RegressionView {
     pub sentence: String,
 }
 
+/// What a campaign says about one claim.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClaimView {
+    /// `log exactly-once`.
+    pub claim: String,
+    /// Seeds that put it to the test.
+    pub exercised: u64,
+    /// Those that broke it.
+    pub broken: u64,
+    /// Upper 95 % bound on the share of seeds that break it, 0 to 1.
+    pub bound_95: f64,
+}
+
+/// A declared kind of fault that never struck.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SilentView {
+    /// Its name.
+    pub kind: String,
+    /// How often it was planned all the same.
+    pub planned: u64,
+    /// Whether there were enough seeds to say that it cannot strike.
+    pub telling: bool,
+}
+
+/// Two runs of one seed that are not the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NondeterminismView {
+    /// The seed.
+    pub seed: u64,
+    /// The digest of each run.
+    pub digests: [String; 2],
+    /// The number of the first event that differs.
+    pub event: Option<u64>,
+    /// What each run has there.
+    pub sides: [String; 2],
+    /// The files with the two histories, if they were kept.
+    pub histories: Option<[String; 2]>,
+    /// The command that runs the seed again.
+    pub command: String,
+}
+
 /// A campaign over one scenario.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CampaignView {
@@ -374,6 +415,16 @@ pub struct CampaignView {
     pub growth: Vec<(u64, u64)>,
     /// Seeds since the last new point.
     pub seeds_since_new: u64,
+    /// The claims, one by one.
+    pub claims: Vec<ClaimView>,
+    /// Declared kinds of fault that never struck.
+    pub silent: Vec<SilentView>,
+    /// Claims and checkers that should have seen something, and did not.
+    pub unseen: Vec<String>,
+    /// Seeds that ran twice, to see whether they are the same run.
+    pub rechecked: u64,
+    /// Those that were not.
+    pub nondeterminism: Vec<NondeterminismView>,
 }
 
 impl CampaignView {

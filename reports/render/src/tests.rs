@@ -121,11 +121,29 @@ fn campaign(judgement: Judgement, expect: Option<(String, u64)>) -> CampaignView
         vacuous: 0,
         judgement,
         bound_95: 0.000_299_5,
-        faults_declared: Vec::new(),
-        coverage: Vec::new(),
-        growth: Vec::new(),
-        seeds_since_new: 0,
+        faults_declared: ["crash", "pause", "clock-jump", "deadlock"].map(str::to_owned).to_vec(),
+        coverage: vec![area("transaction coordinator", 9, 15), area("group", 4, 4)],
+        growth: vec![(1, 7), (4, 12), (3_205, 13)],
+        seeds_since_new: 6_795,
+        claims: vec![claim("log exactly-once", 10_000, 0), claim("ordering per-key", 10_000, 0)],
+        silent: vec![silent("clock-jump", 0, false), silent("deadlock", 3, false)],
+        unseen: Vec::new(),
+        rechecked: 511,
+        nondeterminism: Vec::new(),
     }
+}
+
+fn area(name: &str, reached: u64, known: u64) -> AreaView {
+    let missing = (reached..known).map(|n| format!("{name} edge {n}")).collect();
+    AreaView { area: name.to_owned(), reached, known, missing }
+}
+
+fn claim(claim: &str, exercised: u64, broken: u64) -> ClaimView {
+    ClaimView { claim: claim.to_owned(), exercised, broken, bound_95: 0.0042 }
+}
+
+fn silent(kind: &str, planned: u64, telling: bool) -> SilentView {
+    SilentView { kind: kind.to_owned(), planned, telling }
 }
 
 fn shrunk() -> ShrinkView {
@@ -214,12 +232,21 @@ fn failing() -> CampaignView {
             found_after: (1, std::time::Duration::ZERO),
         }],
         nondeterministic: vec![64],
+        nondeterminism: vec![NondeterminismView {
+            seed: 64,
+            digests: ["11aa", "22bb"].map(str::to_owned),
+            event: Some(132),
+            sides: ["0.100000s shop: sends shop #3", "0.100000s shop: sends shop #4"]
+                .map(str::to_owned),
+            histories: Some(
+                ["reports/out/a-64-first-run.jsonl", "reports/out/a-64-second-run.jsonl"]
+                    .map(str::to_owned),
+            ),
+            command: "oncesim run scenarios/corpus/a.toml --seed 64".to_owned(),
+        }],
+        claims: vec![claim("log exactly-once", 9_000, 31), claim("ordering per-key", 8_000, 0)],
         interrupted: true,
         bound_95: 0.0042,
-        faults_declared: Vec::new(),
-        coverage: Vec::new(),
-        growth: Vec::new(),
-        seeds_since_new: 0,
         ..campaign(Judgement::Violated, None)
     }
 }
@@ -269,7 +296,13 @@ fn campaigns_say_what_they_are_worth() {
         ..campaign(Judgement::AsClaimed, Some(("lost-write".to_owned(), 500)))
     };
     let missed = campaign(Judgement::Vacuous, Some(("dup-retry".to_owned(), 10_000)));
-    let campaigns = vec![campaign(Judgement::AsClaimed, None), failing(), found, missed];
+    let silent = CampaignView {
+        silent: vec![silent("clock-jump", 0, true), silent("deadlock", 31, true)],
+        unseen: vec!["committed transactions".to_owned()],
+        ..campaign(Judgement::Vacuous, None)
+    };
+    let mut campaigns = vec![campaign(Judgement::AsClaimed, None), failing(), found, missed];
+    campaigns.push(silent);
     let mut text: String = campaigns.iter().map(|c| campaign_text(c, false)).collect();
     let wall = std::time::Duration::from_secs(32);
     let summary = SummaryView {

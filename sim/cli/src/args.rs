@@ -163,6 +163,10 @@ pub(crate) struct FuzzArgs {
     /// Stop at the first failure
     #[arg(long)]
     pub(crate) fail_fast: bool,
+    /// So many per cent of the seeds run twice; another digest ends the campaign (exit code 4)
+    #[arg(long, value_name = "PERCENT", default_value = "5",
+          value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub(crate) recheck: u8,
     /// Write failing runs as they were found [default: shrunk, in 400 runs or 10 s each at most]
     #[arg(long)]
     pub(crate) no_shrink: bool,

@@ -1,9 +1,11 @@
 //! What the engine gives, as what reports show.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use oncesim::{
-    CampaignReport, Failure, FaultReport, Outcome, RunEnd, ShrinkEnd, ShrinkOptions, Shrunk, Size,
+    Distinct, FaultReport, Nondeterminism, Outcome, RunEnd, ShrinkEnd, ShrinkOptions, Shrunk, Size,
+    Subject, Sum,
 };
 use oncesim_render as render;
 use oncesim_spec::Scenario;
@@ -141,65 +143,122 @@ pub(crate) fn shrunk(
     }
 }
 
-/// What was kept of a failure.
-#[derive(Debug, Default)]
+/// What people are told of a failure.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Kept {
+    /// What happened in the first run, in a sentence.
+    pub(crate) sentence: String,
     /// The file to replay.
     pub(crate) file: Option<String>,
     /// How it was made smaller.
     pub(crate) shrunk: Option<render::ShrinkView>,
 }
 
-fn failure(failure: &Failure, kept: Kept) -> render::FailureView {
-    let first = &failure.first;
-    let sentence = format!("seed {}: {}", first.seed, sentence(&failure.fingerprint, first));
+fn failure(failure: &Distinct, kept: Option<Kept>) -> render::FailureView {
+    let kept = kept.unwrap_or_default();
+    let first = failure.seeds.first().copied().unwrap_or_default();
     render::FailureView {
         id: failure.fingerprint.clone(),
         judgement: judgement(failure.judgement),
         seeds: failure.seeds.clone(),
         count: failure.count,
-        sentence,
+        sentence: format!("seed {first}: {}", kept.sentence),
         counterexample: kept.file,
         shrunk: kept.shrunk,
-        found_after: (0, Duration::ZERO),
+        found_after: failure.found_after,
     }
 }
 
-/// One campaign; `kept` is what was kept of its failures, in their order.
+/// What reports call the judgement on a campaign.
+fn verdict(sum: &Sum) -> render::Judgement {
+    let verdict = judgement(sum.judgement);
+    if sum.nondeterministic.is_empty() {
+        verdict
+    } else {
+        verdict.max(render::Judgement::Nondeterministic)
+    }
+}
+
+/// One campaign; `kept` is what people are told of its failures, by fingerprint.
 pub(crate) fn campaign(
-    scenario: &Scenario,
-    report: &CampaignReport,
-    kept: Vec<Kept>,
+    subject: &Subject,
+    sum: &Sum,
+    mut kept: BTreeMap<String, Kept>,
 ) -> render::CampaignView {
-    let mut verdict = judgement(report.judgement);
-    if !report.nondeterministic.is_empty() {
-        verdict = verdict.max(render::Judgement::Nondeterministic);
-    }
+    let verdict = verdict(sum);
     // A search that ended because it had found what it looked for was not interrupted.
-    let found = scenario.expect.is_some() && verdict == render::Judgement::AsClaimed;
-    let named = |counts: &[(&'static str, u64)]| {
-        counts.iter().map(|&(name, n)| (name.to_owned(), n)).collect()
-    };
+    let found = subject.expect.is_some() && verdict == render::Judgement::AsClaimed;
+    let faults = sum.faults.iter().filter(|(_, count)| count.struck > 0);
     render::CampaignView {
-        scenario: scenario.path.clone(),
-        title: scenario.title.clone(),
-        expect: expectation(scenario),
-        seeds: report.seeds,
-        range: report.range,
-        interrupted: report.interrupted && !found,
-        wall: report.wall,
-        virtual_time: report.virtual_time,
-        messages: report.messages,
-        failures: report.failures.iter().zip(kept).map(|(f, kept)| failure(f, kept)).collect(),
-        nondeterministic: report.nondeterministic.clone(),
-        faults_struck: named(&report.faults_struck),
-        witnesses: named(&report.witnesses),
-        vacuous: report.vacuous,
+        scenario: subject.path.clone(),
+        title: subject.title.clone(),
+        expect: subject.expect.clone(),
+        seeds: sum.seeds,
+        range: sum.range,
+        interrupted: sum.interrupted && !found,
+        wall: sum.wall,
+        virtual_time: sum.virtual_time,
+        messages: sum.messages,
+        failures: sum.failures.iter().map(|it| failure(it, kept.remove(&it.fingerprint))).collect(),
+        nondeterministic: sum.nondeterministic.iter().map(|it| it.seed).collect(),
+        faults_struck: faults.map(|(kind, count)| (kind.clone(), count.struck)).collect(),
+        witnesses: sum.witnesses.clone(),
+        vacuous: sum.vacuous,
         judgement: verdict,
-        bound_95: report.bound_95,
-        faults_declared: Vec::new(),
-        coverage: Vec::new(),
-        growth: Vec::new(),
-        seeds_since_new: 0,
+        bound_95: sum.bound_95,
+        faults_declared: subject.declared().into_iter().map(str::to_owned).collect(),
+        coverage: sum.coverage.by_area().into_iter().map(area).collect(),
+        growth: sum.growth.clone(),
+        seeds_since_new: sum.seeds_since_new,
+        claims: sum.claims.iter().map(claim).collect(),
+        silent: sum.silent.iter().map(silent).collect(),
+        unseen: sum.unseen.clone(),
+        rechecked: sum.rechecked,
+        nondeterminism: sum.nondeterministic.iter().map(nondeterminism).collect(),
     }
+}
+
+fn area(area: oncesim::AreaCoverage) -> render::AreaView {
+    let oncesim::AreaCoverage { area, reached, known, missing } = area;
+    render::AreaView { area: area.to_owned(), reached, known, missing }
+}
+
+fn claim(claim: &oncesim::ClaimSum) -> render::ClaimView {
+    render::ClaimView {
+        claim: claim.claim.clone(),
+        exercised: claim.exercised,
+        broken: claim.broken,
+        bound_95: claim.bound_95,
+    }
+}
+
+fn silent(kind: &oncesim::SilentKind) -> render::SilentView {
+    render::SilentView { kind: kind.kind.clone(), planned: kind.planned, telling: kind.telling }
+}
+
+fn nondeterminism(found: &Nondeterminism) -> render::NondeterminismView {
+    // Events read better in the words of reports.
+    let told = found.event.zip(found.histories.as_deref()).map(|(event, histories)| {
+        histories.each_ref().map(|history| event_in_words(history, event))
+    });
+    render::NondeterminismView {
+        seed: found.seed,
+        digests: found.digests.clone(),
+        event: found.event,
+        sides: told.unwrap_or_else(|| found.sides.clone()),
+        histories: None,
+        command: String::new(),
+    }
+}
+
+fn event_in_words(history: &oncesim::history::History, event: u64) -> String {
+    let event = usize::try_from(event).ok().and_then(|event| history.events.get(event));
+    event.map_or_else(
+        || "the history has ended".to_owned(),
+        |event| {
+            let actor = history.actors.get(usize::from(event.actor.0));
+            let actor = actor.map_or_else(|| event.actor.to_string(), |actor| actor.name.clone());
+            format!("{} {actor}: {}", event.time, render::event_text(history, event))
+        },
+    )
 }

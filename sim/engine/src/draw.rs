@@ -33,6 +33,8 @@ pub enum Purpose {
     Bench = 8,
     /// What a database draws by itself.
     System = 9,
+    /// Whether a seed of a campaign runs twice.
+    Recheck = 10,
 }
 
 /// One stream of draws, positioned at its next index.

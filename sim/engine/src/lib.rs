@@ -61,7 +61,9 @@ mod world;
 
 #[cfg(madsim)]
 pub use campaign::{
-    Campaign, CampaignOptions, CampaignReport, Failure, Progress, bound_95, fingerprint,
+    Campaign, CampaignOptions, CampaignReport, ClaimCount, ClaimSum, DigestSum, Distinct, Failure,
+    FaultCount, Found, Nondeterminism, One, Part, Progress, Seeds, SilentKind, Subject, Sum,
+    bound_95, fingerprint,
 };
 #[cfg(madsim)]
 pub use coverage::{AreaCoverage, Coverage};

@@ -8,6 +8,7 @@ use oncesim_kafka::mutation::Mutations;
 use oncesim_semantics::{Claim, GuaranteeTable, Holds, Level, Severity, Verdict};
 use oncesim_spec::{FaultPlan, Scenario};
 use oncesim_types::{Duration, Instant};
+use serde::{Deserialize, Serialize};
 
 use crate::coverage::Coverage;
 
@@ -98,7 +99,8 @@ pub struct Outcome {
 }
 
 /// What an outcome means for the claim of its scenario. The order is the order of severity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Judgement {
     /// Everything as claimed (or the expected anomaly was found).
     AsClaimed,

@@ -249,7 +249,7 @@ fn a_seed_that_panics_does_not_stop_the_others() {
         strategy: StrategyKind::default(),
         shard: None,
         fail_fast: false,
-        recheck_every: 4,
+        recheck: 25,
         stop: Arc::new(AtomicBool::new(false)),
     };
     let campaign = Campaign { scenario: scenario(SCENARIO), options };
@@ -261,12 +261,12 @@ fn a_seed_that_panics_does_not_stop_the_others() {
         });
         run_hosted(scenario, options, &[fragile])
     });
-    assert_eq!(report.seeds, 12, "all of them ran");
-    assert_eq!(report.judgement, Judgement::Bug);
+    assert_eq!(report.sum.seeds, 12, "all of them ran");
+    assert_eq!(report.sum.judgement, Judgement::Bug);
     let [failure] = &report.failures[..] else { panic!("one failure: {:?}", report.failures) };
     assert_eq!(failure.seeds, [5]);
     assert!(failure.fingerprint.starts_with("panic: ") && failure.fingerprint.contains("fifth"));
-    assert!(report.nondeterministic.is_empty());
+    assert!(report.sum.nondeterministic.is_empty());
 }
 
 /// Wakes itself again and again.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use oncesim::{Campaign, CampaignOptions, CampaignReport, Outcome, RunOptions, StrategyKind};
+use oncesim::{Campaign, CampaignOptions, Outcome, RunOptions, StrategyKind, Sum};
 use oncesim_render::{BenchLine, bench_json, bench_text, grouped, seconds};
 use oncesim_spec::{FaultPlan, Scenario};
 
@@ -58,7 +58,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<Exit, Refusal> {
     Ok(Exit::AsClaimed)
 }
 
-fn campaign(scenario: &Arc<Scenario>, from: u64, seeds: u64, jobs: usize) -> CampaignReport {
+fn campaign(scenario: &Arc<Scenario>, from: u64, seeds: u64, jobs: usize) -> Sum {
     let campaign = Campaign {
         scenario: Arc::clone(scenario),
         options: CampaignOptions {
@@ -69,14 +69,14 @@ fn campaign(scenario: &Arc<Scenario>, from: u64, seeds: u64, jobs: usize) -> Cam
             strategy: StrategyKind::default(),
             shard: None,
             fail_fast: false,
-            recheck_every: 0,
+            recheck: 0,
             stop: Arc::new(AtomicBool::new(false)),
         },
     };
     let mut line = ProgressLine::new(&format!("bench, {jobs} jobs"), Some(seeds));
     let report = campaign.run(&mut |progress| line.update(progress));
     line.finish();
-    report
+    report.sum
 }
 
 /// The kernel against a bare event loop with the same messages, in turn.

@@ -1,11 +1,14 @@
 //! `oncesim fuzz`: many seeds of many scenarios.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use oncesim::{Campaign, CampaignOptions, Failure, Judgement, ShrinkOptions};
+use oncesim::{
+    Campaign, CampaignOptions, Failure, Judgement, Nondeterminism, ShrinkOptions, Subject,
+};
 use oncesim_render::{
     CampaignView, ShrinkView, SummaryView, campaign_json, campaign_text, regressions_text,
     summary_text,
@@ -14,7 +17,7 @@ use oncesim_spec::Scenario;
 
 use crate::args::{Format, FuzzArgs};
 use crate::command::regressions::{self, Known};
-use crate::command::shrink;
+use crate::command::{run, shrink};
 use crate::convert::Kept;
 use crate::exit::{Exit, Refusal};
 use crate::progress::{ProgressLine, ShrinkLine};
@@ -23,8 +26,6 @@ use crate::{artifact, convert, output, source};
 
 /// Seeds per scenario, unless somebody says otherwise.
 const SEEDS: u64 = 1_000;
-/// One seed in so many runs twice.
-const RECHECK_EVERY: u64 = 64;
 /// Runs that shrinking one failure may take ...
 const SHRINK_RUNS: u64 = 400;
 /// ... and its wall time.
@@ -151,7 +152,7 @@ fn one(
             strategy: args.strategy.into(),
             shard: if expected.is_some() { None } else { args.shard },
             fail_fast: args.fail_fast || expected.is_some(),
-            recheck_every: RECHECK_EVERY,
+            recheck: args.recheck,
             stop: Arc::clone(stop),
         },
     };
@@ -159,18 +160,24 @@ fn one(
     let mut line = ProgressLine::new(&format!("{position} {}", stem(&scenario.path)), total);
     let report = campaign.run(&mut |progress| line.update(progress));
     line.finish();
-    let left = budget.map(|budget| budget.saturating_sub(report.wall).max(SHRINK_TIME / 20));
+    let left = budget.map(|budget| budget.saturating_sub(report.sum.wall).max(SHRINK_TIME / 20));
     let options = ShrinkOptions {
         jobs: args.jobs.map_or_else(cores, usize::from).min(cores()),
         max_runs: SHRINK_RUNS,
         budget: Some(left.map_or(SHRINK_TIME, |left| left.min(SHRINK_TIME))),
         stop: Arc::clone(stop),
     };
-    let mut kept = Vec::new();
+    let mut kept = BTreeMap::new();
     for failure in &report.failures {
-        kept.push(keep(args, scenario, failure, &options, known)?);
+        let id = failure.fingerprint.clone();
+        kept.insert(id, keep(args, scenario, failure, &options, known)?);
     }
-    Ok(convert::campaign(scenario, &report, kept))
+    let mut view = convert::campaign(&Subject::of(scenario), &report.sum, kept);
+    for (found, shown) in report.sum.nondeterministic.iter().zip(&mut view.nondeterminism) {
+        shown.command = again(args, scenario, found.seed);
+        shown.histories = evidence(args, scenario, found)?;
+    }
+    Ok(view)
 }
 
 /// One file per distinct failure, whole or not at all: first the run as it was found, then the
@@ -182,8 +189,9 @@ fn keep(
     options: &ShrinkOptions,
     known: &Known,
 ) -> Result<Kept, Refusal> {
+    let sentence = convert::sentence(&failure.fingerprint, &failure.first);
     if let Some(file) = known.get(&regressions::key(&scenario.path, &failure.fingerprint)) {
-        return Ok(Kept { file: Some(file.clone()), shrunk: None });
+        return Ok(Kept { sentence, file: Some(file.clone()), shrunk: None });
     }
     let path = args.out.join(file_name(scenario, failure));
     artifact::write(&path, &source::counterexample(scenario, failure))?;
@@ -197,7 +205,31 @@ fn keep(
         artifact::write(&path, text)?;
     }
     let shrunk = shrunk.map(|(_, view)| view);
-    Ok(Kept { file: Some(path.display().to_string()), shrunk })
+    Ok(Kept { sentence, file: Some(path.display().to_string()), shrunk })
+}
+
+/// The command that runs one seed of a campaign.
+fn again(args: &FuzzArgs, scenario: &Scenario, seed: u64) -> String {
+    let path = run::quoted_path(Path::new(&scenario.path));
+    let sets = args.set.iter().map(|set| format!(" --set {}", run::quoted(set)));
+    format!("oncesim run {path} --seed {seed}{}", sets.collect::<String>())
+}
+
+/// Keeps the histories of two runs that should have been one: they may never differ again.
+fn evidence(
+    args: &FuzzArgs,
+    scenario: &Scenario,
+    found: &Nondeterminism,
+) -> Result<Option<[String; 2]>, Refusal> {
+    let Some(histories) = &found.histories else { return Ok(None) };
+    let path = |which: &str| {
+        args.out.join(format!("{}-{}-{which}-run.jsonl", stem(&scenario.path), found.seed))
+    };
+    let paths = [path("first"), path("second")];
+    for (path, history) in paths.iter().zip(histories.iter()) {
+        artifact::write(path, &oncesim::history::jsonl::write_jsonl(history))?;
+    }
+    Ok(Some(paths.map(|path| path.display().to_string())))
 }
 
 fn smaller(

@@ -23,9 +23,11 @@ struct State {
 }
 
 impl Desk {
-    pub(crate) fn new(strategy: Box<dyn Strategy>) -> Desk {
+    /// A desk whose next index is `next`: 0, unless the strategy learns nothing.
+    pub(crate) fn new(strategy: Box<dyn Strategy>, next: u64) -> Desk {
         let lag = strategy.lag();
-        let state = State { strategy, next: 0, learned: 0, waiting: BTreeMap::new() };
+        assert!(next == 0 || lag.is_none(), "what was learned before is not known any more");
+        let state = State { strategy, next, learned: 0, waiting: BTreeMap::new() };
         Desk { state: Mutex::new(state), delivered: Condvar::new(), lag }
     }
 
@@ -99,7 +101,7 @@ mod tests {
     #[test]
     fn a_proposal_knows_the_same_at_any_number_of_threads() {
         for jobs in [1, 2, 7] {
-            let desk = Desk::new(Box::new(Counting(0)));
+            let desk = Desk::new(Box::new(Counting(0)), 0);
             std::thread::scope(|scope| {
                 for _ in 0..jobs {
                     scope.spawn(|| {

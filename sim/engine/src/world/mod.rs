@@ -6,7 +6,7 @@ mod build;
 mod description;
 mod effects;
 mod external;
-mod faults;
+pub(crate) mod faults;
 mod phases;
 mod process;
 mod record;

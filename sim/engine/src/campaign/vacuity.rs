@@ -1,0 +1,193 @@
+//! A green campaign that tried nothing is worth nothing: faults that were declared and never struck,
+//! checkers that saw nothing.
+
+use oncesim_spec::{FaultAction, FaultKind, PlannedFault, Scenario, Trigger};
+use serde::{Deserialize, Serialize};
+
+use super::bound::to_f64;
+use super::part::{FaultCount, claims};
+use crate::world::faults::kind;
+
+/// What a result has to know of its scenario, to be judged where the scenario is not at hand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subject {
+    /// The scenario's path, as the user gave it.
+    pub path: String,
+    /// Its title.
+    pub title: String,
+    /// BLAKE3 of its text, with pasted properties and changed values written out.
+    pub identity: String,
+    /// The anomaly that it expects, and within how many seeds.
+    pub expect: Option<(String, u64)>,
+    /// Its claims: `log exactly-once`.
+    pub claims: Vec<String>,
+    /// Fault kinds that a seed draws from ...
+    pub drawn: Vec<String>,
+    /// ... so many faults at most.
+    pub drawn_count: u32,
+    /// Fault kinds of its scripted faults.
+    pub scripted: Vec<String>,
+    /// Of a walk: how many seeds it takes.
+    pub walk: Option<u64>,
+    /// What checkers have to see, or the claims are empty.
+    pub checkers: Vec<String>,
+}
+
+impl Subject {
+    /// What is to be known of a scenario.
+    #[must_use]
+    pub fn of(scenario: &Scenario) -> Subject {
+        let swarm = scenario.swarm.as_ref();
+        let mut scripted: Vec<String> =
+            scenario.scripted.iter().map(|fault| kind_of(fault).to_owned()).collect();
+        scripted.sort();
+        scripted.dedup();
+        let kinds = swarm.iter().flat_map(|swarm| swarm.kinds.iter().copied());
+        Subject {
+            path: scenario.path.clone(),
+            title: scenario.title.clone(),
+            identity: blake3::hash(scenario.source.as_bytes()).to_hex().to_string(),
+            expect: scenario.expect.as_ref().map(|it| (it.anomaly.clone(), it.within)),
+            claims: scenario.claim.iter().flat_map(claims).map(|(name, _)| name).collect(),
+            drawn: kinds.map(|kind| kind.name().to_owned()).collect(),
+            drawn_count: swarm.map_or(0, |swarm| swarm.count),
+            scripted,
+            walk: scenario.walk.then_some(scenario.scripted.len() as u64),
+            checkers: checkers(scenario).into_iter().map(str::to_owned).collect(),
+        }
+    }
+
+    /// The kinds of fault that it declares, each once.
+    #[must_use]
+    pub fn declared(&self) -> Vec<&str> {
+        let mut kinds: Vec<&str> = Vec::new();
+        for kind in self.scripted.iter().chain(&self.drawn) {
+            if !kinds.contains(&kind.as_str()) {
+                kinds.push(kind);
+            }
+        }
+        kinds
+    }
+
+    /// Declared kinds that never struck in so many seeds.
+    pub(super) fn silent(&self, seeds: u64, count: impl Fn(&str) -> FaultCount) -> Vec<SilentKind> {
+        let declared = self.declared().into_iter();
+        declared
+            .filter(|kind| count(kind).struck == 0)
+            .map(|kind| SilentKind {
+                kind: kind.to_owned(),
+                planned: count(kind).planned,
+                telling: self.is_telling(kind, seeds),
+            })
+            .collect()
+    }
+
+    /// Whether so many seeds without a kind of fault say that it cannot strike.
+    fn is_telling(&self, kind: &str, seeds: u64) -> bool {
+        if self.scripted.iter().any(|it| it == kind) {
+            return seeds >= self.walk.unwrap_or(1);
+        }
+        let missed = 1.0 - chance(self.drawn.len() as u64, u64::from(self.drawn_count.max(1)));
+        to_f64(seeds) * missed.max(f64::MIN_POSITIVE).ln() < CHANCE_TO_MISS.ln()
+    }
+}
+
+/// The counts of the verdict that must not stay at zero, given what the scenario claims.
+fn checkers(scenario: &Scenario) -> Vec<&'static str> {
+    let Some(claim) = scenario.claim else { return Vec::new() };
+    let transactional = scenario.producers.iter().any(|spec| spec.transactions.is_some())
+        || scenario.processors.iter().any(|spec| spec.transactional_id.is_some());
+    [
+        ("sends", claim.log.is_some()),
+        ("ordered pairs of sends", claim.ordering.is_some()),
+        ("processed records", claim.processing.is_some() && !scenario.consumers.is_empty()),
+        ("committed transactions", transactional && claim.log.or(claim.processing).is_some()),
+        ("effects asked for", claim.effect.is_some() && !scenario.sinks.is_empty()),
+    ]
+    .into_iter()
+    .filter_map(|(what, needed)| needed.then_some(what))
+    .collect()
+}
+
+/// With so small a chance that it was only missed, a kind that never struck is a mistake of the
+/// scenario: one false alarm in a million scenarios and kinds.
+const CHANCE_TO_MISS: f64 = 1e-6;
+
+/// A declared kind of fault that never struck.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SilentKind {
+    /// Its name.
+    pub kind: String,
+    /// How often it was planned all the same.
+    pub planned: u64,
+    /// Whether there were enough seeds to tell.
+    pub telling: bool,
+}
+
+/// The chance that a seed plans a given one of so many kinds: each is taken with one half (one of
+/// them, if none was), and up to `count` faults are drawn from those that were.
+fn chance(kinds: u64, count: u64) -> f64 {
+    let others = kinds.saturating_sub(1);
+    let mut chance = 0.0;
+    let mut ways = 0.5_f64.powi(i32::try_from(others).unwrap_or(i32::MAX));
+    for taken in 0..=others {
+        // One of `taken + 1` kinds is missed by a draw with taken / (taken + 1).
+        let missed = to_f64(taken) / to_f64(taken + 1);
+        let mean: f64 =
+            (1..=count).map(|n| missed.powi(i32::try_from(n).unwrap_or(i32::MAX))).sum();
+        chance += ways * (1.0 - mean / to_f64(count));
+        ways *= to_f64(others - taken) / to_f64(taken + 1);
+    }
+    let none = 0.5_f64.powi(i32::try_from(kinds).unwrap_or(i32::MAX)) / to_f64(kinds.max(1));
+    chance / 2.0 + none
+}
+
+/// The kind of a planned fault, as `swarm.kinds` names it: losing a message is two of them.
+pub(super) fn kind_of(fault: &PlannedFault) -> &'static str {
+    match (&fault.action, &fault.trigger) {
+        (FaultAction::Drop, Trigger::OnMessage { pattern, .. }) => match pattern.response {
+            Some(true) => FaultKind::AckLoss.name(),
+            Some(false) => FaultKind::RequestLoss.name(),
+            None => "drop",
+        },
+        (action, _) => kind(action),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chance_of_a_kind_is_what_plans_show() {
+        assert!((chance(1, 6) - 1.0).abs() < 1e-12, "there is no other");
+        // Both, one of them, the other, none: 3/4 and 1/2 of the draws, each or all.
+        assert!((chance(2, 1) - 0.5).abs() < 1e-12);
+        // With 12 kinds and up to 6 faults: somewhat more than one seed in five.
+        let many = chance(12, 6);
+        assert!((0.20..0.25).contains(&many), "{many}");
+    }
+
+    #[test]
+    fn few_seeds_tell_nothing_and_many_do() {
+        let subject = Subject {
+            path: String::new(),
+            title: String::new(),
+            identity: String::new(),
+            expect: None,
+            claims: Vec::new(),
+            drawn: (0..12).map(|n| format!("kind-{n}")).collect(),
+            drawn_count: 6,
+            scripted: vec!["drop".to_owned()],
+            walk: None,
+            checkers: Vec::new(),
+        };
+        let never = |_: &str| FaultCount::default();
+        let telling = |seeds| {
+            let silent = subject.silent(seeds, never);
+            silent.iter().map(|kind| kind.telling).collect::<Vec<_>>()
+        };
+        assert_eq!(telling(3)[..3], [true, false, false], "a scripted fault strikes in every run");
+        assert!(telling(64).iter().all(|telling| *telling));
+    }
+}

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use oncesim::{
-    Distinct, FaultReport, Nondeterminism, Outcome, RunEnd, ShrinkEnd, ShrinkOptions, Shrunk, Size,
-    Subject, Sum,
+    Distinct, FaultReport, Nondeterminism, Outcome, RunEnd, ScenarioFacts, ShrinkEnd,
+    ShrinkOptions, Shrunk, Size, Sum,
 };
 use oncesim_render as render;
 use oncesim_spec::Scenario;
@@ -181,7 +181,7 @@ fn verdict(sum: &Sum) -> render::Judgement {
 
 /// One campaign; `kept` is what people are told of its failures, by fingerprint.
 pub(crate) fn campaign(
-    subject: &Subject,
+    subject: &ScenarioFacts,
     sum: &Sum,
     mut kept: BTreeMap<String, Kept>,
 ) -> render::CampaignView {

@@ -62,7 +62,7 @@ mod world;
 #[cfg(madsim)]
 pub use campaign::{
     Campaign, CampaignOptions, CampaignReport, ClaimCount, ClaimSum, DigestSum, Distinct, Failure,
-    FaultCount, Found, Nondeterminism, One, Part, Progress, Seeds, SilentKind, Subject, Sum,
+    FaultCount, Found, Nondeterminism, One, Part, Progress, ScenarioFacts, Seeds, SilentKind, Sum,
     bound_95, fingerprint,
 };
 #[cfg(madsim)]

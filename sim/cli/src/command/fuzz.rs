@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use oncesim::{
-    Campaign, CampaignOptions, Failure, Judgement, Nondeterminism, ShrinkOptions, Subject,
+    Campaign, CampaignOptions, Failure, Judgement, Nondeterminism, ScenarioFacts, ShrinkOptions,
 };
 use oncesim_render::{
     CampaignView, ShrinkView, SummaryView, campaign_json, campaign_text, regressions_text,
@@ -172,7 +172,7 @@ fn one(
         let id = failure.fingerprint.clone();
         kept.insert(id, keep(args, scenario, failure, &options, known)?);
     }
-    let mut view = convert::campaign(&Subject::of(scenario), &report.sum, kept);
+    let mut view = convert::campaign(&ScenarioFacts::of(scenario), &report.sum, kept);
     for (found, shown) in report.sum.nondeterministic.iter().zip(&mut view.nondeterminism) {
         shown.command = again(args, scenario, found.seed);
         shown.histories = evidence(args, scenario, found)?;

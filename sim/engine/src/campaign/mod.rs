@@ -23,7 +23,7 @@ pub use bound::bound_95;
 pub use part::{ClaimCount, DigestSum, FaultCount, Found, Part, Seeds};
 pub use recheck::Nondeterminism;
 pub use sum::{ClaimSum, Distinct, Sum};
-pub use vacuity::{SilentKind, Subject};
+pub use vacuity::{ScenarioFacts, SilentKind};
 
 /// What runs one seed: [`run`], or something around it.
 pub type One<'a> = dyn Fn(&Arc<Scenario>, &RunOptions) -> Outcome + Sync + 'a;
@@ -321,7 +321,7 @@ impl Tally<'_> {
 
     fn report(mut self) -> CampaignReport {
         self.part.wall_ms = self.wall_ms();
-        let sum = Sum::of(&Subject::of(&self.campaign.scenario), &[&self.part]);
+        let sum = Sum::of(&ScenarioFacts::of(&self.campaign.scenario), &[&self.part]);
         let failures = sum.failures.iter().filter_map(|distinct| {
             let first = self.firsts.remove(&distinct.fingerprint)?;
             Some(Failure {

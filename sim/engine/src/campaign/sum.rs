@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::bound::bound_95;
 use super::part::{ClaimCount, DigestSum, FaultCount, Found, Part};
 use super::recheck::Nondeterminism;
-use super::vacuity::{SilentKind, Subject};
+use super::vacuity::{ScenarioFacts, SilentKind};
 use crate::coverage::Coverage;
 use crate::outcome::Judgement;
 
@@ -90,7 +90,7 @@ pub struct Sum {
 impl Sum {
     /// The sum of parts, which have no seed in common. The order of the parts does not matter.
     #[must_use]
-    pub fn of(subject: &Subject, parts: &[&Part]) -> Sum {
+    pub fn of(subject: &ScenarioFacts, parts: &[&Part]) -> Sum {
         let total =
             |value: &dyn Fn(&Part) -> u64| parts.iter().map(|part| value(part)).sum::<u64>();
         let seeds = total(&|part| part.done);
@@ -147,7 +147,7 @@ impl Sum {
         sum
     }
 
-    fn judge(&mut self, subject: &Subject, found: bool) {
+    fn judge(&mut self, subject: &ScenarioFacts, found: bool) {
         let worst = self.failures.iter().map(|failure| failure.judgement).max();
         let not_found = subject.expect.is_some() && !found;
         let nothing = self.seeds == 0 || self.vacuous == self.seeds;
@@ -247,7 +247,7 @@ fn distinct(parts: &[&Part]) -> Vec<Distinct> {
 
 /// Claims that no seed decided, and what checkers should have seen and did not.
 fn unseen(
-    subject: &Subject,
+    subject: &ScenarioFacts,
     claims: &BTreeMap<String, ClaimCount>,
     witnesses: &BTreeMap<String, u64>,
 ) -> Vec<String> {

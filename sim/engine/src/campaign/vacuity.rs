@@ -10,7 +10,7 @@ use crate::world::faults::kind;
 
 /// What a result has to know of its scenario, to be judged where the scenario is not at hand.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Subject {
+pub struct ScenarioFacts {
     /// The scenario's path, as the user gave it.
     pub path: String,
     /// Its title.
@@ -33,17 +33,17 @@ pub struct Subject {
     pub checkers: Vec<String>,
 }
 
-impl Subject {
+impl ScenarioFacts {
     /// What is to be known of a scenario.
     #[must_use]
-    pub fn of(scenario: &Scenario) -> Subject {
+    pub fn of(scenario: &Scenario) -> ScenarioFacts {
         let swarm = scenario.swarm.as_ref();
         let mut scripted: Vec<String> =
             scenario.scripted.iter().map(|fault| kind_of(fault).to_owned()).collect();
         scripted.sort();
         scripted.dedup();
         let kinds = swarm.iter().flat_map(|swarm| swarm.kinds.iter().copied());
-        Subject {
+        ScenarioFacts {
             path: scenario.path.clone(),
             title: scenario.title.clone(),
             identity: blake3::hash(scenario.source.as_bytes()).to_hex().to_string(),
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn few_seeds_tell_nothing_and_many_do() {
-        let subject = Subject {
+        let subject = ScenarioFacts {
             path: String::new(),
             title: String::new(),
             identity: String::new(),

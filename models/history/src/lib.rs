@@ -13,6 +13,7 @@ pub mod jepsen;
 pub mod jsonl;
 mod lines;
 pub mod trace;
+pub mod traffic;
 mod world_event;
 
 pub use builder::{AppendedBatch, HistoryBuilder};

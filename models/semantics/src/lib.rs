@@ -4,6 +4,7 @@ mod anomaly;
 mod catalogue;
 mod check;
 mod guarantee;
+pub mod measure;
 mod parity;
 mod verdict;
 

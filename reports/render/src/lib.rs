@@ -14,6 +14,7 @@ mod html;
 mod json;
 mod junit;
 mod lanes;
+mod measure;
 mod model;
 mod number;
 mod problem;
@@ -40,6 +41,10 @@ pub use html::run_html;
 pub use json::{bench_json, campaign_json, mutants_json, run_json};
 pub use junit::junit_xml;
 pub use lanes::{Around, Lens, lanes_text};
+pub use measure::{
+    Figure, MeasureView, MeasuredFault, MeasuredRun, PointView, RowView, SectionView, Unit,
+    measure_json, measure_markdown, measure_text, measured_sections, merged,
+};
 pub use model::{
     AreaView, BenchLine, CampaignView, ChangeView, ClaimView, End, ExplanationView, FailureView,
     FaultView, Judgement, LinkView, MutantView, NecessityView, NondeterminismView, RegressionState,

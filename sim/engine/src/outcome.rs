@@ -4,6 +4,7 @@ use std::fmt;
 
 use oncesim_history::History;
 use oncesim_history::trace::Trace;
+use oncesim_history::traffic::Traffic;
 use oncesim_kafka::mutation::Mutations;
 use oncesim_semantics::{Claim, GuaranteeTable, Holds, Level, Severity, Verdict};
 use oncesim_spec::{FaultPlan, Scenario};
@@ -24,6 +25,8 @@ pub struct RunOptions {
     /// Keep steps with their causes, and one line per message and event, in the outcome. Does not
     /// change the digest.
     pub keep_trace: bool,
+    /// Count requests, bytes and flushes. Does not change the digest.
+    pub keep_traffic: bool,
 }
 
 /// The identity of a run: BLAKE3 over its whole trace.
@@ -96,6 +99,8 @@ pub struct Outcome {
     pub history: Option<History>,
     /// The trace, if it was asked for; else empty.
     pub trace: Trace,
+    /// What was counted, if it was asked for; else nothing.
+    pub traffic: Traffic,
 }
 
 /// What an outcome means for the claim of its scenario. The order is the order of severity.

@@ -13,6 +13,7 @@ use crate::outcome::{Digest, Outcome, RunEnd, RunOptions};
 use crate::search::swarm;
 use crate::world::{Turn, World};
 use oncesim_history::trace::Trace;
+use oncesim_history::traffic::Traffic;
 
 /// Runs one seed (or one plan) of a scenario on a fresh thread. A panic inside becomes
 /// [`RunEnd::Panicked`].
@@ -25,6 +26,9 @@ pub fn run(scenario: &Arc<Scenario>, options: &RunOptions) -> Outcome {
     let shown = plan.clone();
     let result = host::run(options.seed, |clock| {
         let mut world = World::new(scenario, options.seed, plan, options.keep_trace, &[]);
+        if options.keep_traffic {
+            world.count_traffic();
+        }
         while let Turn::Next(now) = world.turn() {
             clock.advance_to(now);
         }
@@ -71,6 +75,7 @@ impl World {
             coverage: parts.coverage,
             history: keep_history.then_some(parts.history),
             trace: parts.trace,
+            traffic: parts.traffic,
         }
     }
 }
@@ -97,5 +102,6 @@ pub(crate) fn panicked(
         coverage: Coverage::default(),
         history: None,
         trace: Trace::default(),
+        traffic: Traffic::default(),
     }
 }

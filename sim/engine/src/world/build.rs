@@ -131,6 +131,7 @@ impl World {
             budget_exhausted: false,
             steps: 0,
             tracing: trace.then(World::begin_trace),
+            traffic: None,
             plan,
             scenario: Arc::clone(scenario),
         };

@@ -96,6 +96,7 @@ impl World {
             }
             Effect::CancelTimer(key) => self.actor_mut(actor).timers.cancel(key),
             Effect::Persist(write) => {
+                self.count_flush();
                 let at = self.now + FLUSH_TIME;
                 self.schedule(at, Event::Durable { actor, incarnation, write });
             }
@@ -107,6 +108,7 @@ impl World {
             Effect::Callback(callback) => self.app_input(actor, AppInput::Callback(callback)),
             Effect::Note(note) => {
                 self.watch(actor, &note);
+                self.count_note(&note);
                 let group = self.actor(actor).group;
                 self.recorder.note((actor, incarnation), group, note);
             }
@@ -231,7 +233,7 @@ impl World {
             self.trace_message(&message, LineKind::Unheard);
             return;
         }
-        let watched = self.tracing.is_some() || self.concerns(message);
+        let watched = self.tracing.is_some() || self.traffic.is_some() || self.concerns(message);
         let (from, to, connection) = (message.from, message.to, message.connection);
         let what = u64::from(message.correlation.0) << 32 | u64::from(connection.0);
         self.messages += 1;
@@ -246,6 +248,7 @@ impl World {
     fn deliver_watched(&mut self, slot: u32) {
         let message = self.mail.take(slot);
         self.faults_on_delivery(&message);
+        self.count_message(&message);
         self.trace_message(&message, LineKind::Arrived);
         let slot = self.mail.put(message);
         self.receive(slot);

@@ -15,6 +15,7 @@ mod steps;
 mod systems;
 mod trace;
 mod trace_external;
+mod traffic;
 
 pub(crate) use faults::kind as fault_kind;
 
@@ -264,6 +265,8 @@ pub(crate) struct World {
     steps: StepId,
     /// Kept when somebody asks for it.
     tracing: Option<Box<steps::Tracing>>,
+    /// Counted when somebody asks for it.
+    traffic: Option<Box<oncesim_history::traffic::Traffic>>,
 }
 
 /// What a turn of the world brought.
@@ -453,6 +456,7 @@ pub(crate) struct Parts {
     pub(crate) world: Vec<String>,
     pub(crate) coverage: Coverage,
     pub(crate) trace: Trace,
+    pub(crate) traffic: oncesim_history::traffic::Traffic,
 }
 
 impl World {
@@ -462,13 +466,14 @@ impl World {
     }
 
     /// Ends the run.
-    pub(crate) fn finish(self) -> (RunEnd, Parts) {
+    pub(crate) fn finish(mut self) -> (RunEnd, Parts) {
         let end = match (self.budget_exhausted, self.settled) {
             (true, _) => RunEnd::BudgetExhausted,
             (false, true) => RunEnd::Settled,
             (false, false) => RunEnd::NotSettled,
         };
         let world = self.describe();
+        let traffic = self.take_traffic();
         let mut trace = self.tracing.map(|it| it.trace).unwrap_or_default();
         trace.processes = self.actors.iter().map(|actor| actor.process_of).collect();
         let (history, digest, mut coverage) = self.recorder.finish();
@@ -484,6 +489,7 @@ impl World {
             world,
             coverage,
             trace,
+            traffic,
         };
         (end, parts)
     }

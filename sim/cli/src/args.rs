@@ -48,6 +48,8 @@ pub(crate) enum Command {
     Anomalies(AnomaliesArgs),
     /// Hunt the planted bugs: found or missed, by which anomaly, after how many seeds
     Mutants(MutantsArgs),
+    /// Measure a scenario in virtual time: latency, throughput, outages, work
+    Measure(MeasureArgs),
     /// Measure: events, messages and runs per second, memory, cold start
     Bench(BenchArgs),
     /// Print the JSON Schema of scenarios, for editors
@@ -324,6 +326,38 @@ pub(crate) struct MutantsArgs {
     /// Print the table of docs/mutants.md
     #[arg(long, conflicts_with = "format")]
     pub(crate) markdown: bool,
+}
+
+/// How what was measured is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum MeasureFormat {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON document
+    Json,
+    /// Tables for a page
+    Markdown,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MeasureArgs {
+    /// A scenario file
+    pub(crate) scenario: PathBuf,
+    /// The (first) seed: a number, or the hash of a commit [default: 0]
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = seed)]
+    pub(crate) seed: Option<u64>,
+    /// How many seeds; figures are then medians with their range [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) seeds: Option<u64>,
+    /// Compare values: producers.shop.interval=1ms,10ms (several make a grid)
+    #[arg(long, value_name = "PATH=V1,V2,...")]
+    pub(crate) sweep: Vec<String>,
+    /// Change one value of the scenario (may be repeated)
+    #[arg(long, value_name = "PATH=VALUE")]
+    pub(crate) set: Vec<String>,
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) format: MeasureFormat,
 }
 
 #[derive(Debug, Args)]

@@ -85,7 +85,13 @@ pub fn explain(
 ) -> Result<Explanation, Unexplained> {
     let outcome = run(
         scenario,
-        &RunOptions { seed, plan: Some(plan.clone()), keep_history: true, keep_trace: true },
+        &RunOptions {
+            seed,
+            plan: Some(plan.clone()),
+            keep_history: true,
+            keep_trace: true,
+            ..RunOptions::default()
+        },
     );
     let Some((fingerprint, judgement)) = failure(scenario, &outcome) else {
         return Err(Unexplained::DoesNotFail(Box::new(outcome)));

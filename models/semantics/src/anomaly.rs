@@ -2,7 +2,8 @@
 
 use oncesim_types::{ActorId, Instant, Offset, RecordId, TopicPartition};
 
-use crate::guarantee::Level;
+use crate::check;
+use crate::guarantee::{Guarantee, Level};
 
 /// What an anomaly says about the system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,5 +98,17 @@ impl Anomaly {
     #[must_use]
     pub fn id(&self) -> &'static str {
         if self.sub_kind.is_empty() { self.class.id } else { self.sub_kind }
+    }
+
+    /// Whether it is one of those for which a verdict says that a guarantee is violated at a level.
+    #[must_use]
+    pub fn breaks(&self, level: Level, guarantee: Guarantee) -> bool {
+        check::breaks(self, level, guarantee)
+    }
+
+    /// Whether it is one of those for which a verdict says that the order of records is violated.
+    #[must_use]
+    pub fn breaks_order(&self) -> bool {
+        check::breaks_order(self)
     }
 }

@@ -14,6 +14,7 @@ mod html;
 mod json;
 mod junit;
 mod lanes;
+mod matrix;
 mod measure;
 mod model;
 mod number;
@@ -41,6 +42,11 @@ pub use html::run_html;
 pub use json::{bench_json, campaign_json, mutants_json, run_json};
 pub use junit::junit_xml;
 pub use lanes::{Around, Lens, lanes_text};
+pub use matrix::{
+    MatrixAdviceView, MatrixCellView, MatrixCheckView, MatrixColumnView, MatrixCounterexample,
+    MatrixPromiseView, MatrixRowView, MatrixSectionView, MatrixView, matrix_html, matrix_json,
+    matrix_markdown, matrix_text,
+};
 pub use measure::{
     Figure, MeasureView, MeasuredFault, MeasuredRun, PointView, RowView, SectionView, Unit,
     measure_json, measure_markdown, measure_text, measured_sections, merged,

@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 
 use crate::diagnostic::Diagnostics;
 use crate::id;
+use crate::matrix::MatrixSpec;
 
 /// A file stands for itself, a directory for every `.toml` below it, sorted; folders that are
-/// called `invalid` hold what must not run and are left out, as are hidden ones.
+/// called `invalid` hold what must not run and are left out, as are hidden ones, and definitions of
+/// matrices.
 ///
 /// # Errors
 /// When the path does not exist, cannot be read, or holds no scenario.
@@ -35,6 +37,11 @@ pub fn discover(path: &Path) -> Result<Vec<PathBuf>, Diagnostics> {
     Ok(files)
 }
 
+/// Whether a file is the definition of a matrix.
+fn defines(path: &Path) -> bool {
+    std::fs::read_to_string(path).is_ok_and(|text| MatrixSpec::is_definition(&text))
+}
+
 fn walk(directory: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
     for entry in std::fs::read_dir(directory)? {
         let path = entry?.path();
@@ -48,7 +55,7 @@ fn walk(directory: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
             if name != "invalid" && name != "target" && !is_crate {
                 walk(&path, files)?;
             }
-        } else if path.extension().is_some_and(|extension| extension == "toml") {
+        } else if path.extension().is_some_and(|extension| extension == "toml") && !defines(&path) {
             files.push(path);
         }
     }
@@ -67,6 +74,8 @@ mod tests {
         assert!(files.iter().any(|file| file.starts_with(scenarios.join("corpus"))));
         assert!(files.iter().all(|file| !file.starts_with(scenarios.join("invalid"))));
         assert!(files.iter().all(|file| file.file_name().unwrap() != "Cargo.toml"));
+        assert!(!files.contains(&scenarios.join("matrix/guarantees.toml")), "no scenario");
+        assert!(files.contains(&scenarios.join("matrix/log.toml")), "one of its rows");
         let one = &files[0];
         assert_eq!(&discover(one).unwrap(), std::slice::from_ref(one));
     }

@@ -10,6 +10,7 @@ mod external;
 mod fault;
 mod id;
 mod kafka;
+mod matrix;
 mod names;
 mod node;
 mod parse;
@@ -35,6 +36,9 @@ pub use external::{
 pub use fault::{
     Coordinated, DiskFault, FaultAction, FaultKind, FaultPlan, MessageApi, MessagePattern,
     PlannedFault, Setting, SwarmSpec, SystemTrouble, Trigger,
+};
+pub use matrix::{
+    MatrixAdvice, MatrixCheck, MatrixColumn, MatrixRow, MatrixSection, MatrixSpec, UnknownName,
 };
 pub use parse::{Loaded, load, load_with, parse, parse_with};
 pub use print::fault_to_toml;

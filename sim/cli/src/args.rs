@@ -50,6 +50,8 @@ pub(crate) enum Command {
     Mutants(MutantsArgs),
     /// Measure a scenario in virtual time: latency, throughput, outages, work
     Measure(MeasureArgs),
+    /// Configurations against fault classes: which guarantee holds, how often, and what breaks it
+    Matrix(MatrixArgs),
     /// Measure: events, messages and runs per second, memory, cold start
     Bench(BenchArgs),
     /// Print the JSON Schema of scenarios, for editors
@@ -328,9 +330,9 @@ pub(crate) struct MutantsArgs {
     pub(crate) markdown: bool,
 }
 
-/// How what was measured is printed.
+/// How tables are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub(crate) enum MeasureFormat {
+pub(crate) enum TableFormat {
     /// For people
     #[default]
     Text,
@@ -357,7 +359,35 @@ pub(crate) struct MeasureArgs {
     #[arg(long, value_name = "PATH=VALUE")]
     pub(crate) set: Vec<String>,
     #[arg(long, value_name = "FORMAT", default_value = "text")]
-    pub(crate) format: MeasureFormat,
+    pub(crate) format: TableFormat,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MatrixArgs {
+    /// A matrix definition, or scenarios (files or folders): as they are, under each fault class
+    #[arg(default_value = "scenarios/matrix/guarantees.toml", value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Seeds per cell [default: what the definition says, or 200]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub(crate) seeds: Option<u64>,
+    /// The first seed: a number, or the hash of a commit
+    #[arg(long, value_name = "N", default_value = "0", allow_hyphen_values = true,
+          value_parser = seed)]
+    pub(crate) from: u64,
+    /// Threads; the result does not depend on them [default: one per core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) jobs: Option<u16>,
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) format: TableFormat,
+    /// Write a page: every count and command of every cell
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+    /// Only these rows, or all rows of these sections
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    pub(crate) rows: Vec<String>,
+    /// Only these fault classes
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    pub(crate) columns: Vec<String>,
 }
 
 #[derive(Debug, Args)]

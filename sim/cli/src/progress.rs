@@ -60,6 +60,29 @@ impl ProgressLine {
     }
 }
 
+/// A line on standard error that shows how many runs of a matrix are done.
+pub(crate) struct MatrixLine(ProgressBar);
+
+impl MatrixLine {
+    pub(crate) fn new(cells: u64, seeds: u64) -> Self {
+        let bar = ProgressBar::new(cells * seeds);
+        let template = "{prefix} {wide_bar} {pos}/{len} runs  {per_sec}, {eta} left";
+        bar.set_style(ProgressStyle::with_template(template).expect("the template is valid"));
+        bar.set_prefix(format!("{cells} cells"));
+        MatrixLine(bar)
+    }
+
+    /// Shows how far it is.
+    pub(crate) fn update(&self, done: u64) {
+        self.0.set_position(done);
+    }
+
+    /// Takes the line away.
+    pub(crate) fn finish(self) {
+        self.0.finish_and_clear();
+    }
+}
+
 /// A line on standard error that shows how small a failure has become.
 pub(crate) struct ShrinkLine(ProgressBar);
 

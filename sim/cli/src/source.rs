@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use oncesim::{Failure, Shrunk};
-use oncesim_spec::{Counterexample, Diagnostics, Replay, Scenario};
+use oncesim_spec::{Counterexample, Diagnostics, MatrixSpec, Replay, Scenario};
 
 use crate::exit::Refusal;
 use crate::output;
@@ -122,4 +122,27 @@ pub(crate) fn shrunk(shrunk: &Shrunk, story: &[String]) -> String {
         fingerprint: &shrunk.fingerprint,
     });
     oncesim_spec::with_story(&text, story)
+}
+
+/// What paths stand for: one definition of a matrix, or scenarios as they are.
+pub(crate) fn matrix(paths: &[PathBuf]) -> Result<MatrixSpec, Refusal> {
+    let defines = |path: &PathBuf| {
+        path.is_file()
+            && std::fs::read_to_string(path).is_ok_and(|text| MatrixSpec::is_definition(&text))
+    };
+    match (paths, paths.iter().find(|path| defines(path))) {
+        ([path], Some(_)) => MatrixSpec::load(path).map_err(|all| refusal(&all)),
+        (_, Some(definition)) => Err(Refusal::new(
+            "a definition of a matrix stands alone",
+            definition.display().to_string(),
+            "name it without other paths, or scenarios only",
+        )),
+        (_, None) => {
+            let files = discover(paths)?;
+            let scenarios: Vec<_> = load_all(&files, &[])?;
+            let pairs = files.into_iter().zip(&scenarios);
+            let pairs: Vec<_> = pairs.map(|(path, scenario)| (path, &**scenario)).collect();
+            Ok(MatrixSpec::of_scenarios(&pairs))
+        }
+    }
 }

@@ -39,6 +39,8 @@ mod hosted;
 #[cfg(madsim)]
 mod mail;
 #[cfg(madsim)]
+mod matrix;
+#[cfg(madsim)]
 mod network;
 #[cfg(madsim)]
 mod outcome;
@@ -74,6 +76,8 @@ pub use explain::{
 };
 #[cfg(madsim)]
 pub use hosted::{HostedProducer, HostedTask, TaskFuture, run_hosted, sleep};
+#[cfg(madsim)]
+pub use matrix::{Cell, CellReport, Cheapest, MatrixOptions, Promise, Tally, run_cells};
 #[cfg(madsim)]
 pub use outcome::{Digest, FaultReport, Judgement, Outcome, RunEnd, RunOptions, judge};
 #[cfg(madsim)]

@@ -11,7 +11,7 @@ use super::log::Ledger;
 use super::processing::Processing;
 use super::processor::{EXACTNESS, Processors};
 use crate::anomaly::{Anomaly, AnomalyClass, Severity};
-use crate::catalogue::{consumer, log, meta, outbox, processing};
+use crate::catalogue::{consumer, log, meta, outbox, processing, transaction};
 use crate::guarantee::{Guarantee, Holds, Level};
 use crate::verdict::{GuaranteeTable, Verdict, WitnessCount};
 
@@ -82,6 +82,11 @@ fn broken(level: Level, found: &[Anomaly]) -> (bool, bool, bool) {
         Level::Effect => &effect::NEVER,
     };
     let mut broken = (false, false, false);
+    // Whoever processes what an aborted transaction wrote does so whatever its isolation level says.
+    broken.2 = level == Level::Processing
+        && found
+            .iter()
+            .any(|a| is(a, &[&transaction::ABORTED_READ]) && a.severity <= Severity::Legal);
     for anomaly in found.iter().filter(|a| a.class.level == level) {
         let defect = anomaly.severity <= Severity::UnderThisConfiguration;
         let violates = &anomaly.class.violates;
@@ -97,7 +102,18 @@ fn broken(level: Level, found: &[Anomaly]) -> (bool, bool, bool) {
     broken
 }
 
-fn breaks_order(anomaly: &Anomaly) -> bool {
+/// Whether an anomaly is one of those that break a guarantee at a level.
+pub(crate) fn breaks(anomaly: &Anomaly, level: Level, guarantee: Guarantee) -> bool {
+    let (once, least, exactly) = broken(level, std::slice::from_ref(anomaly));
+    match guarantee {
+        Guarantee::AtMostOnce => once,
+        Guarantee::AtLeastOnce => least,
+        Guarantee::ExactlyOnce => once || least || exactly,
+    }
+}
+
+/// Whether an anomaly is one of those that break the order of records.
+pub(crate) fn breaks_order(anomaly: &Anomaly) -> bool {
     let rows: [&AnomalyClass; 7] = [
         &log::NONMONOTONIC_SEND,
         &log::KEY_ORDER_VIOLATION,

@@ -26,6 +26,7 @@ use crate::catalogue;
 use crate::verdict::Verdict;
 use findings::{Findings, Proof};
 use index::Index;
+pub(crate) use judge::{breaks, breaks_order};
 use setting::Setting;
 
 use crate::anomaly::Severity;

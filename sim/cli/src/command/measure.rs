@@ -10,7 +10,7 @@ use oncesim_render::{
 };
 use oncesim_spec::Scenario;
 
-use crate::args::{MeasureArgs, MeasureFormat};
+use crate::args::{MeasureArgs, TableFormat};
 use crate::command::run::{quoted, quoted_path};
 use crate::exit::{Exit, Refusal};
 use crate::progress::ProgressLine;
@@ -80,13 +80,13 @@ fn once(scenario: &Arc<Scenario>, seed: u64) -> Outcome {
 
 fn show(args: &MeasureArgs, view: &MeasureView) -> Result<(), Refusal> {
     let text = match args.format {
-        MeasureFormat::Text => {
+        TableFormat::Text => {
             let terminal = terminal_size::terminal_size_of(std::io::stdout());
             let width = terminal.map_or(WIDTH, |(width, _)| usize::from(width.0));
             measure_text(view, width, output::styled())
         }
-        MeasureFormat::Json => measure_json(view),
-        MeasureFormat::Markdown => measure_markdown(view),
+        TableFormat::Json => measure_json(view),
+        TableFormat::Markdown => measure_markdown(view),
     };
     output::result(&text)
 }

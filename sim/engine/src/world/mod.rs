@@ -19,8 +19,6 @@ mod traffic;
 
 pub(crate) use faults::kind as fault_kind;
 
-pub(crate) use faults::kind as fault_kind;
-
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;

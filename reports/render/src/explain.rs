@@ -156,7 +156,7 @@ fn timeline(out: &mut String, view: &ExplanationView, styled: bool) {
     }
 }
 
-fn speaker(link: &LinkView) -> String {
+pub(crate) fn speaker(link: &LinkView) -> String {
     match &link.peer {
         Some(peer) => format!("{} -> {peer}", link.actor),
         None => link.actor.clone(),
@@ -206,7 +206,7 @@ fn faults(out: &mut String, view: &ExplanationView, styled: bool) {
     }
 }
 
-fn need(fault: &NecessityView) -> &'static str {
+pub(crate) fn need(fault: &NecessityView) -> &'static str {
     match (fault.necessary, fault.either, fault.struck) {
         (true, _, _) => "necessary",
         (false, true, _) => "one of these",
@@ -259,7 +259,7 @@ fn changes(out: &mut String, view: &ExplanationView, styled: bool) {
 }
 
 /// `0 of 100 fail (before: 37)`.
-fn share_of(change: &ChangeView) -> String {
+pub(crate) fn share_of(change: &ChangeView) -> String {
     let mut text = format!(
         "{} of {} fail (before: {})",
         grouped(change.failed),

@@ -241,6 +241,9 @@ pub(crate) struct ExplainArgs {
     pub(crate) budget: Option<Duration>,
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) format: Format,
+    /// Write a page: the story, and what a run's page shows (docs/reports.md)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

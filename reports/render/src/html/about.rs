@@ -42,6 +42,16 @@ impl Sessions {
         self.producers.get(&producer).copied().into_iter().collect()
     }
 
+    /// What a line is about, with the transactional ids of the producers that it names.
+    pub(super) fn of_line(&self, about: &About) -> About {
+        let mut about = about.clone();
+        let ids = about.producers.iter().filter_map(|it| self.producers.get(it));
+        about.transactional_ids.extend(ids);
+        about.transactional_ids.sort_unstable();
+        about.transactional_ids.dedup();
+        about
+    }
+
     /// What an event is about.
     pub(super) fn about(&self, history: &History, actor: ActorId, kind: &EventKind) -> About {
         let mut about = match kind {

@@ -11,5 +11,6 @@ pub(crate) mod page;
 mod rows;
 mod run;
 mod state;
+mod story;
 
 pub use run::run_html;

@@ -45,6 +45,12 @@ impl Markup {
     }
 }
 
+impl std::fmt::Display for Markup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// A page.
 #[derive(Debug, Clone)]
 pub(crate) struct Page {

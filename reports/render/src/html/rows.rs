@@ -142,7 +142,7 @@ pub(super) fn rows(
             step: line.step,
             event: None,
             kind,
-            about: line.about.clone(),
+            about: sessions.of_line(&line.about),
             rank: rank_of_line(line.kind, &line.about),
             text: line.text.clone(),
         };

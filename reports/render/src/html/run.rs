@@ -2,14 +2,15 @@
 
 use askama::Template;
 use oncesim_history::History;
-use oncesim_history::trace::Trace;
 use oncesim_semantics::{Anomaly, Guarantee, Level, Severity};
 
 use super::data::{Data, data};
 use super::page::{Markup, Page, Script, class_of_holds, class_of_judgement, word_of_judgement};
 use super::rows::{Kind, Row};
+use super::story::story;
 use crate::model::{ExplanationView, RunView};
-use crate::number::{grouped, percent, seconds, short_count, virtual_seconds};
+use crate::number::{grouped, seconds, short_count, virtual_seconds};
+use crate::row::Recording;
 use crate::run::{by_weight, failure_line, promise, severity};
 
 const STYLE: &str = include_str!("../../templates/run.css");
@@ -35,7 +36,8 @@ struct Body<'a> {
     guarantees: Vec<(&'static str, Vec<Cell>)>,
     faults: Vec<FaultRow>,
     anomalies: Vec<AnomalyRow>,
-    story: Option<Story<'a>>,
+    telling: usize,
+    story: Option<Markup>,
     excerpt: Vec<ExcerptRow>,
     left_out: usize,
     rows: String,
@@ -72,23 +74,11 @@ struct ExcerptRow {
     gap: String,
 }
 
-struct Story<'a> {
-    view: &'a ExplanationView,
-    runs: String,
-    chain: Vec<(String, &'a crate::model::LinkView)>,
-    changes: Vec<(String, String, &'a crate::model::ChangeView)>,
-    unavoidable: Option<String>,
-}
-
-/// The page of one run: a file that needs nothing else. Of the history and the trace it shows what
-/// they hold; both may be empty.
+/// The page of one run: a file that needs nothing else. It shows what the run recorded of itself;
+/// that may be nothing.
 #[must_use]
-pub fn run_html(
-    run: &RunView,
-    history: &History,
-    trace: &Trace,
-    explanation: Option<&ExplanationView>,
-) -> String {
+pub fn run_html(run: &RunView, explanation: Option<&ExplanationView>) -> String {
+    let Recording { history, trace } = &run.recording;
     let weighed = by_weight(run);
     let chain: Vec<u32> =
         explanation.map_or_else(Vec::new, |it| it.chain.iter().map(|link| link.step).collect());
@@ -104,6 +94,7 @@ pub fn run_html(
         guarantees: guarantees(run),
         faults: faults(run),
         anomalies: weighed.iter().map(|it| anomaly(it)).collect(),
+        telling: TELLING,
         story: explanation.map(story),
         excerpt,
         left_out,
@@ -196,36 +187,6 @@ fn anomaly(anomaly: &Anomaly) -> AnomalyRow {
         sentence: anomaly.witness.sentence.clone(),
         meaning: anomaly.class.meaning,
         fixes: anomaly.class.fixes,
-    }
-}
-
-fn story(view: &ExplanationView) -> Story<'_> {
-    let share = |(failed, of): (u64, u64)| {
-        let share = if of == 0 { 0.0 } else { failed as f64 / of as f64 };
-        format!("{} of {} ({})", grouped(failed), grouped(of), percent(share))
-    };
-    Story {
-        view,
-        runs: short_count(view.runs, "run", "runs"),
-        chain: view.chain.iter().map(|link| (link.time.to_string(), link)).collect(),
-        changes: view
-            .changes
-            .iter()
-            .map(|change| {
-                let now = share((change.failed, change.seeds));
-                (now, share((change.failed_before, change.seeds)), change)
-            })
-            .collect(),
-        unavoidable: view.unavoidable.as_ref().map(|it| {
-            format!(
-                "It became unavoidable at {}: {}. Of runs that go on differently from just before, {} \
-                 fail; from just after, {}.",
-                it.at,
-                it.event,
-                share(it.before),
-                share(it.after),
-            )
-        }),
     }
 }
 

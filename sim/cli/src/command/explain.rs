@@ -16,13 +16,14 @@ use crate::exit::{Exit, Refusal};
 use crate::explained::{self, Told};
 use crate::progress::Working;
 use crate::source::Loaded;
-use crate::{output, source};
+use crate::{convert, output, page, source};
 
 /// Wall time, unless somebody says otherwise.
 const BUDGET: Duration = Duration::from_secs(20);
 
 pub(crate) fn explain(args: &ExplainArgs) -> Result<Exit, Refusal> {
     let loaded = source::load(&args.file, &[])?;
+    page::ensure(args.html.as_deref())?;
     let (seed, plan) = which_run(args, &loaded)?;
     let options = ExplainOptions {
         jobs: args.jobs.map_or_else(cores, usize::from),
@@ -40,7 +41,14 @@ pub(crate) fn explain(args: &ExplainArgs) -> Result<Exit, Refusal> {
         budget: options.budget.unwrap_or_default(),
         commands: commands(args, &loaded, seed),
     };
+    let again = told.commands[0].0.clone();
     let view = explained::view(&explanation, told);
+    if args.html.is_some() {
+        let options = RunOptions { seed, plan: Some(plan), keep_history: true, keep_trace: true };
+        let outcome = oncesim::run(&loaded.scenario, &options);
+        let run = convert::run(&loaded.scenario, &outcome, Duration::ZERO, again);
+        page::run(args.html.as_deref(), &run, Some(&view))?;
+    }
     show(&view, args.format)
 }
 

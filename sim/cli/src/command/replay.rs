@@ -47,7 +47,7 @@ pub(crate) fn replay(args: &ReplayArgs) -> Result<Exit, Refusal> {
             view.judgement = view.judgement.max(Judgement::Nondeterministic);
         }
     }
-    page::run(args.html.as_deref(), &view, &outcome, None)?;
+    page::run(args.html.as_deref(), &view, None)?;
     if args.view.trace
         && let Some(note) = &view.note
     {

@@ -26,7 +26,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<Exit, Refusal> {
         record(&loaded.scenario, seed, &outcome, path)?;
     }
     let view = convert::run(&loaded.scenario, &outcome, wall, again(args, seed));
-    page::run(args.html.as_deref(), &view, &outcome, None)?;
+    page::run(args.html.as_deref(), &view, None)?;
     show(&view, args.format, &args.view)
 }
 

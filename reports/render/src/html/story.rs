@@ -1,0 +1,80 @@
+//! What `oncesim explain` found out, as a part of a run's page.
+
+use askama::Template;
+
+use super::page::Markup;
+use crate::explain::{need, share_of, speaker};
+use crate::model::{ChangeView, ExplanationView, LinkView, NecessityView};
+use crate::number::{grouped, short_count};
+
+#[derive(Template)]
+#[template(path = "story.html")]
+struct Story<'a> {
+    view: &'a ExplanationView,
+    runs: String,
+    chain: Vec<Link<'a>>,
+    faults: Vec<(&'static str, &'static str, &'a NecessityView)>,
+    unavoidable: Option<[String; 4]>,
+    changes: Vec<(&'static str, String, &'a ChangeView)>,
+}
+
+struct Link<'a> {
+    time: String,
+    who: String,
+    sign: &'static str,
+    class: &'static str,
+    left_out: String,
+    too_late: bool,
+    view: &'a LinkView,
+}
+
+/// The story, the chain of causes, the faults, the moment, and what helps.
+pub(super) fn story(view: &ExplanationView) -> Markup {
+    let share = |(failed, of): (u64, u64)| format!("{} of {}", grouped(failed), grouped(of));
+    let too_late = view.unavoidable.as_ref().map(|it| it.link);
+    let story = Story {
+        view,
+        runs: short_count(view.runs, "run", "runs"),
+        chain: (0..).zip(&view.chain).map(|(i, it)| link(it, too_late == Some(i))).collect(),
+        faults: view
+            .faults
+            .iter()
+            .map(|fault| {
+                let class = if fault.necessary || fault.either { "bad" } else { "faint" };
+                (class, need(fault), fault)
+            })
+            .collect(),
+        unavoidable: view
+            .unavoidable
+            .as_ref()
+            .map(|it| [it.at.to_string(), it.event.clone(), share(it.before), share(it.after)]),
+        changes: view
+            .changes
+            .iter()
+            .map(|change| {
+                let class = match () {
+                    () if change.holds() => "good",
+                    () if change.failed < change.failed_before => "doubt",
+                    () => "faint",
+                };
+                (class, share_of(change), change)
+            })
+            .collect(),
+    };
+    Markup::of(&story)
+}
+
+fn link(view: &LinkView, too_late: bool) -> Link<'_> {
+    let (chatter, others) = view.left_out;
+    let left_out = match chatter + others {
+        0 | 1 => String::new(),
+        n => format!("{} lines left out", grouped(n)),
+    };
+    let (sign, class) = match (view.witness, view.fault) {
+        (true, _) => ("\u{2691}", "proof"),
+        (false, true) => ("\u{26a1}", "fault"),
+        (false, false) => ("", ""),
+    };
+    let time = view.time.to_string();
+    Link { time, who: speaker(view), sign, class, left_out, too_late, view }
+}

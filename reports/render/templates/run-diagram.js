@@ -137,9 +137,9 @@ const middle = (at) => at * ROW + ROW / 2;
 
 function draw(from, to) {
   const y = (at) => middle(at) - from * ROW;
-  const parts = [];
+  const parts = [], texts = [];
   const height = (to - from) * ROW;
-  for (const [actor, lane] of lanes) drawLane(parts, actor, lane, from, to);
+  for (const [actor, lane] of lanes) drawLane(parts, texts, actor, lane, from, to);
   for (let at = from; at < to; at++) {
     const i = items[at];
     if (i < 0) {
@@ -158,7 +158,7 @@ function draw(from, to) {
       drawMessage(parts, items[at], y(sentAt(items[at], at)), y(at), height);
     }
   }
-  return `<defs><pattern id="hatch" width="5" height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect width="2" height="5" fill="var(--pause)"/></pattern></defs>` + parts.join("");
+  return `<defs><pattern id="hatch" width="5" height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect width="2" height="5" fill="var(--pause)"/></pattern></defs>` + parts.join("") + texts.join("");
 }
 
 function tear(y) {
@@ -167,7 +167,7 @@ function tear(y) {
   return d;
 }
 
-function drawLane(parts, actor, { x, bands }, from, to) {
+function drawLane(parts, texts, actor, { x, bands }, from, to) {
   const top = (row) => (placeOf(row) - from) * ROW + ROW / 2;
   const height = (to - from) * ROW;
   const clip = (it) => [Math.max(top(it.from), 0), it.to >= ROWS ? height : Math.min(top(it.to), height)];
@@ -183,7 +183,7 @@ function drawLane(parts, actor, { x, bands }, from, to) {
     const [a, b] = clip(it);
     if (b <= a) continue;
     if (it.kind > 0) parts.push(`<rect class="band paused" x="${x - 4}" y="${a}" width="8" height="${b - a}"/>`);
-    if (b - a > 60) label(parts, x - 6, a, it.what, BAND_CLASS[it.kind]);
+    if (b - a > 60) label(texts, x - 7, a, it.what, BAND_CLASS[it.kind]);
   }
   for (const it of bands.list) {
     const [a, b] = clip(it);
@@ -191,11 +191,11 @@ function drawLane(parts, actor, { x, bands }, from, to) {
     const left = x + 9 + it.slot * BAND;
     const kind = BAND_CLASS[it.kind];
     parts.push(`<rect class="band ${kind}" x="${left}" y="${a}" width="2.5" height="${Math.max(b - a, 3)}"/>`);
-    if (b - a > it.what.length * 5 + 8) label(parts, left + 10.5, a, it.what, kind);
+    if (b - a > it.what.length * 5 + 8) label(texts, left + 3.5, a, it.what, kind);
   }
 }
 
-const label = (parts, x, y, text, kind) => parts.push(`<text class="${kind}" transform="translate(${x} ${y + 4}) rotate(90)" dy="-1">${esc(text)}</text>`);
+const label = (parts, x, y, text, kind) => parts.push(`<text class="${kind}" transform="translate(${x} ${y + 4}) rotate(90)" dy="-0.5">${esc(text)}</text>`);
 
 function drawMark(parts, i, y) {
   const kind = R.k[i];

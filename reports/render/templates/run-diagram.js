@@ -427,7 +427,8 @@ function apply(keep) {
   if (!items.length) { chosen = -1; later(); }
 }
 
-const firstRow = () => (D.witness.length ? D.witness[0][0] : items.find((i) => i >= 0 && R.k[i] === FAULT) ?? 0);
+// What the heaviest anomaly begins with, or the first fault.
+const firstRow = () => D.witness.find((it) => it[1].includes(0))?.[0] ?? items.find((i) => i >= 0 && R.k[i] === FAULT) ?? 0;
 
 function go(where) {
   const at = nearest(chosen);

@@ -44,7 +44,8 @@ pub(crate) fn explain(args: &ExplainArgs) -> Result<Exit, Refusal> {
     let again = told.commands[0].0.clone();
     let view = explained::view(&explanation, told);
     if args.html.is_some() {
-        let options = RunOptions { seed, plan: Some(plan), keep_history: true, keep_trace: true };
+        let kept = RunOptions { keep_history: true, keep_trace: true, ..RunOptions::default() };
+        let options = RunOptions { seed, plan: Some(plan), ..kept };
         let outcome = oncesim::run(&loaded.scenario, &options);
         let run = convert::run(&loaded.scenario, &outcome, Duration::ZERO, again);
         page::run(args.html.as_deref(), &run, Some(&view))?;

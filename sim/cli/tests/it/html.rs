@@ -60,7 +60,12 @@ impl Browser {
             complaints.lines().filter(|line| line.contains("CONSOLE")).collect();
         assert!(complaints.is_empty(), "{address}: {complaints:?}");
         let dom = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert_eq!(attribute(&dom, "data-errors"), "0", "{address}: {}", attribute(&dom, "data-error"));
+        assert_eq!(
+            attribute(&dom, "data-errors"),
+            "0",
+            "{address}: {}",
+            attribute(&dom, "data-error")
+        );
         dom
     }
 
@@ -134,9 +139,11 @@ fn a_page_opens_without_a_complaint_and_filters() {
     let record = shown(&dom);
     assert!(0 < record && record < one, "{record} of {one}");
     assert!(dom.contains("shop #7"));
-    for (filter, state) in
-        [("partition=orders-1", "orders-1"), ("txn=billing-0", "PrepareCommit"), ("group=billing", "generation")]
-    {
+    for (filter, state) in [
+        ("partition=orders-1", "orders-1"),
+        ("txn=billing-0", "PrepareCommit"),
+        ("group=billing", "generation"),
+    ] {
         let dom = browser.open(&page, &format!("#level=3&{filter}&time=305s"));
         let some = shown(&dom);
         assert!(0 < some && some < all, "{filter}: {some} of {all}");
@@ -161,7 +168,10 @@ fn a_page_is_photographed_in_light_in_dark_and_on_paper() {
     let paper = folder.path("paper.pdf");
     let printed = browser
         .command()
-        .args([&format!("--print-to-pdf={}", paper.display()), &format!("file://{}", page.display())])
+        .args([
+            &format!("--print-to-pdf={}", paper.display()),
+            &format!("file://{}", page.display()),
+        ])
         .output()
         .expect("the browser starts");
     let size = std::fs::metadata(&paper).map_or(0, |it| it.len());

@@ -124,6 +124,8 @@ pub(crate) enum Strategy {
     /// Each seed draws which of the declared kinds it uses
     #[default]
     Swarm,
+    /// Keeps plans that reached something new, and varies them
+    Guided,
 }
 
 impl From<Strategy> for oncesim::StrategyKind {
@@ -131,6 +133,7 @@ impl From<Strategy> for oncesim::StrategyKind {
         match strategy {
             Strategy::Random => oncesim::StrategyKind::Random,
             Strategy::Swarm => oncesim::StrategyKind::Swarm,
+            Strategy::Guided => oncesim::StrategyKind::Guided,
         }
     }
 }

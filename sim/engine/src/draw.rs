@@ -35,6 +35,10 @@ pub enum Purpose {
     System = 9,
     /// Whether a seed of a campaign runs twice.
     Recheck = 10,
+    /// What a guided search proposes.
+    Guided = 11,
+    /// The settings of a seed.
+    Settings = 12,
 }
 
 /// One stream of draws, positioned at its next index.

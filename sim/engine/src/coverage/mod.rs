@@ -15,6 +15,7 @@ mod read;
 use oncesim_history::History;
 use oncesim_kafka::group::GroupState;
 use oncesim_spec::{FaultKind, FaultPlan, PlannedFault, Trigger};
+use oncesim_types::Instant;
 
 use crate::world::fault_kind;
 use point::Point;
@@ -33,6 +34,15 @@ pub struct AreaCoverage {
     pub missing: Vec<String>,
 }
 
+/// A point as a search sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reached {
+    /// Its number; one behind the last for what no known point stands for.
+    pub(crate) index: usize,
+    /// Whether it happens all the time.
+    pub(crate) routine: bool,
+}
+
 /// A set of reached points. Merging is a union: associative, commutative and idempotent.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Coverage {
@@ -46,7 +56,7 @@ impl Coverage {
     pub fn of(history: &History, plan: &FaultPlan) -> Coverage {
         let mut coverage = Coverage::default();
         let kinds: Vec<Option<FaultKind>> = plan.faults.iter().map(kind_of).collect();
-        let mut reached = |point: Point| {
+        let mut reached = |point: Point, _| {
             if let Some(index) = point.index() {
                 coverage.reach(index);
             }
@@ -55,13 +65,27 @@ impl Coverage {
         coverage
     }
 
+    /// The points of a run one after the other, as often as they are reached, with their times.
+    pub(crate) fn sequence(
+        history: &History,
+        plan: &FaultPlan,
+        each: &mut dyn FnMut(Reached, Instant),
+    ) {
+        let kinds: Vec<Option<FaultKind>> = plan.faults.iter().map(kind_of).collect();
+        let mut reached = |point: Point, at| {
+            let index = point.index().unwrap_or(point::known().len());
+            each(Reached { index, routine: point.is_routine() }, at);
+        };
+        Reader::new(history, &kinds, &mut reached).read();
+    }
+
     /// What happened in a run that no known point stands for: nothing, unless a planted bug is in
     /// it or the model does what this module has not heard of.
     #[must_use]
     pub fn strays(history: &History, plan: &FaultPlan) -> Vec<String> {
         let mut strays = Vec::new();
         let kinds: Vec<Option<FaultKind>> = plan.faults.iter().map(kind_of).collect();
-        let mut reached = |point: Point| {
+        let mut reached = |point: Point, _| {
             if point.index().is_none() {
                 strays.push(format!("{}: {point}", point.area()));
             }

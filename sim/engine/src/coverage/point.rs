@@ -297,6 +297,19 @@ impl Point {
         known().binary_search(&self).ok()
     }
 
+    /// Whether it happens all the time while nothing goes wrong.
+    pub(super) const fn is_routine(self) -> bool {
+        matches!(
+            self,
+            Point::Consumer(Consumer::Polled | Consumer::CommitSync | Consumer::CommitAsync)
+                | Point::Group(Group::Committed | Group::CommittedWithoutMember | Group::Pending)
+                | Point::Group(Group::PendingCommitted)
+                | Point::Producer(Producer::Transactional | Producer::CommitMarker)
+                | Point::System(System::Applied | System::OffsetStored)
+                | Point::Partition(Partition::Follower | Partition::FirstLeader)
+        )
+    }
+
     pub(super) const fn area(self) -> &'static str {
         match self {
             Point::TransactionEdge(..) | Point::Transaction(_) => "transaction coordinator",

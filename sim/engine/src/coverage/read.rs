@@ -9,8 +9,8 @@ use oncesim_history::{
 };
 use oncesim_spec::FaultKind;
 use oncesim_types::{
-    ActorId, CallId, ErrorCode, GroupId, Operation, ProducerId, StatementRole, TopicPartition,
-    TransactionResult, TransactionState, TransactionalId,
+    ActorId, CallId, ErrorCode, GroupId, Instant, Operation, ProducerId, StatementRole,
+    TopicPartition, TransactionResult, TransactionState, TransactionalId,
 };
 
 use super::point::{
@@ -22,7 +22,8 @@ pub(super) struct Reader<'a> {
     history: &'a History,
     /// The kinds of the plan's faults, by index.
     kinds: &'a [Option<FaultKind>],
-    reached: &'a mut dyn FnMut(Point),
+    reached: &'a mut dyn FnMut(Point, Instant),
+    now: Instant,
     transactions: BTreeMap<TransactionalId, TransactionState>,
     rebalancing: BTreeMap<GroupId, bool>,
     replicas: BTreeMap<TopicPartition, Replicas>,
@@ -51,12 +52,13 @@ impl<'a> Reader<'a> {
     pub(super) fn new(
         history: &'a History,
         kinds: &'a [Option<FaultKind>],
-        reached: &'a mut dyn FnMut(Point),
+        reached: &'a mut dyn FnMut(Point, Instant),
     ) -> Self {
         Reader {
             history,
             kinds,
             reached,
+            now: Instant::ZERO,
             transactions: BTreeMap::new(),
             rebalancing: BTreeMap::new(),
             replicas: BTreeMap::new(),
@@ -74,6 +76,7 @@ impl<'a> Reader<'a> {
     pub(super) fn read(mut self) {
         for event in &self.history.events {
             let who = (event.actor, event.incarnation);
+            self.now = event.time;
             match &event.kind {
                 EventKind::World(kind) => self.world(who, kind),
                 EventKind::Client(kind) => self.client(who, kind),
@@ -84,7 +87,7 @@ impl<'a> Reader<'a> {
     }
 
     fn reach(&mut self, point: Point) {
-        (self.reached)(point);
+        (self.reached)(point, self.now);
     }
 
     /// A step of the protocol: what comes after the faults that wait for one.
@@ -266,7 +269,7 @@ impl<'a> Reader<'a> {
         self.replicas.insert(partition, now);
         let mut reach = |holds: bool, it: Partition| {
             if holds {
-                (self.reached)(Point::Partition(it));
+                (self.reached)(Point::Partition(it), self.now);
             }
         };
         reach(leader.is_none() && before.leader.is_some(), Partition::Leaderless);

@@ -6,17 +6,22 @@
 //! threads.
 
 mod desk;
+mod features;
+mod guided;
+mod mutate;
 mod random;
 pub(crate) mod swarm;
 
 use std::sync::Arc;
 
 use oncesim_spec::{FaultPlan, Scenario};
+use oncesim_types::Instant;
 
 use crate::coverage::Coverage;
 use crate::outcome::Outcome;
 
 pub(crate) use desk::Desk;
+use guided::Guided;
 
 /// How a campaign chooses its runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -26,11 +31,14 @@ pub enum StrategyKind {
     /// `swarm`: each seed draws which of the declared kinds it uses (Groce et al. 2012).
     #[default]
     Swarm,
+    /// `guided`: keeps plans that reached something new, and varies them.
+    Guided,
 }
 
 impl StrategyKind {
     /// All of them.
-    pub const ALL: &'static [StrategyKind] = &[StrategyKind::Random, StrategyKind::Swarm];
+    pub const ALL: &'static [StrategyKind] =
+        &[StrategyKind::Random, StrategyKind::Swarm, StrategyKind::Guided];
 
     /// Its name on the command line and in reports.
     #[must_use]
@@ -38,15 +46,17 @@ impl StrategyKind {
         match self {
             StrategyKind::Random => "random",
             StrategyKind::Swarm => "swarm",
+            StrategyKind::Guided => "guided",
         }
     }
 
     /// A strategy that knows nothing yet. Those that learn draw from their master seed.
     #[must_use]
-    pub fn begin(self, scenario: &Arc<Scenario>, _master: u64) -> Box<dyn Strategy> {
+    pub fn begin(self, scenario: &Arc<Scenario>, master: u64) -> Box<dyn Strategy> {
         match self {
             StrategyKind::Random => Box::new(Random(Arc::clone(scenario))),
             StrategyKind::Swarm => Box::new(Swarm),
+            StrategyKind::Guided => Box::new(Guided::new(Arc::clone(scenario), master)),
         }
     }
 }
@@ -80,15 +90,23 @@ pub struct Proposal {
 pub struct Feedback {
     /// Known points.
     pub coverage: Coverage,
-    /// What is new in more detail than the known points have: hashes.
+    /// What is new in more detail than the known points have: hashes, each once.
     pub features: Vec<u64>,
+    /// Moments at which the protocol took a step that it does not take all the time.
+    pub moments: Vec<Instant>,
 }
 
 impl Feedback {
     /// Of a run that kept its history.
     #[must_use]
     pub fn of(outcome: &Outcome) -> Feedback {
-        Feedback { coverage: outcome.coverage.clone(), features: Vec::new() }
+        let mut feedback = Feedback { coverage: outcome.coverage.clone(), ..Feedback::default() };
+        if let Some(history) = &outcome.history {
+            let mut reader = features::Reader::default();
+            Coverage::sequence(history, &outcome.plan, &mut |point, at| reader.next(point, at));
+            (feedback.features, feedback.moments) = reader.finish();
+        }
+        feedback
     }
 }
 

@@ -59,21 +59,19 @@ const ANYBODY: [&str; 7] =
 pub(super) struct Swarm<'a> {
     scenario: &'a Scenario,
     spec: &'a SwarmSpec,
-    draws: Draws,
+    pub(super) draws: Draws,
     cast: Vec<Member<'a>>,
-    until: Instant,
+    pub(super) until: Instant,
 }
 
 impl<'a> Swarm<'a> {
     pub(super) fn new(scenario: &'a Scenario, spec: &'a SwarmSpec, seed: u64) -> Self {
+        Swarm::with_draws(scenario, spec, Draws::new(seed, Purpose::Plan, 0, 0))
+    }
+
+    pub(super) fn with_draws(scenario: &'a Scenario, spec: &'a SwarmSpec, draws: Draws) -> Self {
         let until = spec.until.map_or_else(|| horizon(scenario), |span| Instant::ZERO + span);
-        Swarm {
-            scenario,
-            spec,
-            draws: Draws::new(seed, Purpose::Plan, 0, 0),
-            cast: cast(scenario, &[]),
-            until,
-        }
+        Swarm { scenario, spec, draws, cast: cast(scenario, &[]), until }
     }
 
     /// Half of the declared kinds, roughly, and at least one.
@@ -101,7 +99,8 @@ impl<'a> Swarm<'a> {
         }
     }
 
-    fn fault(&mut self, kind: FaultKind) -> Option<PlannedFault> {
+    /// A fault of a kind, if anybody can be hit by it.
+    pub(super) fn fault(&mut self, kind: FaultKind) -> Option<PlannedFault> {
         let action = match kind {
             FaultKind::RequestLoss | FaultKind::AckLoss => return self.message_fault(kind),
             FaultKind::Duplicate | FaultKind::Delay => return self.message_fault(kind),
@@ -244,6 +243,16 @@ impl<'a> Swarm<'a> {
         Some(PlannedFault { trigger: Trigger::OnMessage { pattern, nth }, action })
     }
 
+    /// Some message between a client and Kafka or a system: what goes wrong may go wrong then.
+    pub(super) fn some_message(&mut self) -> Option<MessagePattern> {
+        let client = self.any_client()?;
+        let apis = self.apis_of(&client, None, FaultKind::RequestLoss);
+        let api = *self.draws.pick(&apis)?;
+        let response = self.draws.below_inclusive(1) == 1;
+        let (from, to) = if response { (None, Some(client)) } else { (Some(client), None) };
+        Some(MessagePattern { response: Some(response), api: Some(api), from, to })
+    }
+
     /// What a client sends, to this server if to one, that a message fault may hit.
     fn apis_of(&self, client: &str, server: Option<&str>, kind: FaultKind) -> Vec<MessageApi> {
         let member = self.cast.iter().find(|member| member.name == client);
@@ -334,6 +343,14 @@ impl<'a> Swarm<'a> {
             apis.extend(CONSUMER_APIS);
         }
         apis
+    }
+
+    /// A short while, or none at all.
+    pub(super) fn short(&mut self) -> Duration {
+        if self.draws.below_inclusive(2) == 0 {
+            return Duration::ZERO;
+        }
+        self.span(Duration(10_000), Duration::from_millis(50))
     }
 
     fn span(&mut self, first: Duration, last: Duration) -> Duration {

@@ -46,14 +46,27 @@ pub struct Lens {
 /// Rows before and after what a lens centres on.
 const AROUND: usize = 20;
 
-/// The events that are rows of their own: those of clients, without the polls that ask and those
-/// that return nothing; through a lens with subjects, whatever concerns them and has no line.
-fn events(history: &History, lens: &Lens) -> BTreeSet<u32> {
-    let told = |kind: &EventKind| match kind {
-        EventKind::Client(ClientKind::PollInvoke) => false,
-        EventKind::World(event) => !lens.subjects.is_empty() && !has_line(event),
+/// Whether an event is worth a row of its own: what clients do, but for the polls that ask and those
+/// that return nothing.
+fn of_clients(kind: &EventKind) -> bool {
+    match kind {
+        EventKind::Client(ClientKind::PollInvoke) | EventKind::World(_) => false,
         EventKind::Client(ClientKind::PollEnd { records, .. }) => records.len > 0,
         EventKind::Client(_) | EventKind::External(_) => true,
+    }
+}
+
+/// What clients do, by its position in the history.
+pub(crate) fn events_of_clients(history: &History) -> impl Iterator<Item = u32> {
+    (0..).zip(&history.events).filter(|(_, it)| of_clients(&it.kind)).map(|(position, _)| position)
+}
+
+/// The events that are rows of their own: those of clients; through a lens with subjects, whatever
+/// concerns them and has no line.
+fn events(history: &History, lens: &Lens) -> BTreeSet<u32> {
+    let told = |kind: &EventKind| match kind {
+        EventKind::World(event) => !lens.subjects.is_empty() && !has_line(event),
+        kind => of_clients(kind),
     };
     let matter = Matter::new(history, &lens.subjects);
     let concerning = (0..)

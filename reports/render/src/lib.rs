@@ -5,6 +5,7 @@
 
 mod campaign;
 mod catalogue;
+mod causality;
 mod coverage;
 mod event;
 mod explain;
@@ -18,11 +19,13 @@ mod matrix;
 mod measure;
 mod model;
 mod number;
+mod perfetto;
 mod problem;
 mod regression;
 mod row;
 mod run;
 mod sarif;
+mod shiviz;
 mod shrink;
 mod style;
 mod subject;
@@ -57,10 +60,12 @@ pub use model::{
     RegressionView, RunView, ShrinkView, SilentView, SummaryView, UnavoidableView,
 };
 pub use number::{grouped, percent, seconds, short_count};
+pub use perfetto::perfetto_json;
 pub use regression::regressions_text;
 pub use row::Recording;
 pub use run::{failure_line, promise, run_text};
 pub use sarif::sarif_json;
+pub use shiviz::shiviz_log;
 pub use shrink::{shrink_story, shrink_text, sizes_text};
 pub use subject::{Subjects, concerns_partition, concerns_record, partition_names};
 pub use table::{ListRow, bench_text, list_text, mutants_markdown, mutants_text};

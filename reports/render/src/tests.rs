@@ -10,6 +10,7 @@ use crate::*;
 use trace::recording;
 
 mod trace;
+mod viewers;
 
 static LOST_WRITE: AnomalyClass = AnomalyClass {
     id: "lost-write",

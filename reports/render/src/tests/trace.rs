@@ -14,7 +14,7 @@ use crate::row::rows;
 use crate::trace::{excerpt, trace_text};
 use crate::*;
 
-fn actors(names: &[&str]) -> Vec<ActorInfo> {
+pub(super) fn actors(names: &[&str]) -> Vec<ActorInfo> {
     let actor = |name: &&str| ActorInfo {
         name: (*name).to_owned(),
         role: ActorRole::Broker,
@@ -23,7 +23,13 @@ fn actors(names: &[&str]) -> Vec<ActorInfo> {
     names.iter().map(actor).collect()
 }
 
-fn line(us: u64, actor: u16, peer: Option<u16>, kind: LineKind, text: &str) -> TraceLine {
+pub(super) fn line(
+    us: u64,
+    actor: u16,
+    peer: Option<u16>,
+    kind: LineKind,
+    text: &str,
+) -> TraceLine {
     TraceLine {
         time: Instant(us * 1_000),
         actor: ActorId(actor),
@@ -37,7 +43,7 @@ fn line(us: u64, actor: u16, peer: Option<u16>, kind: LineKind, text: &str) -> T
     }
 }
 
-fn event(us: u64, actor: u16, kind: EventKind) -> Event {
+pub(super) fn event(us: u64, actor: u16, kind: EventKind) -> Event {
     Event { time: Instant(us * 1_000), actor: ActorId(actor), incarnation: 0, kind }
 }
 

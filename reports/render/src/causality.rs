@@ -32,6 +32,7 @@ pub(crate) struct Moment<'a> {
     /// What is to be told of it.
     pub(crate) told: Vec<Told<'a>>,
     /// Moments that it comes after, besides the earlier ones of its host.
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests hold the clocks against it"))]
     pub(crate) after: Vec<usize>,
     /// How many moments of each host that are told it knows of, itself among them.
     pub(crate) clock: Vec<u32>,

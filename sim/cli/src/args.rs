@@ -89,7 +89,20 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "PATH=VALUE")]
     pub(crate) set: Vec<String>,
     #[command(flatten)]
+    pub(crate) export: ExportArgs,
+    #[command(flatten)]
     pub(crate) view: ViewArgs,
+}
+
+/// The trace of a run for other viewers.
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// Write the trace for ui.perfetto.dev and chrome://tracing (docs/viewers.md)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) perfetto: Option<PathBuf>,
+    /// Write the trace for ShiViz: events with vector clocks (docs/viewers.md)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) shiviz: Option<PathBuf>,
 }
 
 /// Which part of a run's trace to show; what is named is combined.
@@ -210,6 +223,8 @@ pub(crate) struct ReplayArgs {
     /// Write a page: verdict, space-time diagram, the state at any moment (docs/reports.md)
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) export: ExportArgs,
     #[command(flatten)]
     pub(crate) view: ViewArgs,
 }

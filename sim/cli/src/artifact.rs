@@ -1,7 +1,7 @@
 //! Files that commands leave behind: whole or not at all.
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::exit::Refusal;
 
@@ -41,7 +41,7 @@ pub(crate) fn ensure_writable(folder: &Path) -> Result<(), Refusal> {
     })
 }
 
-/// Makes sure that `path` can become a file, before a campaign spends its time.
+/// Makes sure that `path` can become a file, before anything runs.
 pub(crate) fn ensure_file(path: &Path, option: &str) -> Result<(), Refusal> {
     let refuse = |cause: String| {
         let fix =
@@ -59,6 +59,27 @@ pub(crate) fn ensure_file(path: &Path, option: &str) -> Result<(), Refusal> {
         Ok(_) => Ok(()),
         Err(error) => refuse(format!("the file cannot be written: {}", reason(&error))),
     }
+}
+
+/// Makes sure that each of these can become a file, and no two the same, before anything runs.
+pub(crate) fn ensure_files(files: &[(Option<&Path>, &str)]) -> Result<(), Refusal> {
+    let mut seen: Vec<(PathBuf, &str)> = Vec::new();
+    for (path, option) in files {
+        let Some(path) = path else { continue };
+        ensure_file(path, option)?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or_else(|| Path::new(".")).canonicalize().unwrap_or_default();
+        let place = folder.join(path.file_name().unwrap_or_default());
+        if let Some((_, other)) = seen.iter().find(|(known, _)| *known == place) {
+            return Err(Refusal::new(
+                "two results would go into one file",
+                path.display().to_string(),
+                format!("give {other} and {option} a file each"),
+            ));
+        }
+        seen.push((place, option));
+    }
+    Ok(())
 }
 
 /// Writes `text` to `path`, replacing what was there.

@@ -6,6 +6,7 @@ mod command;
 mod convert;
 mod exit;
 mod explained;
+mod export;
 mod output;
 mod page;
 mod progress;

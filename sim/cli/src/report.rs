@@ -25,16 +25,8 @@ pub(crate) struct Reports {
 impl Reports {
     /// Refuses a place that takes no file, before a campaign spends its time.
     pub(crate) fn prepare(args: &ReportArgs) -> Result<Reports, Refusal> {
-        for (path, option) in [(&args.junit, "--junit"), (&args.sarif, "--sarif")] {
-            if let Some(path) = path {
-                artifact::ensure_file(path, option)?;
-            }
-        }
-        if args.junit.is_some() && args.junit == args.sarif {
-            let place = args.junit.as_deref().unwrap_or(Path::new("")).display().to_string();
-            let fix = "give --junit and --sarif a file each";
-            return Err(Refusal::new("two reports would go into one file", place, fix));
-        }
+        let files = [(args.junit.as_deref(), "--junit"), (args.sarif.as_deref(), "--sarif")];
+        artifact::ensure_files(&files)?;
         let named = std::env::var_os(STEP_SUMMARY).filter(|path| args.github && !path.is_empty());
         let step_summary = named.map(PathBuf::from);
         if let Some(path) = &step_summary {

@@ -5,7 +5,7 @@ use oncesim_render::Judgement;
 use crate::args::ReplayArgs;
 use crate::command::run::{once, quoted_path, show};
 use crate::exit::{Exit, Refusal};
-use crate::{convert, output, page, source};
+use crate::{convert, export, output, page, source};
 
 pub(crate) fn replay(args: &ReplayArgs) -> Result<Exit, Refusal> {
     super::trace::sensible(&args.view, args.format)?;
@@ -28,8 +28,8 @@ pub(crate) fn replay(args: &ReplayArgs) -> Result<Exit, Refusal> {
             ));
         }
     };
-    page::ensure(args.html.as_deref())?;
-    let traced = args.view.trace || args.html.is_some();
+    export::ensure(&args.export, &[(args.html.as_deref(), "--html")])?;
+    let traced = args.view.trace || args.html.is_some() || export::wanted(&args.export);
     let (outcome, wall) = once(&loaded.scenario, seed, args.format, traced);
     let mut command = format!("oncesim replay {}", quoted_path(&args.file));
     if let Some(seed) = args.seed {
@@ -48,6 +48,7 @@ pub(crate) fn replay(args: &ReplayArgs) -> Result<Exit, Refusal> {
         }
     }
     page::run(args.html.as_deref(), &view, None)?;
+    export::write(&args.export, &view)?;
     if args.view.trace
         && let Some(note) = &view.note
     {

@@ -11,7 +11,7 @@ use oncesim_spec::Scenario;
 
 use crate::args::{Format, RunArgs, ViewArgs};
 use crate::exit::{Exit, Refusal};
-use crate::{artifact, convert, output, page, source};
+use crate::{artifact, convert, export, output, page, source};
 
 pub(crate) fn run(args: &RunArgs) -> Result<Exit, Refusal> {
     let loaded = source::load(&args.scenario, &args.set)?;
@@ -19,14 +19,16 @@ pub(crate) fn run(args: &RunArgs) -> Result<Exit, Refusal> {
     let recorded = loaded.replay.map_or(0, |replay| replay.seed);
     let seed = args.seed.unwrap_or(recorded);
     super::trace::sensible(&args.view, args.format)?;
-    page::ensure(args.html.as_deref())?;
-    let traced = args.view.trace || args.html.is_some();
+    let files = [(args.history.as_deref(), "--history"), (args.html.as_deref(), "--html")];
+    export::ensure(&args.export, &files)?;
+    let traced = args.view.trace || args.html.is_some() || export::wanted(&args.export);
     let (outcome, wall) = once(&loaded.scenario, seed, args.format, traced);
     if let Some(path) = &args.history {
         record(&loaded.scenario, seed, &outcome, path)?;
     }
     let view = convert::run(&loaded.scenario, &outcome, wall, again(args, seed));
     page::run(args.html.as_deref(), &view, None)?;
+    export::write(&args.export, &view)?;
     show(&view, args.format, &args.view)
 }
 

@@ -10,3 +10,4 @@ mod shell;
 mod shrink;
 mod tidy;
 mod verify;
+mod viewers;

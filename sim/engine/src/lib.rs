@@ -33,6 +33,8 @@ pub mod draw;
 #[cfg(madsim)]
 mod explain;
 #[cfg(madsim)]
+mod explore;
+#[cfg(madsim)]
 mod host;
 #[cfg(madsim)]
 mod hosted;
@@ -57,6 +59,8 @@ mod search;
 #[cfg(madsim)]
 mod shrink;
 #[cfg(madsim)]
+mod sighting;
+#[cfg(madsim)]
 mod timers;
 #[cfg(madsim)]
 mod world;
@@ -75,6 +79,11 @@ pub use explain::{
     Unexplained, explain,
 };
 #[cfg(madsim)]
+pub use explore::{
+    DepthReport, Exploration, ExploreOptions, ExploreProgress, ExploreReport, NOT_PLACED,
+    default_kinds,
+};
+#[cfg(madsim)]
 pub use hosted::{HostedProducer, HostedTask, TaskFuture, run_hosted, sleep};
 #[cfg(madsim)]
 pub use matrix::{Cell, CellReport, Cheapest, MatrixOptions, Promise, Tally, run_cells};
@@ -90,3 +99,5 @@ pub use search::{Feedback, Proposal, Strategy, StrategyKind};
 pub use shrink::{
     DoesNotFail, ShrinkEnd, ShrinkOptions, ShrinkProgress, Shrunk, Size, failure, shrink,
 };
+#[cfg(madsim)]
+pub use sighting::{Moment, Sighting};

@@ -12,6 +12,7 @@ use oncesim_types::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::coverage::Coverage;
+use crate::sighting::Sighting;
 
 /// What to run, besides the scenario.
 #[derive(Debug, Clone, Default)]
@@ -101,6 +102,8 @@ pub struct Outcome {
     pub trace: Trace,
     /// What was counted, if it was asked for; else nothing.
     pub traffic: Traffic,
+    /// Messages as triggers count them, if the trace was asked for.
+    pub sightings: Vec<Sighting>,
 }
 
 /// What an outcome means for the claim of its scenario. The order is the order of severity.

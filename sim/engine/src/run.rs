@@ -76,6 +76,7 @@ impl World {
             history: keep_history.then_some(parts.history),
             trace: parts.trace,
             traffic: parts.traffic,
+            sightings: parts.sightings,
         }
     }
 }
@@ -103,5 +104,6 @@ pub(crate) fn panicked(
         history: None,
         trace: Trace::default(),
         traffic: Traffic::default(),
+        sightings: Vec::new(),
     }
 }

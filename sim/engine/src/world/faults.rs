@@ -12,6 +12,7 @@ use oncesim_types::{ActorId, CorrelationId, Duration};
 use super::build::CONTROLLER;
 use super::{App, Event, Phase, World};
 use crate::network::Message;
+use crate::sighting::Moment;
 use oncesim_history::trace::LineKind;
 
 /// How to end a fault.
@@ -57,6 +58,11 @@ impl World {
     }
 
     fn refresh_armed_apis(&mut self) {
+        if self.tracing.is_some() {
+            // Whoever keeps a trace wants to see every message where triggers count it.
+            self.armed_apis = u64::MAX;
+            return;
+        }
         let mask = |pattern: &MessagePattern| pattern.api.map_or(u64::MAX, bit);
         self.armed_apis = self
             .faults
@@ -89,6 +95,7 @@ impl World {
         if message.copy || !self.concerns(message) {
             return verdict;
         }
+        self.sight(message, Moment::Sent);
         for index in 0..self.faults.len() {
             if !self.faults[index].armed {
                 continue;
@@ -115,6 +122,7 @@ impl World {
         if message.copy || !self.concerns(message) {
             return;
         }
+        self.sight(message, Moment::Delivered);
         for index in 0..self.faults.len() {
             let Trigger::Delivered { pattern, nth, delay } = &self.plan.faults[index].trigger
             else {

@@ -49,6 +49,7 @@ use crate::network::Network;
 use crate::outcome::{FaultReport, RunEnd};
 use crate::queue::Queue;
 use crate::recorder::Recorder;
+use crate::sighting::Sighting;
 use crate::timers::{Due, Timers};
 use oncesim_history::trace::{StepId, Trace};
 
@@ -457,6 +458,7 @@ pub(crate) struct Parts {
     pub(crate) coverage: Coverage,
     pub(crate) trace: Trace,
     pub(crate) traffic: oncesim_history::traffic::Traffic,
+    pub(crate) sightings: Vec<Sighting>,
 }
 
 impl World {
@@ -474,8 +476,8 @@ impl World {
         };
         let world = self.describe();
         let traffic = self.take_traffic();
-        let mut trace = self.tracing.map(|it| it.trace).unwrap_or_default();
-        trace.processes = self.actors.iter().map(|actor| actor.process_of).collect();
+        let mut tracing = self.tracing.map(|it| *it).unwrap_or_default();
+        tracing.trace.processes = self.actors.iter().map(|actor| actor.process_of).collect();
         let (history, digest, mut coverage) = self.recorder.finish();
         coverage.merge(&Coverage::of(&history, &self.plan));
         let parts = Parts {
@@ -488,8 +490,9 @@ impl World {
             faults: self.faults.into_iter().map(|state| state.report).collect(),
             world,
             coverage,
-            trace,
             traffic,
+            trace: tracing.trace,
+            sightings: tracing.sightings,
         };
         (end, parts)
     }

@@ -8,12 +8,15 @@ use oncesim_types::{ActorId, ConnectionId, CorrelationId, Instant};
 use super::build::CONTROLLER;
 use super::{Event, World};
 use crate::network::Message;
+use crate::sighting::{Moment, Sighting};
 use oncesim_history::trace::{About, Step, StepId, Trace, Via};
 
 /// A trace while it is being written.
 #[derive(Default)]
 pub(super) struct Tracing {
     pub(super) trace: Trace,
+    /// Messages, as triggers count them.
+    pub(super) sightings: Vec<Sighting>,
     /// In which step what is in the queue was put there.
     scheduled: BTreeMap<Event, StepId>,
     /// In which step a timer was set last: moving it makes no entry in the queue.
@@ -57,6 +60,16 @@ impl World {
         let step = self.steps;
         if let Some(tracing) = &mut self.tracing {
             tracing.scheduled.insert(event, step);
+        }
+    }
+
+    /// A message is where triggers count it.
+    pub(super) fn sight(&mut self, message: &Message, moment: Moment) {
+        let (step, time) = (self.steps, self.now);
+        let (api, response) = (message.body.api(), !message.body.is_request());
+        let (from, to) = (message.from, message.to);
+        if let Some(tracing) = &mut self.tracing {
+            tracing.sightings.push(Sighting { step, time, moment, from, to, api, response });
         }
     }
 

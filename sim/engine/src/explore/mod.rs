@@ -410,6 +410,6 @@ fn count(placements: &[Placement]) -> u64 {
 }
 
 fn one(scenario: &Arc<Scenario>, seed: u64, faults: Vec<PlannedFault>, trace: bool) -> Outcome {
-    let plan = Some(FaultPlan { faults });
+    let plan = Some(FaultPlan::from(faults));
     run(scenario, &RunOptions { seed, plan, keep_history: false, keep_trace: trace })
 }

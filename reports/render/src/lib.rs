@@ -9,6 +9,7 @@ mod causality;
 mod coverage;
 mod event;
 mod explain;
+mod explore;
 mod external;
 mod github;
 mod html;
@@ -40,6 +41,7 @@ pub use campaign::{bound_in_words, campaign_text, summary_text};
 pub use catalogue::{anomalies_json, anomalies_markdown, anomalies_text, anomaly_text};
 pub use event::event_text;
 pub use explain::{explain_json, explain_text, link_text};
+pub use explore::{explore_json, explore_text};
 pub use github::{github_annotations, github_summary};
 pub use html::run_html;
 pub use json::{bench_json, campaign_json, mutants_json, run_json};
@@ -55,9 +57,10 @@ pub use measure::{
     measure_json, measure_markdown, measure_text, measured_sections, merged,
 };
 pub use model::{
-    AreaView, BenchLine, CampaignView, ChangeView, ClaimView, End, ExplanationView, FailureView,
-    FaultView, Judgement, LinkView, MutantView, NecessityView, NondeterminismView, RegressionState,
-    RegressionView, RunView, ShrinkView, SilentView, SummaryView, UnavoidableView,
+    AreaView, BenchLine, CampaignView, ChangeView, ClaimView, DepthView, End, ExplanationView,
+    ExploreView, FailureView, FaultView, FindView, Judgement, LinkView, MutantView, NecessityView,
+    NondeterminismView, RegressionState, RegressionView, RunView, ShrinkView, SilentView,
+    SummaryView, UnavoidableView,
 };
 pub use number::{grouped, percent, seconds, short_count};
 pub use perfetto::perfetto_json;

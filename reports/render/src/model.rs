@@ -291,6 +291,75 @@ impl ShrinkView {
     }
 }
 
+/// An exploration of one small world.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExploreView {
+    /// The scenario's path.
+    pub scenario: String,
+    /// Its title.
+    pub title: String,
+    /// The anomaly that it expects.
+    pub expect: Option<String>,
+    /// The seed of the world.
+    pub seed: u64,
+    /// Up to how many faults were to be placed.
+    pub faults: u64,
+    /// Of which kinds.
+    pub kinds: Vec<String>,
+    /// Scripted faults of the scenario, which strike in every run.
+    pub given: u64,
+    /// Whether the scenario has a swarm, which draws nothing here.
+    pub ignores_swarm: bool,
+    /// By number of faults, from 1; empty: it fails without any.
+    pub depths: Vec<DepthView>,
+    /// What was found.
+    pub finds: Vec<FindView>,
+    /// Whether every placement is covered.
+    pub complete: bool,
+    /// If not: why.
+    pub ended: Option<String>,
+    /// What it means.
+    pub judgement: Judgement,
+    /// Wall time.
+    pub wall: std::time::Duration,
+}
+
+/// The placements of exactly so many faults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DepthView {
+    /// How many faults.
+    pub faults: u64,
+    /// How many placements there are.
+    pub placements: u64,
+    /// How many of them were run, or are the same as one that was.
+    pub covered: u64,
+    /// How many runs that took.
+    pub done: u64,
+    /// Runs that failed, or showed what was looked for.
+    pub found: u64,
+    /// Runs that exercised nothing of the claim.
+    pub vacuous: u64,
+}
+
+/// One distinct failure (or find) of an exploration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FindView {
+    /// The ids of its anomalies, or `panic`, `not-live`.
+    pub id: String,
+    /// What it means.
+    pub judgement: Judgement,
+    /// How many runs show it.
+    pub runs: u64,
+    /// What happens in the first of them, in a sentence.
+    pub sentence: String,
+    /// The faults of the first of them, in words.
+    pub faults: Vec<String>,
+    /// The file to replay.
+    pub counterexample: Option<String>,
+    /// How the run in that file was made smaller, if it was.
+    pub shrunk: Option<ShrinkView>,
+}
+
 /// What a regression does today.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RegressionState {

@@ -36,6 +36,8 @@ pub(crate) enum Command {
     Shrink(ShrinkArgs),
     /// Say why a run fails: its causal chain, the faults it needs, when it was too late, what helps
     Explain(ExplainArgs),
+    /// Run every placement of up to K faults in a small scenario, and say what that proves
+    Explore(ExploreArgs),
     /// Say everything that is wrong with scenarios; runs nothing
     Check(CheckArgs),
     /// Write a commented scenario to start from
@@ -262,6 +264,38 @@ pub(crate) struct ExplainArgs {
     /// Write a page: the story, and what a run's page shows (docs/reports.md)
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExploreArgs {
+    /// A small scenario
+    pub(crate) scenario: PathBuf,
+    /// Up to how many faults are placed
+    #[arg(long, value_name = "K", default_value = "1",
+          value_parser = clap::value_parser!(u32).range(1..=8))]
+    pub(crate) faults: u32,
+    /// Which kinds of fault [default: those of [faults] swarm, else those of processes and the
+    /// network]
+    #[arg(long, value_name = "KIND,...", value_delimiter = ',')]
+    pub(crate) kinds: Vec<String>,
+    /// Whose latencies the world has: a number, or the hash of a commit
+    #[arg(long, value_name = "N", default_value = "0", allow_hyphen_values = true,
+          value_parser = seed)]
+    pub(crate) seed: u64,
+    /// Wall time: 60s, 5m, 1h; a world that is too large for it is explored in part
+    #[arg(long, value_name = "TIME", value_parser = wall_time)]
+    pub(crate) budget: Option<Duration>,
+    /// Threads; the result does not depend on them [default: one per core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) jobs: Option<u16>,
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) format: Format,
+    /// Where counterexamples are written
+    #[arg(long, value_name = "DIR", default_value = "reports/out")]
+    pub(crate) out: PathBuf,
+    /// Change one value of the scenario (may be repeated)
+    #[arg(long, value_name = "PATH=VALUE")]
+    pub(crate) set: Vec<String>,
 }
 
 #[derive(Debug, Args)]

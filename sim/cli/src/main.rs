@@ -46,6 +46,7 @@ fn dispatch(command: Command) -> Result<Exit, Refusal> {
         Command::Replay(args) => command::replay::replay(&args),
         Command::Shrink(args) => command::shrink::shrink(&args),
         Command::Explain(args) => command::explain::explain(&args),
+        Command::Explore(args) => command::explore::explore(&args),
         Command::Check(args) => command::check::check(&args),
         Command::New(args) => command::new::new(&args),
         Command::List(args) => command::list::list(&args),

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use oncesim::{Outcome, Progress, ShrinkProgress};
-use oncesim_render::{grouped, seconds, sizes_text};
+use oncesim::{ExploreProgress, Outcome, Progress, ShrinkProgress};
+use oncesim_render::{grouped, seconds, short_count, sizes_text};
 
 use crate::convert;
 
@@ -119,6 +119,32 @@ impl Working {
         bar.set_message(what.to_owned());
         bar.enable_steady_tick(Duration::from_millis(100));
         Working(bar)
+    }
+
+    /// Takes the line away.
+    pub(crate) fn finish(self) {
+        self.0.finish_and_clear();
+    }
+}
+
+/// A line on standard error that shows how many placements were run.
+pub(crate) struct ExploreLine(ProgressBar);
+
+impl ExploreLine {
+    pub(crate) fn new(name: &str) -> Self {
+        let bar = ProgressBar::new(0);
+        let template = "{prefix} {wide_bar} {pos}/{len} runs  {msg}";
+        bar.set_style(ProgressStyle::with_template(template).expect("the template is valid"));
+        bar.set_prefix(name.to_owned());
+        ExploreLine(bar)
+    }
+
+    /// Shows how far it is.
+    pub(crate) fn update(&mut self, progress: &ExploreProgress) {
+        self.0.set_length(progress.runs);
+        self.0.set_position(progress.done);
+        let faults = short_count(u64::from(progress.faults), "fault", "faults");
+        self.0.set_message(format!("{faults}, {} found", grouped(progress.found)));
     }
 
     /// Takes the line away.

@@ -27,9 +27,9 @@ use crate::{artifact, convert, output, source};
 /// Seeds per scenario, unless somebody says otherwise.
 const SEEDS: u64 = 1_000;
 /// Runs that shrinking one failure may take ...
-const SHRINK_RUNS: u64 = 400;
+pub(crate) const SHRINK_RUNS: u64 = 400;
 /// ... and its wall time.
-const SHRINK_TIME: Duration = Duration::from_secs(10);
+pub(crate) const SHRINK_TIME: Duration = Duration::from_secs(10);
 
 pub(crate) fn fuzz(args: &FuzzArgs) -> Result<Exit, Refusal> {
     let (kept, files) = split(args)?;
@@ -232,7 +232,7 @@ fn evidence(
     Ok(Some(paths.map(|path| path.display().to_string())))
 }
 
-fn smaller(
+pub(crate) fn smaller(
     scenario: &Arc<Scenario>,
     failure: &Failure,
     options: &ShrinkOptions,
@@ -251,7 +251,7 @@ fn smaller(
     Some((shrink::text(&shrunk, &view), view))
 }
 
-fn file_name(scenario: &Scenario, failure: &Failure) -> String {
+pub(crate) fn file_name(scenario: &Scenario, failure: &Failure) -> String {
     let name: String = failure
         .fingerprint
         .chars()

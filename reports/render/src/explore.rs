@@ -94,6 +94,10 @@ fn conclusion(explore: &ExploreView) -> String {
     if covered == 0 {
         return "Nothing is proved: no fault of these kinds has a place in this world.".to_owned();
     }
+    let vacuous: u64 = explore.depths.iter().map(|depth| depth.vacuous).sum();
+    if vacuous == done && explore.expect.is_none() {
+        return "Nothing is proved: no run exercised the claim.".to_owned();
+    }
     let merged = match covered - done {
         0 => String::new(),
         n => format!(" ({} merged as symmetric with one of them)", grouped(n)),
@@ -216,4 +220,88 @@ pub fn explore_json(explore: &ExploreView) -> String {
         conclusion: conclusion(explore),
         wall_ms: millis(explore.wall),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn view() -> ExploreView {
+        let depth = |faults, placements, done| DepthView {
+            faults,
+            placements,
+            covered: placements,
+            done,
+            found: 0,
+            vacuous: 0,
+        };
+        ExploreView {
+            scenario: "small.toml".to_owned(),
+            title: "Two records arrive once".to_owned(),
+            expect: None,
+            seed: 7,
+            faults: 2,
+            kinds: vec!["crash".to_owned(), "ack-loss".to_owned()],
+            given: 0,
+            ignores_swarm: false,
+            depths: vec![depth(1, 733, 496), depth(2, 200_000, 120_000)],
+            finds: Vec::new(),
+            complete: true,
+            ended: None,
+            judgement: Judgement::AsClaimed,
+            wall: Duration::from_secs(40),
+        }
+    }
+
+    #[test]
+    fn an_exploration_says_what_it_proves_and_no_more() {
+        let all = view();
+        let mut broken = view();
+        broken.depths.truncate(1);
+        broken.depths[0].found = 12;
+        broken.judgement = Judgement::Violated;
+        broken.given = 1;
+        broken.finds = vec![FindView {
+            id: "lost-write".to_owned(),
+            judgement: Judgement::Violated,
+            runs: 12,
+            sentence: "shop #1 was acknowledged and is not in the log".to_owned(),
+            faults: vec!["crash b1 for 100ms after the 2nd Produce request arrives".to_owned()],
+            counterexample: Some("reports/out/small-lost-write-7.toml".to_owned()),
+            shrunk: None,
+        }];
+        let mut early = view();
+        early.depths[1].covered = 1_000;
+        early.depths[1].done = 900;
+        early.complete = false;
+        early.ended = Some("2.00 s of wall time were used up".to_owned());
+        early.judgement = Judgement::Vacuous;
+        early.ignores_swarm = true;
+        let mut sought = view();
+        sought.expect = Some("dup-retry".to_owned());
+        sought.judgement = Judgement::Vacuous;
+        let mut without = view();
+        without.depths.clear();
+        without.judgement = Judgement::Violated;
+        let mut nowhere = view();
+        nowhere.depths.truncate(1);
+        nowhere.depths[0] =
+            DepthView { faults: 1, placements: 0, covered: 0, done: 0, found: 0, vacuous: 0 };
+        nowhere.judgement = Judgement::Vacuous;
+        let mut text = String::new();
+        for (title, view) in [
+            ("all", &all),
+            ("a violation", &broken),
+            ("ended early", &early),
+            ("not found", &sought),
+            ("without a fault", &without),
+            ("no place", &nowhere),
+        ] {
+            text.push_str(&format!("-- {title}\n{}\n", explore_text(view, false)));
+        }
+        insta::assert_snapshot!("explore_text", text);
+        insta::assert_snapshot!("explore_json", explore_json(&broken));
+    }
 }

@@ -3,6 +3,7 @@
 mod ci;
 mod cli;
 mod determinism;
+mod explore;
 mod html;
 mod readme;
 mod runs;

@@ -411,5 +411,5 @@ fn count(placements: &[Placement]) -> u64 {
 
 fn one(scenario: &Arc<Scenario>, seed: u64, faults: Vec<PlannedFault>, trace: bool) -> Outcome {
     let plan = Some(FaultPlan::from(faults));
-    run(scenario, &RunOptions { seed, plan, keep_history: false, keep_trace: trace })
+    run(scenario, &RunOptions { seed, plan, keep_trace: trace, ..RunOptions::default() })
 }

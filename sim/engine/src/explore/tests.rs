@@ -29,12 +29,20 @@ fn explore(scenario: &Arc<Scenario>, options: ExploreOptions) -> ExploreReport {
 }
 
 /// What does not depend on threads and wall time.
-fn facts(
-    report: &ExploreReport,
-) -> (Vec<DepthReport>, bool, Judgement, Vec<(String, u64, Digest)>) {
-    let failures = report.failures.iter();
+#[derive(Debug, PartialEq)]
+struct Facts {
+    depths: Vec<DepthReport>,
+    complete: bool,
+    judgement: Judgement,
+    failures: Vec<(String, u64, Digest)>,
+}
+
+fn facts(report: &ExploreReport) -> Facts {
+    let ExploreReport { depths, complete, judgement, failures, .. } = report;
+    let failures = failures.iter();
     let failures = failures.map(|it| (it.fingerprint.clone(), it.count, it.first.digest));
-    (report.depths.clone(), report.complete, report.judgement, failures.collect())
+    let (complete, judgement, failures) = (*complete, *judgement, failures.collect());
+    Facts { depths: depths.clone(), complete, judgement, failures }
 }
 
 #[test]
@@ -122,8 +130,8 @@ fn the_result_is_the_same_at_any_number_of_jobs() {
     let scenario = small("a-retry-without-idempotence");
     let explore = |jobs| facts(&explore(&scenario, options(2, &default_kinds(&scenario), jobs)));
     let one = explore(1);
-    assert_eq!(one.2, Judgement::AsClaimed, "the pitfall shows");
-    assert_eq!(one.0.len(), 1, "one fault is enough: two were not tried");
+    assert_eq!(one.judgement, Judgement::AsClaimed, "the pitfall shows");
+    assert_eq!(one.depths.len(), 1, "one fault is enough: two were not tried");
     assert_eq!(one, explore(5));
 }
 

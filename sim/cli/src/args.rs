@@ -413,8 +413,14 @@ pub(crate) struct MeasureArgs {
     /// Change one value of the scenario (may be repeated)
     #[arg(long, value_name = "PATH=VALUE")]
     pub(crate) set: Vec<String>,
+    /// Of a sweep, only this figure of the summary: "throughput" (may be repeated)
+    #[arg(long, value_name = "NAME", requires = "sweep")]
+    pub(crate) figure: Vec<String>,
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) format: TableFormat,
+    /// Write a page: tables, and a plot of each figure over the sweep
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -59,10 +59,11 @@ struct Calls {
     ending: BTreeMap<(ActorId, u32), Instant>,
     decided: BTreeMap<TransactionalId, Instant>,
     durations: BTreeMap<CallKind, Vec<Duration>>,
-    committers: BTreeMap<CallKind, BTreeMap<ActorId, ()>>,
+    /// What each client spent in the calls that are part of every commit.
+    spent: BTreeMap<(CallKind, ActorId), Duration>,
 }
 
-pub(super) fn calls(history: &History, makespan: Duration) -> Vec<CallMeasure> {
+pub(super) fn calls(history: &History, makespan: Duration) -> (Vec<CallMeasure>, u64) {
     let mut calls = Calls::default();
     for event in &history.events {
         match &event.kind {
@@ -74,15 +75,28 @@ pub(super) fn calls(history: &History, makespan: Duration) -> Vec<CallMeasure> {
         }
     }
     let measured = calls.durations.iter().map(|(kind, durations)| {
-        let latency = Percentiles::of(durations);
-        let actors = calls.committers.get(kind).map_or(0, BTreeMap::len) as u64;
-        let available = (makespan * actors).0;
-        let blocked = u128::from(latency.total.0) * 1_000_000;
-        let share = blocked.checked_div(u128::from(available)).unwrap_or(0);
-        let blocked_ppm = u64::try_from(share).unwrap_or(u64::MAX).min(1_000_000);
-        CallMeasure { kind: *kind, latency, blocked_ppm }
+        let spent = calls.spent.iter().filter(|((of, _), _)| of == kind).map(|(_, spent)| *spent);
+        let clients = spent.clone().count() as u64;
+        let spent = spent.fold(Duration::ZERO, |sum, spent| sum + spent);
+        CallMeasure {
+            kind: *kind,
+            latency: Percentiles::of(durations),
+            blocked_ppm: ppm(spent, makespan * clients),
+        }
     });
-    measured.collect()
+    let mut clients: BTreeMap<ActorId, Duration> = BTreeMap::new();
+    for ((_, actor), spent) in &calls.spent {
+        let all = clients.entry(*actor).or_default();
+        *all = *all + *spent;
+    }
+    let most = clients.values().max().map_or(0, |spent| ppm(*spent, makespan));
+    (measured.collect(), most)
+}
+
+/// Parts of a million.
+fn ppm(part: Duration, whole: Duration) -> u64 {
+    let parts = (u128::from(part.0) * 1_000_000).checked_div(u128::from(whole.0)).unwrap_or(0);
+    u64::try_from(parts).unwrap_or(u64::MAX).min(1_000_000)
 }
 
 impl Calls {
@@ -123,7 +137,8 @@ impl Calls {
                 if let (Some((kind, since)), Outcome::Ok) = (began, outcome) {
                     self.durations.entry(kind).or_default().push(now.since(since));
                     if kind.commits() {
-                        self.committers.entry(kind).or_default().insert(who.0, ());
+                        let spent = self.spent.entry((kind, who.0)).or_default();
+                        *spent = *spent + now.since(since);
                     }
                 }
             }

@@ -43,6 +43,9 @@ pub struct Measures {
     pub stages: Vec<StageMeasure>,
     /// Calls that applications wait for.
     pub calls: Vec<CallMeasure>,
+    /// Of 1,000,000 parts of the makespan, how many the client that commits most spent in commits:
+    /// what a busy application loses.
+    pub blocked_ppm: u64,
     /// What each fault that struck kept from working.
     pub faults: Vec<FaultMeasure>,
     /// How long readers of committed data were held back, by partition.
@@ -71,12 +74,14 @@ pub fn measure(history: &History) -> Measures {
     let ended = workload_end(history);
     let stages = stages::Stages::of(history, ended);
     let makespan = stages.makespan();
+    let (calls, blocked_ppm) = calls::calls(history, makespan);
     Measures {
         began: stages.began(),
         ended,
         makespan,
         inputs: stages.inputs(),
-        calls: calls::calls(history, makespan),
+        calls,
+        blocked_ppm,
         faults: availability::faults(history, ended),
         stable: stable::stable(history),
         work: work::work(history, ended),

@@ -106,6 +106,7 @@ fn an_output_counts_from_the_send_of_its_input() {
     let commit = commit.expect("one commit");
     assert_eq!((commit.latency.count, commit.latency.max), (1, ms(1)));
     assert_eq!(commit.blocked_ppm, 1_000_000 / 17);
+    assert_eq!(measures.blocked_ppm, 1_000_000 / 17);
 }
 
 #[test]

@@ -7,10 +7,12 @@
 mod about;
 mod data;
 mod intern;
+mod measure;
 pub(crate) mod page;
 mod rows;
 mod run;
 mod state;
 mod story;
 
+pub use measure::measure_html;
 pub use run::run_html;

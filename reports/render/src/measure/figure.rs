@@ -110,7 +110,7 @@ impl Figure {
 }
 
 /// A number in its unit.
-pub(super) fn in_words(unit: Unit, value: f64) -> String {
+pub(crate) fn in_words(unit: Unit, value: f64) -> String {
     match unit {
         Unit::Time => virtual_time(value),
         Unit::Count => short(value),

@@ -14,9 +14,11 @@ mod text;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use figure::in_words;
 pub use figure::{Figure, Unit};
 pub use json::measure_json;
 pub use markdown::measure_markdown;
+pub(crate) use plot::{Compared, compared};
 pub use sections::{MeasuredFault, MeasuredRun, measured_sections};
 pub use text::measure_text;
 
@@ -86,7 +88,7 @@ impl MeasureView {
     }
 
     /// The seeds, in words.
-    fn seeds_in_words(&self) -> String {
+    pub(crate) fn seeds_in_words(&self) -> String {
         match self.seeds {
             (first, 1) => format!("seed {first}"),
             (first, n) => {

@@ -8,10 +8,10 @@ use super::{MeasureView, PointView};
 use crate::table::{pad, widest};
 
 /// A figure of the summary at every point: its name, and the points with it.
-pub(super) type Compared<'a> = Vec<(String, Option<&'a Figure>)>;
+pub(crate) type Compared<'a> = Vec<(String, Option<&'a Figure>)>;
 
 /// The figures of the summaries, by name, in the order of the first point that has them.
-pub(super) fn compared(view: &MeasureView) -> Vec<(&str, Compared<'_>)> {
+pub(crate) fn compared(view: &MeasureView) -> Vec<(&str, Compared<'_>)> {
     let mut names: Vec<&str> = Vec::new();
     for row in view.points.iter().flat_map(summary) {
         if !names.contains(&row.subject.as_str()) {

@@ -122,8 +122,7 @@ fn summary(run: MeasuredRun<'_>) -> SectionView {
     let commit = commits(CallKind::CommitTransaction).or_else(|| commits(CallKind::CommitSync));
     if let Some(commit) = commit {
         rows.push(row("commit, p50", vec![Some(Figure::time(commit.latency.p50))]));
-        let blocked: u64 = measures.calls.iter().map(|call| call.blocked_ppm).sum();
-        let share = Figure::new(Unit::Share, blocked as f64 / 1e6);
+        let share = Figure::new(Unit::Share, measures.blocked_ppm as f64 / 1e6);
         rows.push(row("time in commits", vec![Some(share)]));
     }
     let outage = measures.faults.iter().flat_map(|fault| &fault.outages).map(|it| it.longest).max();

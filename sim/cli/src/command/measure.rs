@@ -5,8 +5,8 @@ use std::sync::Arc;
 use oncesim::semantics::measure::measure;
 use oncesim::{Outcome, RunEnd, RunOptions};
 use oncesim_render::{
-    MeasureView, MeasuredFault, MeasuredRun, PointView, SectionView, grouped, measure_json,
-    measure_markdown, measure_text, measured_sections, merged,
+    MeasureView, MeasuredFault, MeasuredRun, PointView, SectionView, grouped, measure_html,
+    measure_json, measure_markdown, measure_text, measured_sections, merged,
 };
 use oncesim_spec::Scenario;
 
@@ -14,7 +14,7 @@ use crate::args::{MeasureArgs, TableFormat};
 use crate::command::run::{quoted, quoted_path};
 use crate::exit::{Exit, Refusal};
 use crate::progress::ProgressLine;
-use crate::{convert, output, source};
+use crate::{artifact, convert, output, page, source};
 
 /// The most choices of values in one sweep.
 const MOST_POINTS: usize = 200;
@@ -36,6 +36,7 @@ struct Point {
 pub(crate) fn run(args: &MeasureArgs) -> Result<Exit, Refusal> {
     let sweeps = args.sweep.iter().map(|text| sweep(text)).collect::<Result<Vec<_>, _>>()?;
     let points = points(args, &sweeps)?;
+    page::ensure(args.html.as_deref())?;
     let (first, count) = (args.seed.unwrap_or(0), args.seeds.unwrap_or(1));
     if first.checked_add(count).is_none() {
         let fix = "begin earlier, or take fewer";
@@ -56,7 +57,7 @@ pub(crate) fn run(args: &MeasureArgs) -> Result<Exit, Refusal> {
     }
     line.finish();
     let scenario = &points[0].scenario;
-    let view = MeasureView {
+    let mut view = MeasureView {
         scenario: scenario.path.clone(),
         title: scenario.title.clone(),
         seeds: (first, count),
@@ -64,6 +65,10 @@ pub(crate) fn run(args: &MeasureArgs) -> Result<Exit, Refusal> {
         points: views,
         command: again(args),
     };
+    only(&mut view, &args.figure)?;
+    if let Some(path) = &args.html {
+        artifact::write(path, &measure_html(&view))?;
+    }
     show(args, &view)?;
     Ok(match (bug, view.is_vacuous()) {
         (true, _) => Exit::Bug,
@@ -76,6 +81,35 @@ fn once(scenario: &Arc<Scenario>, seed: u64) -> Outcome {
     let options =
         RunOptions { seed, keep_history: true, keep_traffic: true, ..RunOptions::default() };
     oncesim::run(scenario, &options)
+}
+
+/// Keeps only the figures of the summary that are asked for, in that order.
+fn only(view: &mut MeasureView, figures: &[String]) -> Result<(), Refusal> {
+    if figures.is_empty() {
+        return Ok(());
+    }
+    let mut known: Vec<String> = Vec::new();
+    for point in &mut view.points {
+        let Some(summary) = point.sections.first_mut() else { continue };
+        let rows = std::mem::take(&mut summary.rows);
+        known.extend(rows.iter().map(|row| row.subject.clone()));
+        let named = |name: &String| rows.iter().find(|row| row.subject == *name).cloned();
+        summary.rows = figures.iter().filter_map(named).collect();
+    }
+    if let Some(unknown) = figures.iter().find(|name| !known.contains(name)) {
+        let mut names: Vec<String> = Vec::new();
+        for name in known {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        return Err(Refusal::new(
+            format!("no summary has the figure `{unknown}`"),
+            "--figure",
+            format!("one of\n      {}", names.join("\n      ")),
+        ));
+    }
+    Ok(())
 }
 
 fn show(args: &MeasureArgs, view: &MeasureView) -> Result<(), Refusal> {
@@ -99,7 +133,9 @@ fn again(args: &MeasureArgs) -> String {
     if let Some(seeds) = args.seeds {
         command += &format!(" --seeds {seeds}");
     }
-    for (option, values) in [("--sweep", &args.sweep), ("--set", &args.set)] {
+    for (option, values) in
+        [("--sweep", &args.sweep), ("--figure", &args.figure), ("--set", &args.set)]
+    {
         for value in values {
             command += &format!(" {option} {}", quoted(value));
         }
@@ -246,6 +282,17 @@ impl Tally {
             });
         }
         self.vacuous &= measures.is_vacuous();
+        if let Some(late) = measures.last_stage().filter(|it| it.arrived < it.latency.count) {
+            let after =
+                measures.began.map_or(measures.ended.0, |began| measures.ended.since(began).0);
+            self.notes.push(format!(
+                "seed {seed}: the workload ended after {}, before {} of {} records had arrived at \
+                 the end; the rest counts for latencies alone",
+                oncesim::types::Duration(after),
+                grouped(late.latency.count - late.arrived),
+                grouped(late.latency.count),
+            ));
+        }
         self.said(scenario, judgement, outcome);
         if scenario.consumers.is_empty() && scenario.processors.is_empty() {
             let note = "nobody consumes: the way ends where send() is acknowledged, or committed";

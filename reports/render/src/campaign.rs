@@ -174,6 +174,13 @@ pub fn summary_text(summary: &SummaryView, styled: bool) -> String {
     let wall = summary.wall.as_secs_f64();
     let rate = if wall > 0.0 { seeds as f64 / wall } else { 0.0 };
     out.push_str(&coverage::together(summary, styled));
+    if !summary.missing.is_empty() {
+        let missing = summary.missing.join(", ");
+        let _ = writeln!(
+            out,
+            "missing: the results of shard {missing}; without them nothing is proved"
+        );
+    }
     if !summary.skipped.is_empty() {
         let _ = writeln!(out, "not run: {}", summary.skipped.join(", "));
     }

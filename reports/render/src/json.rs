@@ -122,6 +122,8 @@ struct FuzzDoc<'a> {
     scenarios: Vec<CampaignDoc<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     regressions: Vec<RegressionDoc<'a>>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    missing_shards: &'a [String],
 }
 
 #[derive(Serialize)]
@@ -227,6 +229,7 @@ pub fn campaign_json(summary: &SummaryView) -> String {
     document(&FuzzDoc {
         schema: SCHEMA,
         scenarios: summary.campaigns.iter().map(campaign).collect(),
+        missing_shards: &summary.missing,
         regressions: summary
             .regressions
             .iter()

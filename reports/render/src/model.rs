@@ -2,11 +2,13 @@
 
 use oncesim_semantics::{Claim, Verdict};
 use oncesim_types::{Duration, Instant};
+use serde::{Deserialize, Serialize};
 
 use crate::row::Recording;
 
 /// What a run or a campaign means for what its scenario claims.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Judgement {
     /// Everything as claimed, or the expected anomaly was found.
     AsClaimed,
@@ -259,7 +261,7 @@ impl ChangeView {
 }
 
 /// A failure that was made smaller.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShrinkView {
     /// The ids of its anomalies, or `panic`, `not-live`.
     pub id: String,
@@ -361,7 +363,8 @@ pub struct FindView {
 }
 
 /// What a regression does today.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum RegressionState {
     /// What it did when it was found.
     Fails,
@@ -384,7 +387,7 @@ impl RegressionState {
 }
 
 /// One regression, replayed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegressionView {
     /// Its file.
     pub file: String,
@@ -514,16 +517,19 @@ pub struct SummaryView {
     pub campaigns: Vec<CampaignView>,
     /// Scenarios that did not run because the campaign was ended.
     pub skipped: Vec<String>,
+    /// Shards whose results are missing: `2/3`.
+    pub missing: Vec<String>,
     /// Wall time of everything.
     pub wall: std::time::Duration,
 }
 
 impl SummaryView {
-    /// The worst of everything; `None` when nothing ran.
+    /// The worst of everything; `None` when nothing ran. With a shard missing nothing is proved.
     #[must_use]
     pub fn worst(&self) -> Option<Judgement> {
         let campaigns = self.campaigns.iter().map(|campaign| campaign.judgement);
-        campaigns.chain(self.regressions.iter().map(|one| one.judgement)).max()
+        let missing = (!self.missing.is_empty()).then_some(Judgement::Vacuous);
+        campaigns.chain(missing).chain(self.regressions.iter().map(|one| one.judgement)).max()
     }
 }
 

@@ -214,6 +214,7 @@ fn regressions_say_what_they_do_today() {
         regressions,
         campaigns: vec![CampaignView { failures, ..failing() }],
         skipped: Vec::new(),
+        missing: Vec::new(),
         wall: std::time::Duration::ZERO,
     };
     assert_eq!(summary.worst(), Some(Judgement::Violated));
@@ -357,7 +358,13 @@ fn awkward() -> SummaryView {
     let campaigns =
         vec![campaign(Judgement::AsClaimed, None), failing(), hostile, stuck, missed, found];
     let wall = std::time::Duration::from_millis(32_125);
-    SummaryView { regressions: Vec::new(), campaigns, skipped: vec!["c.toml".to_owned()], wall }
+    SummaryView {
+        regressions: Vec::new(),
+        campaigns,
+        skipped: vec!["c.toml".to_owned()],
+        missing: Vec::new(),
+        wall,
+    }
 }
 
 #[test]
@@ -392,6 +399,7 @@ fn formats_for_machines_stay_well_formed() {
         regressions: Vec::new(),
         campaigns: Vec::new(),
         skipped: Vec::new(),
+        missing: Vec::new(),
         wall: summary.wall,
     };
     assert!(github_annotations(&nothing).is_empty());

@@ -30,6 +30,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Run many seeds: counts, distinct failures, a statistical bound
     Fuzz(FuzzArgs),
+    /// Add up the results of shards: one result, as if one machine had run them all
+    Merge(MergeArgs),
     /// Run a counterexample again
     Replay(ReplayArgs),
     /// Make a counterexample smaller: the same failure with fewer faults, records, actors
@@ -194,6 +196,12 @@ pub(crate) struct FuzzArgs {
     pub(crate) no_shrink: bool,
     #[command(flatten)]
     pub(crate) reports: ReportArgs,
+    /// Write the results as a file that `oncesim merge` adds up with those of other shards
+    #[arg(long, value_name = "FILE")]
+    pub(crate) results: Option<PathBuf>,
+    /// Keep the results in FILE while it runs; go on from there if it was killed
+    #[arg(long, value_name = "FILE")]
+    pub(crate) resume: Option<PathBuf>,
     /// Change one value of every scenario (may be repeated)
     #[arg(long, value_name = "PATH=VALUE")]
     pub(crate) set: Vec<String>,
@@ -211,6 +219,23 @@ pub(crate) struct ReportArgs {
     /// Print annotations for GitHub, and write the job summary
     #[arg(long)]
     pub(crate) github: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MergeArgs {
+    /// Results that `oncesim fuzz --results FILE` wrote, or `oncesim merge --out FILE`
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Write the merged results
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Where the counterexamples that are in the results are written
+    #[arg(long, value_name = "DIR", default_value = "reports/out")]
+    pub(crate) counterexamples: PathBuf,
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) reports: ReportArgs,
 }
 
 #[derive(Debug, Args)]

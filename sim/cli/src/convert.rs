@@ -237,21 +237,18 @@ fn silent(kind: &oncesim::SilentKind) -> render::SilentView {
 }
 
 fn nondeterminism(found: &Nondeterminism) -> render::NondeterminismView {
-    // Events read better in the words of reports.
-    let told = found.event.zip(found.histories.as_deref()).map(|(event, histories)| {
-        histories.each_ref().map(|history| event_in_words(history, event))
-    });
     render::NondeterminismView {
         seed: found.seed,
         digests: found.digests.clone(),
         event: found.event,
-        sides: told.unwrap_or_else(|| found.sides.clone()),
-        histories: None,
+        sides: found.sides.clone(),
+        histories: found.files.clone(),
         command: String::new(),
     }
 }
 
-fn event_in_words(history: &oncesim::history::History, event: u64) -> String {
+/// An event of a history, with its time and its actor.
+pub(crate) fn event_in_words(history: &oncesim::history::History, event: u64) -> String {
     let event = usize::try_from(event).ok().and_then(|event| history.events.get(event));
     event.map_or_else(
         || "the history has ended".to_owned(),

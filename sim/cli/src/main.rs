@@ -11,6 +11,7 @@ mod output;
 mod page;
 mod progress;
 mod report;
+mod results;
 mod source;
 
 use std::process::ExitCode;
@@ -43,6 +44,7 @@ fn dispatch(command: Command) -> Result<Exit, Refusal> {
     match command {
         Command::Run(args) => command::run::run(&args),
         Command::Fuzz(args) => command::fuzz::fuzz(&args),
+        Command::Merge(args) => command::merge::merge(&args),
         Command::Replay(args) => command::replay::replay(&args),
         Command::Shrink(args) => command::shrink::shrink(&args),
         Command::Explain(args) => command::explain::explain(&args),

@@ -6,22 +6,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use oncesim::{
-    Campaign, CampaignOptions, Failure, Judgement, Nondeterminism, ScenarioFacts, ShrinkOptions,
-};
+use oncesim::{Campaign, CampaignOptions, Failure, Judgement, Nondeterminism, Part, ShrinkOptions};
 use oncesim_render::{
-    CampaignView, ShrinkView, SummaryView, campaign_json, campaign_text, regressions_text,
-    summary_text,
+    ShrinkView, SummaryView, campaign_json, campaign_text, regressions_text, summary_text,
 };
 use oncesim_spec::Scenario;
 
 use crate::args::{Format, FuzzArgs};
 use crate::command::regressions::{self, Known};
-use crate::command::{run, shrink};
-use crate::convert::Kept;
+use crate::command::shrink;
 use crate::exit::{Exit, Refusal};
 use crate::progress::{ProgressLine, ShrinkLine};
 use crate::report::Reports;
+use crate::results::{self, Journal, Told};
 use crate::{artifact, convert, output, source};
 
 /// Seeds per scenario, unless somebody says otherwise.
@@ -36,48 +33,64 @@ pub(crate) fn fuzz(args: &FuzzArgs) -> Result<Exit, Refusal> {
     let scenarios = source::load_all(&files, &args.set)?;
     artifact::ensure_writable(&args.out)?;
     let reports = Reports::prepare(&args.reports)?;
-    let stop = stop_on_interrupt();
-    let began = Instant::now();
-    let mut known = Known::new();
-    let mut summary = SummaryView {
-        regressions: replay_first(args, &kept, &mut known)?,
-        campaigns: Vec::new(),
-        skipped: Vec::new(),
-        wall: Duration::ZERO,
-    };
-    if args.format == Format::Text {
-        output::result(&regressions_text(&summary.regressions, output::styled()))?;
+    for (path, option) in [(&args.results, "--results"), (&args.resume, "--resume")] {
+        path.as_deref().map_or(Ok(()), |path| artifact::ensure_file(path, option))?;
     }
+    let mut search = Search {
+        args,
+        stop: stop_on_interrupt(),
+        known: Known::new(),
+        journal: Journal::open(args, &scenarios)?,
+    };
+    search.journal.results.regressions = replay_first(args, &kept, &mut search.known)?;
+    let regressions = &search.journal.results.regressions;
+    if args.format == Format::Text {
+        output::result(&regressions_text(regressions, output::styled()))?;
+    }
+    let mut worst = regressions.iter().map(|one| one.judgement).max();
     for (i, scenario) in scenarios.iter().enumerate() {
         let left = scenarios.len() - i;
-        let budget = args.budget.map(|budget| {
-            budget.saturating_sub(began.elapsed()) / u32::try_from(left).unwrap_or(u32::MAX)
-        });
-        let done = stop.load(Ordering::Relaxed)
-            || budget == Some(Duration::ZERO)
-            || (args.fail_fast && failed(&summary))
-            || !mine(args, scenario, i);
-        if done {
-            summary.skipped.push(scenario.path.clone());
-            continue;
-        }
-        let position = format!("{}/{}", i + 1, scenarios.len());
-        let view = one(args, scenario, budget, &stop, &position, &known)?;
+        search.scenario(i, left, scenario, worst)?;
+        let Some(view) = search.journal.results.scenarios[i].view() else { continue };
         if args.format == Format::Text {
             output::result(&campaign_text(&view, output::styled()))?;
         }
-        summary.campaigns.push(view);
+        worst = worst.max(Some(view.judgement));
     }
-    summary.wall = began.elapsed();
+    search.journal.results.shards[0].finished = !search.stop.load(Ordering::Relaxed);
+    let saved = search.journal.save();
+    let results = &search.journal.results;
+    let mut summary = results.summary();
+    // The other shards are elsewhere, not missing.
+    summary.missing.clear();
+    let stored = args.results.as_deref().map_or(Ok(()), |path| results.write(path));
+    report(&summary, &reports, args.format)?;
+    saved.and(stored)?;
+    Ok(results.exit(&summary))
+}
+
+/// Leaves every report of a campaign, and prints what is still to be printed.
+pub(crate) fn report(
+    summary: &SummaryView,
+    reports: &Reports,
+    format: Format,
+) -> Result<(), Refusal> {
     // A report that cannot be written takes nothing away from the result.
-    let written = reports.write(&summary);
-    reports.annotate(&summary, args.format)?;
-    match args.format {
-        Format::Text => output::result(&summary_text(&summary, output::styled()))?,
-        Format::Json => output::result(&campaign_json(&summary))?,
+    let written = reports.write(summary);
+    reports.annotate(summary, format)?;
+    match format {
+        Format::Text => output::result(&summary_text(summary, output::styled()))?,
+        Format::Json => output::result(&campaign_json(summary))?,
     }
-    written?;
-    Ok(summary.worst().map_or(Exit::Vacuous, Exit::from))
+    written
+}
+
+/// A campaign over several scenarios.
+struct Search<'a> {
+    args: &'a FuzzArgs,
+    stop: Arc<AtomicBool>,
+    known: Known,
+    journal: Journal,
 }
 
 /// The regressions that are replayed, and the scenarios that are searched.
@@ -112,10 +125,6 @@ fn replay_first(
     Ok(views)
 }
 
-fn failed(summary: &SummaryView) -> bool {
-    summary.worst().is_some_and(|worst| worst != oncesim_render::Judgement::AsClaimed)
-}
-
 /// Seeds of a claim are shared between shards. The search for an expected anomaly is not: it
 /// belongs to one shard as a whole, because only the whole can say that it was not found.
 fn mine(args: &FuzzArgs, scenario: &Scenario, i: usize) -> bool {
@@ -125,59 +134,110 @@ fn mine(args: &FuzzArgs, scenario: &Scenario, i: usize) -> bool {
     }
 }
 
-fn one(
-    args: &FuzzArgs,
-    scenario: &Arc<Scenario>,
-    budget: Option<Duration>,
-    stop: &Arc<AtomicBool>,
-    position: &str,
-    known: &Known,
-) -> Result<CampaignView, Refusal> {
-    let expected = scenario.expect.as_ref();
-    let seeds = match (expected, args.seeds, budget) {
+/// How many seeds a scenario has.
+fn seeds(args: &FuzzArgs, scenario: &Scenario) -> u64 {
+    match (&scenario.expect, args.seeds, args.budget) {
         (Some(expect), _, _) => expect.within,
         // A walk is gone to its end.
         (None, Some(seeds), _) if scenario.walk => seeds.max(scenario.scripted.len() as u64),
         (None, Some(seeds), _) => seeds,
         (None, None, Some(_)) => u64::MAX,
         (None, None, None) => SEEDS,
-    };
-    let campaign = Campaign {
-        scenario: Arc::clone(scenario),
-        options: CampaignOptions {
-            from: args.from,
-            seeds,
-            budget,
-            jobs: args.jobs.map_or_else(cores, usize::from),
-            strategy: args.strategy.into(),
-            shard: if expected.is_some() { None } else { args.shard },
-            fail_fast: args.fail_fast || expected.is_some(),
-            recheck: args.recheck,
-            stop: Arc::clone(stop),
-        },
-    };
-    let total = (seeds < u64::MAX / 2).then_some(seeds);
-    let mut line = ProgressLine::new(&format!("{position} {}", stem(&scenario.path)), total);
-    let report = campaign.run(&mut |progress| line.update(progress));
-    line.finish();
-    let left = budget.map(|budget| budget.saturating_sub(report.sum.wall).max(SHRINK_TIME / 20));
-    let options = ShrinkOptions {
-        jobs: args.jobs.map_or_else(cores, usize::from).min(cores()),
-        max_runs: SHRINK_RUNS,
-        budget: Some(left.map_or(SHRINK_TIME, |left| left.min(SHRINK_TIME))),
-        stop: Arc::clone(stop),
-    };
-    let mut kept = BTreeMap::new();
-    for failure in &report.failures {
-        let id = failure.fingerprint.clone();
-        kept.insert(id, keep(args, scenario, failure, &options, known)?);
     }
-    let mut view = convert::campaign(&ScenarioFacts::of(scenario), &report.sum, kept);
-    for (found, shown) in report.sum.nondeterministic.iter().zip(&mut view.nondeterminism) {
-        shown.command = again(args, scenario, found.seed);
-        shown.histories = evidence(args, scenario, found)?;
+}
+
+impl Search<'_> {
+    /// Runs the seeds of a scenario that have not run, unless something says that it is enough.
+    fn scenario(
+        &mut self,
+        i: usize,
+        left: usize,
+        scenario: &Arc<Scenario>,
+        worst: Option<oncesim_render::Judgement>,
+    ) -> Result<(), Refusal> {
+        let args = self.args;
+        let budget = args.budget.map(|budget| {
+            let own = self.journal.results.scenarios[i].parts.iter().map(|part| part.wall_ms).sum();
+            let own = Duration::from_millis(own);
+            let others = self.journal.spent().saturating_sub(own);
+            let share = budget.saturating_sub(others) / u32::try_from(left).unwrap_or(u32::MAX);
+            share.saturating_sub(own)
+        });
+        let failed = worst.is_some_and(|worst| worst != oncesim_render::Judgement::AsClaimed);
+        // The same input, another run: no result of this machine can be trusted.
+        let unsound = worst == Some(oncesim_render::Judgement::Nondeterministic);
+        let campaign = self.campaign(scenario, budget);
+        self.journal.check(i, campaign.seeds())?;
+        let done = self.stop.load(Ordering::Relaxed)
+            || self.journal.results.scenarios[i].finished
+            || budget == Some(Duration::ZERO)
+            || (args.fail_fast && failed)
+            || unsound
+            || !mine(args, scenario, i)
+            || campaign.seeds().count() == Some(0);
+        if done {
+            return Ok(());
+        }
+        let position = format!("{}/{} {}", i + 1, i + left, stem(&scenario.path));
+        self.run(i, &position, &campaign)
     }
-    Ok(view)
+
+    fn campaign(&self, scenario: &Arc<Scenario>, budget: Option<Duration>) -> Campaign {
+        let args = self.args;
+        let expected = scenario.expect.is_some();
+        Campaign {
+            scenario: Arc::clone(scenario),
+            options: CampaignOptions {
+                from: args.from,
+                seeds: seeds(args, scenario),
+                budget,
+                jobs: args.jobs.map_or_else(cores, usize::from),
+                strategy: args.strategy.into(),
+                shard: if expected { None } else { args.shard },
+                fail_fast: args.fail_fast || expected,
+                recheck: args.recheck,
+                stop: Arc::clone(&self.stop),
+            },
+        }
+    }
+
+    fn run(&mut self, i: usize, position: &str, campaign: &Campaign) -> Result<(), Refusal> {
+        let (args, scenario) = (self.args, &campaign.scenario);
+        let part = self.journal.part(i).unwrap_or_else(|| campaign.start());
+        let seeds = campaign.options.seeds;
+        let total = (seeds < u64::MAX / 2).then_some(seeds);
+        let mut line = ProgressLine::new(position, total);
+        let mut watch = |part: &Part| {
+            line.update(&part.progress());
+            self.journal.note(i, part);
+        };
+        let mut report = campaign.go_on(part, &mut watch, &oncesim::run);
+        line.finish();
+        let left = campaign.options.budget;
+        let left = left.map(|left| left.saturating_sub(report.sum.wall).max(SHRINK_TIME / 20));
+        let options = ShrinkOptions {
+            jobs: args.jobs.map_or_else(cores, usize::from).min(cores()),
+            max_runs: SHRINK_RUNS,
+            budget: Some(left.map_or(SHRINK_TIME, |left| left.min(SHRINK_TIME))),
+            stop: Arc::clone(&self.stop),
+        };
+        for found in &mut report.part.nondeterministic {
+            evidence(args, scenario, found)?;
+        }
+        let mut told = BTreeMap::new();
+        for failure in &report.failures {
+            // What does not run the same way twice cannot be made smaller.
+            let whole = args.no_shrink || !report.part.nondeterministic.is_empty();
+            let options = (!whole).then_some(&options);
+            let id = failure.fingerprint.clone();
+            told.insert(id, keep(args, scenario, failure, options, &self.known)?);
+        }
+        let results = &mut self.journal.results.scenarios[i];
+        results.finished = !self.stop.load(Ordering::Relaxed);
+        results.parts = vec![report.part];
+        results.told = told;
+        self.journal.save()
+    }
 }
 
 /// One file per distinct failure, whole or not at all: first the run as it was found, then the
@@ -186,42 +246,40 @@ fn keep(
     args: &FuzzArgs,
     scenario: &Arc<Scenario>,
     failure: &Failure,
-    options: &ShrinkOptions,
+    options: Option<&ShrinkOptions>,
     known: &Known,
-) -> Result<Kept, Refusal> {
-    let sentence = convert::sentence(&failure.fingerprint, &failure.first);
+) -> Result<Told, Refusal> {
+    let mut told = Told {
+        seed: failure.seeds.first().copied().unwrap_or_default(),
+        sentence: convert::sentence(&failure.fingerprint, &failure.first),
+        file: None,
+        text: None,
+        shrunk: None,
+    };
     if let Some(file) = known.get(&regressions::key(&scenario.path, &failure.fingerprint)) {
-        return Ok(Kept { sentence, file: Some(file.clone()), shrunk: None });
+        return Ok(Told { file: Some(file.clone()), ..told });
     }
     let path = args.out.join(file_name(scenario, failure));
-    artifact::write(&path, &source::counterexample(scenario, failure))?;
+    let mut text = source::counterexample(scenario, failure);
+    artifact::write(&path, &text)?;
     // A pitfall that was found as expected is no failure that somebody has to understand.
-    let shrunk = if args.no_shrink || failure.judgement == Judgement::AsClaimed {
-        None
-    } else {
-        smaller(scenario, failure, options)
-    };
-    if let Some((text, _)) = &shrunk {
-        artifact::write(&path, text)?;
+    let options = options.filter(|_| failure.judgement != Judgement::AsClaimed);
+    if let Some((small, view)) = options.and_then(|it| smaller(scenario, failure, it)) {
+        artifact::write(&path, &small)?;
+        text = small;
+        told.shrunk = Some(view);
     }
-    let shrunk = shrunk.map(|(_, view)| view);
-    Ok(Kept { sentence, file: Some(path.display().to_string()), shrunk })
-}
-
-/// The command that runs one seed of a campaign.
-fn again(args: &FuzzArgs, scenario: &Scenario, seed: u64) -> String {
-    let path = run::quoted_path(Path::new(&scenario.path));
-    let sets = args.set.iter().map(|set| format!(" --set {}", run::quoted(set)));
-    format!("oncesim run {path} --seed {seed}{}", sets.collect::<String>())
+    Ok(Told { file: Some(path.display().to_string()), text: Some(text), ..told })
 }
 
 /// Keeps the histories of two runs that should have been one: they may never differ again.
 fn evidence(
     args: &FuzzArgs,
     scenario: &Scenario,
-    found: &Nondeterminism,
-) -> Result<Option<[String; 2]>, Refusal> {
-    let Some(histories) = &found.histories else { return Ok(None) };
+    found: &mut Nondeterminism,
+) -> Result<(), Refusal> {
+    results::in_words(found);
+    let Some(histories) = &found.histories else { return Ok(()) };
     let path = |which: &str| {
         args.out.join(format!("{}-{}-{which}-run.jsonl", stem(&scenario.path), found.seed))
     };
@@ -229,7 +287,8 @@ fn evidence(
     for (path, history) in paths.iter().zip(histories.iter()) {
         artifact::write(path, &oncesim::history::jsonl::write_jsonl(history))?;
     }
-    Ok(Some(paths.map(|path| path.display().to_string())))
+    found.files = Some(paths.map(|path| path.display().to_string()));
+    Ok(())
 }
 
 pub(crate) fn smaller(

@@ -11,6 +11,7 @@ mod lines;
 pub(crate) mod list;
 pub(crate) mod matrix;
 pub(crate) mod measure;
+pub(crate) mod merge;
 pub(crate) mod mutants;
 pub(crate) mod new;
 pub(crate) mod regressions;

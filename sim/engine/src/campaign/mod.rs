@@ -17,7 +17,11 @@ mod bound;
 mod part;
 mod recheck;
 mod sum;
+mod union;
 mod vacuity;
+
+#[cfg(test)]
+mod tests;
 
 pub use bound::bound_95;
 pub use part::{ClaimCount, DigestSum, FaultCount, Found, Part, Seeds};
@@ -303,6 +307,7 @@ impl Tally<'_> {
                     event: None,
                     sides: ["the campaign before it was continued", "the same seed, now"]
                         .map(str::to_owned),
+                    files: None,
                     histories: None,
                 });
             }

@@ -26,6 +26,8 @@ pub struct Nondeterminism {
     pub event: Option<u64>,
     /// What each run has there.
     pub sides: [String; 2],
+    /// The files in which the two histories were kept.
+    pub files: Option<[String; 2]>,
     /// The histories of the two runs.
     #[serde(skip)]
     pub histories: Option<Box<[History; 2]>>,
@@ -81,6 +83,7 @@ fn compare(
         digests: digests.clone(),
         event,
         sides,
+        files: None,
         histories,
     };
     let (Some(one_history), Some(other)) = (kept, second.history) else {

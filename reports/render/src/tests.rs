@@ -311,6 +311,7 @@ fn campaigns_say_what_they_are_worth() {
         regressions: Vec::new(),
         campaigns,
         skipped: vec!["b.toml".to_owned()],
+        missing: Vec::new(),
         wall,
     };
     text.push_str(&summary_text(&summary, false));

@@ -39,11 +39,12 @@ mutants-table:
 bench *ARGS:
     cargo run --release -- bench {{ARGS}}
 
-# Accept changed golden files, regenerate the schema and the page of anomalies; read the difference before committing it.
+# Accept changed golden files, regenerate the schema and the pages of anomalies and costs; read the difference before committing it.
 bless:
     INSTA_UPDATE=always cargo test -p oncesim-render -p oncesim-spec
     cargo run -- schema > scenarios/scenario.schema.json
     cargo run -- anomalies --markdown > docs/anomalies.md
+    ONCESIM_BLESS=1 cargo test -p oncesim-cli --test it the_page_of_costs
 
 # Licences, duplicates and sources of dependencies (needs cargo-deny).
 deny:

@@ -32,7 +32,9 @@ fn notes_text(view: &MeasureView, styled: bool, out: &mut String) {
     let mut said: Vec<String> = Vec::new();
     for point in &view.points {
         for note in &point.notes {
-            let note = match view.sweeps.is_empty() {
+            // What is true of every point is no news of one.
+            let common = view.points.iter().all(|point| point.notes.contains(note));
+            let note = match common {
                 true => note.clone(),
                 false => format!("{}: {note}", named(view, point)),
             };

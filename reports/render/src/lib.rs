@@ -43,7 +43,7 @@ pub use event::event_text;
 pub use explain::{explain_json, explain_text, link_text};
 pub use explore::{explore_json, explore_text};
 pub use github::{github_annotations, github_summary};
-pub use html::{measure_html, run_html};
+pub use html::{campaign_html, measure_html, run_html};
 pub use json::{bench_json, campaign_json, mutants_json, run_json};
 pub use junit::junit_xml;
 pub use lanes::{Around, Lens, lanes_text};

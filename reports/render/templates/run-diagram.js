@@ -385,12 +385,12 @@ function controls() {
   for (const rank of R.r) for (let level = Math.max(rank, 1); level <= 3; level++) count[level]++;
   $("level").innerHTML = [1, 2, 3].map((level) => `<option value="${level}">${LEVELS[level]} (${grouped(count[level])})</option>`).join("");
   const named = (kind) => R.tags.filter((tag) => tag[0] === kind).map((tag) => tag.slice(1));
-  const byNumber = (a, b) => a.localeCompare(b, "en", { numeric: true });
+  const byNumber = new Intl.Collator("en", { numeric: true }).compare;
   options("by-actor", D.actors.map((it) => it[0]), "all");
   options("by-partition", named("p").sort(byNumber), "all");
   options("by-txn", named("t").sort(byNumber), "all");
   options("by-group", named("g").sort(byNumber), "all");
-  $("records").innerHTML = named("r").sort(byNumber).slice(0, 2000).map((name) => `<option value="${esc(name)}"></option>`).join("");
+  $("records").innerHTML = named("r").sort(byNumber).slice(0, 1000).map((name) => `<option value="${esc(name)}"></option>`).join("");
   $("legend").innerHTML = [
     ['<circle class="dot client" cx="7" cy="7" r="4"/>', "what a client did or saw"],
     ['<circle class="dot inside" cx="7" cy="7" r="3"/>', "what happens inside"],

@@ -216,6 +216,9 @@ pub(crate) struct ReportArgs {
     /// Write SARIF 2.1.0, one result per distinct failure
     #[arg(long, value_name = "FILE")]
     pub(crate) sarif: Option<PathBuf>,
+    /// Write a page on the campaign, and beside it one for each distinct failure (docs/reports.md)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
     /// Print annotations for GitHub, and write the job summary
     #[arg(long)]
     pub(crate) github: bool,

@@ -8,7 +8,7 @@ use oncesim_render::{SummaryView, github_annotations, github_summary, junit_xml,
 
 use crate::args::{Format, ReportArgs};
 use crate::exit::Refusal;
-use crate::{artifact, output};
+use crate::{artifact, output, page};
 
 /// Where GitHub wants the summary of a step.
 const STEP_SUMMARY: &str = "GITHUB_STEP_SUMMARY";
@@ -18,6 +18,7 @@ const STEP_SUMMARY: &str = "GITHUB_STEP_SUMMARY";
 pub(crate) struct Reports {
     junit: Option<PathBuf>,
     sarif: Option<PathBuf>,
+    html: Option<PathBuf>,
     github: bool,
     step_summary: Option<PathBuf>,
 }
@@ -25,7 +26,11 @@ pub(crate) struct Reports {
 impl Reports {
     /// Refuses a place that takes no file, before a campaign spends its time.
     pub(crate) fn prepare(args: &ReportArgs) -> Result<Reports, Refusal> {
-        let files = [(args.junit.as_deref(), "--junit"), (args.sarif.as_deref(), "--sarif")];
+        let files = [
+            (args.junit.as_deref(), "--junit"),
+            (args.sarif.as_deref(), "--sarif"),
+            (args.html.as_deref(), "--html"),
+        ];
         artifact::ensure_files(&files)?;
         let named = std::env::var_os(STEP_SUMMARY).filter(|path| args.github && !path.is_empty());
         let step_summary = named.map(PathBuf::from);
@@ -35,6 +40,7 @@ impl Reports {
         Ok(Reports {
             junit: args.junit.clone(),
             sarif: args.sarif.clone(),
+            html: args.html.clone(),
             github: args.github,
             step_summary,
         })
@@ -47,6 +53,9 @@ impl Reports {
         }
         if let Some(path) = &self.sarif {
             artifact::write(path, &sarif_json(summary, env!("CARGO_PKG_VERSION")))?;
+        }
+        if let Some(path) = &self.html {
+            page::campaign(path, summary)?;
         }
         if let Some(path) = &self.step_summary {
             append(path, &github_summary(summary))?;

@@ -5,14 +5,17 @@
 //! program in the page filters, draws the rows in sight, and replays the changes.
 
 mod about;
+mod campaign;
 mod data;
 mod intern;
 mod measure;
 pub(crate) mod page;
+mod plot;
 mod rows;
 mod run;
 mod state;
 mod story;
 
+pub use campaign::campaign_html;
 pub use measure::measure_html;
 pub use run::run_html;

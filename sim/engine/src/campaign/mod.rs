@@ -326,7 +326,12 @@ impl Tally<'_> {
 
     fn report(mut self) -> CampaignReport {
         self.part.wall_ms = self.wall_ms();
-        let sum = Sum::of(&ScenarioFacts::of(&self.campaign.scenario), &[&self.part]);
+        let mut sum = Sum::of(&ScenarioFacts::of(&self.campaign.scenario), &[&self.part]);
+        if self.campaign.options.strategy == StrategyKind::Guided {
+            // What a strategy chose by what it had seen is no sample: nothing follows from counts.
+            sum.bound_95 = 1.0;
+            sum.claims.iter_mut().for_each(|claim| claim.bound_95 = 1.0);
+        }
         let failures = sum.failures.iter().filter_map(|distinct| {
             let first = self.firsts.remove(&distinct.fingerprint)?;
             Some(Failure {

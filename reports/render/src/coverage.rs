@@ -179,10 +179,10 @@ pub(crate) fn together(summary: &SummaryView, styled: bool) -> String {
 }
 
 /// Points that are listed of one area; JSON has them all.
-const MISSING_SHOWN: usize = 8;
+pub(crate) const MISSING_SHOWN: usize = 8;
 
 /// The union of what campaigns reached: a point is missing if all of them miss it.
-fn areas(summary: &SummaryView) -> Vec<AreaView> {
+pub(crate) fn areas(summary: &SummaryView) -> Vec<AreaView> {
     let mut order = Vec::new();
     let mut all: BTreeMap<&str, AreaView> = BTreeMap::new();
     for area in summary.campaigns.iter().flat_map(|campaign| &campaign.coverage) {

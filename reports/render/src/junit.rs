@@ -1,9 +1,9 @@
-//! A campaign as JUnit XML: one test case per scenario.
+//! A campaign as JUnit XML: one test case per scenario, and one per regression.
 
 use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
 
-use crate::model::{CampaignView, Judgement, SummaryView};
-use crate::problem::{Problem, problems};
+use crate::model::{CampaignView, Judgement, RegressionView, SummaryView};
+use crate::problem::{Problem, of_regression, problems, stem};
 
 /// All campaigns of one command. `time` is wall time; a case that is not as claimed has a failure
 /// (a bug of oncesim: an error) with the story of each distinct failure and how to replay it.
@@ -21,8 +21,15 @@ pub fn junit_xml(summary: &SummaryView) -> String {
     }
     let mut report = Report::new("oncesim");
     report.set_time(summary.wall);
+    if !summary.regressions.is_empty() {
+        let mut replayed = TestSuite::new("oncesim regressions");
+        replayed.add_test_cases(summary.regressions.iter().map(regression));
+        report.add_test_suite(replayed);
+    }
     report.add_test_suite(suite);
-    let mut text = report.to_string().expect("a report holds valid XML text only");
+    let text = report.to_string().expect("a report holds valid XML text only");
+    // The two characters that the library lets through and XML 1.0 forbids.
+    let mut text = text.replace(['\u{fffe}', '\u{ffff}'], "");
     if !text.ends_with('\n') {
         text.push('\n');
     }
@@ -31,13 +38,26 @@ pub fn junit_xml(summary: &SummaryView) -> String {
 
 /// A case as its readers group it: the folders are its class, the file is its name.
 fn named(path: &str, status: TestCaseStatus) -> TestCase {
-    let (folder, file) = path.rsplit_once('/').unwrap_or(("", path));
+    let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
     let folders: Vec<&str> =
         folder.split('/').filter(|part| !matches!(*part, "" | "." | "..")).collect();
     let class = if folders.is_empty() { "oncesim".to_owned() } else { folders.join(".") };
-    let mut case = TestCase::new(file.strip_suffix(".toml").unwrap_or(file), status);
+    let mut case = TestCase::new(stem(path), status);
     case.set_classname(class);
     case.extra.insert("file".into(), path.into());
+    case
+}
+
+fn regression(regression: &RegressionView) -> TestCase {
+    let problems: Vec<Problem> = of_regression(regression).into_iter().collect();
+    let mut case = named(&regression.file, status(&problems));
+    for (name, value) in [
+        ("recorded", regression.id.as_str()),
+        ("state", regression.state.name()),
+        ("outcome", regression.judgement.name()),
+    ] {
+        case.add_property(Property::new(name, value));
+    }
     case
 }
 

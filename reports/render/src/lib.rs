@@ -64,6 +64,7 @@ pub use model::{
 };
 pub use number::{grouped, percent, seconds, short_count};
 pub use perfetto::perfetto_json;
+pub use problem::quoted;
 pub use regression::regressions_text;
 pub use row::Recording;
 pub use run::{failure_line, promise, run_text};

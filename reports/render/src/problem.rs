@@ -1,9 +1,13 @@
-//! What is wrong with a campaign, told in three lines: every format for machines tells it so.
+//! What is wrong with a campaign or a regression, told in three lines: every format for machines
+//! tells it so.
 
 use oncesim_semantics::{AnomalyClass, find};
 
 use crate::campaign::finding;
-use crate::model::{CampaignView, FailureView, Judgement, SummaryView};
+use crate::coverage;
+use crate::model::{
+    CampaignView, FailureView, Judgement, RegressionState, RegressionView, SummaryView,
+};
 use crate::number::{grouped, short_count};
 
 /// One distinct reason why a campaign is not as claimed.
@@ -39,6 +43,8 @@ pub(crate) fn problems(campaign: &CampaignView) -> Vec<Problem> {
                 meaning(campaign.judgement).to_owned(),
                 if campaign.expect.is_some() {
                     finding(campaign)
+                } else if !campaign.silent.is_empty() || !campaign.unseen.is_empty() {
+                    coverage::vacuous(campaign)
                 } else {
                     "no seed exercised the claim, or a declared fault never struck".to_owned()
                 },
@@ -64,24 +70,69 @@ fn of_failure(campaign: &CampaignView, failure: &FailureView) -> Problem {
         ],
         seeds: failure.seeds.clone(),
         count: failure.count,
-        replay: failure.counterexample.as_ref().map(|file| format!("oncesim replay {file}")),
+        replay: failure
+            .counterexample
+            .as_ref()
+            .map(|file| format!("oncesim replay {}", quoted(file))),
     }
 }
 
 fn nondeterminism(campaign: &CampaignView) -> Problem {
     let seeds = &campaign.nondeterministic;
+    let found = campaign.nondeterminism.first();
+    let parts = found.and_then(|found| found.event.map(|event| (event, &found.sides)));
+    let parts = parts.map_or_else(String::new, |(event, [first, second])| {
+        format!(": event {event} was first `{first}`, then `{second}`")
+    });
+    let command = found.map(|found| found.command.clone()).filter(|command| !command.is_empty());
     Problem {
         id: Judgement::Nondeterministic.name().to_owned(),
         judgement: Judgement::Nondeterministic,
         story: [
             meaning(Judgement::Nondeterministic).to_owned(),
-            format!("the second run of seed {} had another digest", seeds[0]),
+            one_line(&format!("the second run of seed {} had another digest{parts}", seeds[0])),
             how_often(seeds, seeds.len() as u64, campaign.seeds),
         ],
         seeds: seeds.clone(),
         count: seeds.len() as u64,
-        replay: Some(format!("oncesim run {} --seed {}", campaign.scenario, seeds[0])),
+        replay: command
+            .or_else(|| Some(format!("oncesim run {} --seed {}", campaign.scenario, seeds[0]))),
     }
+}
+
+/// What is wrong with a regression: it fails again, or in another way, or a pitfall that it was kept
+/// for is no longer there. One that a claim has overcome is good news.
+pub(crate) fn of_regression(regression: &RegressionView) -> Option<Problem> {
+    if regression.judgement == Judgement::AsClaimed {
+        return None;
+    }
+    let id = regression.now.as_deref().unwrap_or(regression.judgement.name());
+    let what = class(id).map_or(meaning(regression.judgement), |class| class.meaning);
+    let file = &regression.file;
+    let last = match regression.state {
+        RegressionState::Fails => format!("a regression, and it fails again: {file}"),
+        RegressionState::FailsOtherwise => {
+            format!(
+                "a regression that failed with {}, and fails otherwise now: {file}",
+                regression.id
+            )
+        }
+        RegressionState::NoLongerFails => {
+            format!("kept because it shows {}, which it no longer does: {file}", regression.id)
+        }
+    };
+    let happened = match regression.sentence.as_str() {
+        "" => "nothing broke",
+        sentence => sentence,
+    };
+    Some(Problem {
+        id: one_line(id),
+        judgement: regression.judgement,
+        story: [one_line(&format!("{id}: {what}")), one_line(happened), one_line(&last)],
+        seeds: Vec::new(),
+        count: 0,
+        replay: Some(format!("oncesim replay {}", quoted(file))),
+    })
 }
 
 /// Seeds that are listed for one failure.
@@ -121,10 +172,46 @@ pub(crate) const fn meaning(judgement: Judgement) -> &'static str {
     }
 }
 
-/// Campaigns that are not as claimed, each with its problems.
-pub(crate) fn failing(
-    summary: &SummaryView,
-) -> impl Iterator<Item = (&CampaignView, Vec<Problem>)> {
-    let campaigns = summary.campaigns.iter();
-    campaigns.map(|campaign| (campaign, problems(campaign))).filter(|(_, found)| !found.is_empty())
+/// A file that is not as it should be, with what is wrong.
+#[derive(Debug)]
+pub(crate) struct Failing<'a> {
+    pub(crate) file: &'a str,
+    pub(crate) title: String,
+    /// The campaign over it; none of a regression.
+    pub(crate) campaign: Option<&'a CampaignView>,
+    pub(crate) problems: Vec<Problem>,
+}
+
+/// Everything that is not as it should be: regressions, which ran first, then campaigns.
+pub(crate) fn failing(summary: &SummaryView) -> impl Iterator<Item = Failing<'_>> {
+    let regressions = summary.regressions.iter().map(|regression| Failing {
+        file: &regression.file,
+        title: format!("regression {}", stem(&regression.file)),
+        campaign: None,
+        problems: of_regression(regression).into_iter().collect(),
+    });
+    let campaigns = summary.campaigns.iter().map(|campaign| Failing {
+        file: &campaign.scenario,
+        title: campaign.title.clone(),
+        campaign: Some(campaign),
+        problems: problems(campaign),
+    });
+    regressions.chain(campaigns).filter(|failing| !failing.problems.is_empty())
+}
+
+/// A file's name without its folder and its ending.
+pub(crate) fn stem(path: &str) -> &str {
+    let file = path.rsplit_once('/').map_or(path, |(_, file)| file);
+    file.strip_suffix(".toml").unwrap_or(file)
+}
+
+/// A word as a shell takes it.
+#[must_use]
+pub fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }

@@ -1,9 +1,10 @@
-//! A campaign as SARIF 2.1.0: anomalies are rules, failures are results in their scenario's file.
+//! A campaign as SARIF 2.1.0: anomalies are rules, failures are results in their scenario's file, and
+//! regressions that fail again in theirs.
 
 use serde::Serialize;
 
-use crate::model::{CampaignView, Judgement, SummaryView};
-use crate::problem::{Problem, class, failing, meaning};
+use crate::model::{Judgement, SummaryView};
+use crate::problem::{Failing, Problem, class, failing, meaning};
 
 const SCHEMA: &str = "https://json.schemastore.org/sarif-2.1.0.json";
 
@@ -105,8 +106,11 @@ struct Fingerprints {
 struct Properties {
     seeds: Vec<u64>,
     count: u64,
-    campaign_seeds: u64,
-    bound95: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    campaign_seeds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bound95: Option<f64>,
+    regression: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     replay: Option<String>,
 }
@@ -116,14 +120,14 @@ struct Properties {
 pub fn sarif_json(summary: &SummaryView, version: &str) -> String {
     let mut rules: Vec<Rule> = Vec::new();
     let mut results: Vec<Finding> = Vec::new();
-    for (campaign, problems) in failing(summary) {
-        for problem in problems {
+    for mut failing in failing(summary) {
+        for problem in std::mem::take(&mut failing.problems) {
             let rule = rule(&problem);
             let index = rules.iter().position(|known| known.id == rule.id).unwrap_or_else(|| {
                 rules.push(rule);
                 rules.len() - 1
             });
-            results.push(finding(campaign, problem, &rules[index].id, index));
+            results.push(finding(&failing, problem, &rules[index].id, index));
         }
     }
     crate::json::document(&Log {
@@ -159,7 +163,7 @@ fn rule(problem: &Problem) -> Rule {
     }
 }
 
-fn finding(campaign: &CampaignView, problem: Problem, rule: &str, index: usize) -> Finding {
+fn finding(failing: &Failing<'_>, problem: Problem, rule: &str, index: usize) -> Finding {
     let lines: Vec<&str> =
         problem.story.iter().chain(&problem.replay).map(String::as_str).collect();
     Finding {
@@ -169,18 +173,17 @@ fn finding(campaign: &CampaignView, problem: Problem, rule: &str, index: usize) 
         message: Text { text: lines.join("\n") },
         locations: [Location {
             physical_location: PhysicalLocation {
-                artifact_location: ArtifactLocation { uri: uri(&campaign.scenario) },
+                artifact_location: ArtifactLocation { uri: uri(failing.file) },
                 region: Region { start_line: 1 },
             },
         }],
-        partial_fingerprints: Fingerprints {
-            failure: format!("{}:{}", campaign.scenario, problem.id),
-        },
+        partial_fingerprints: Fingerprints { failure: format!("{}:{}", failing.file, problem.id) },
         properties: Properties {
             seeds: problem.seeds,
             count: problem.count,
-            campaign_seeds: campaign.seeds,
-            bound95: campaign.bound_95,
+            campaign_seeds: failing.campaign.map(|campaign| campaign.seeds),
+            bound95: failing.campaign.map(|campaign| campaign.bound_95),
+            regression: failing.campaign.is_none(),
             replay: problem.replay,
         },
     }

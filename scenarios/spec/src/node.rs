@@ -82,6 +82,12 @@ impl Table {
 /// Reads a document as far as it can be read; the rest becomes diagnostics.
 pub(crate) fn read(text: &str, source: u16, out: &mut Diagnostics) -> Table {
     let (document, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty()
+        && let Some(complaint) = json(text, source)
+    {
+        out.push(complaint);
+        return table(document.get_ref(), source);
+    }
     for (i, error) in errors.into_iter().enumerate() {
         let span = error.span().unwrap_or(0..0);
         let span = span.start..span.end.max(span.start + 1).min(text.len().max(span.start));
@@ -94,6 +100,22 @@ pub(crate) fn read(text: &str, source: u16, out: &mut Diagnostics) -> Table {
         out.push(item);
     }
     table(document.get_ref(), source)
+}
+
+/// A document or a history of oncesim, or any other JSON: one complaint says it all.
+fn json(text: &str, source: u16) -> Option<Diagnostic> {
+    let start = text.find(|c: char| !c.is_whitespace())?;
+    if !text[start..].starts_with('{') {
+        return None;
+    }
+    let history = text[start..].starts_with("{\"oncesim-history\"");
+    let (what, help) = if history {
+        ("a history, not a scenario", "`oncesim verify FILE` judges a history")
+    } else {
+        ("JSON, not TOML", "scenarios are TOML; `oncesim new NAME` writes one that is well-formed")
+    };
+    let place = Place::new(source, start..start + 1);
+    Some(Diagnostic::error(id::SYNTAX, format!("this is {what}")).at(place).help(help))
 }
 
 /// Reads one value, for `--set`; `None` when it is not TOML.

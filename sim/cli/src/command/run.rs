@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use oncesim::history::{jepsen, jsonl};
 use oncesim::{Outcome, RunOptions};
 use oncesim_render::RunView;
+pub(crate) use oncesim_render::quoted;
 use oncesim_spec::Scenario;
 
 use crate::args::{Format, RunArgs, ViewArgs};
@@ -101,14 +102,4 @@ fn again(args: &RunArgs, seed: u64) -> String {
 
 pub(crate) fn quoted_path(path: &Path) -> String {
     quoted(&path.display().to_string())
-}
-
-/// `text`, quoted for a POSIX shell if it has to be.
-pub(crate) fn quoted(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
 }

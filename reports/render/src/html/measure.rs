@@ -6,7 +6,9 @@
 use askama::Template;
 
 use super::page::{Markup, Page};
-use crate::measure::{Compared, Figure, MeasureView, SectionView, Unit, compared, in_words};
+use crate::measure::{
+    Compared, Figure, MeasureView, SectionView, Unit, compared, in_words, varies,
+};
 
 const STYLE: &str = include_str!("../../templates/measure.css");
 
@@ -167,7 +169,7 @@ fn plots(view: &MeasureView) -> Vec<Plot> {
     let Some((axis, (path, values))) = most.filter(|(_, (_, values))| values.len() > 1) else {
         return Vec::new();
     };
-    let figures = compared(view).into_iter();
+    let figures = compared(view).into_iter().filter(|(_, points)| varies(points));
     figures.filter_map(|(title, points)| plot(view, (axis, path, values), title, &points)).collect()
 }
 
@@ -181,7 +183,7 @@ fn plot(
     let highest = figures.clone().map(|it| it.high).fold(0.0, f64::max);
     let unit = figures.clone().next()?.unit;
     let step = nice_step(highest, unit);
-    let top = (highest / step).ceil().max(1.0) * step;
+    let top = (highest / step - 1e-9).ceil().max(1.0) * step;
     let x =
         |index: usize| LEFT + (WIDTH - LEFT - RIGHT) * (index as f64 + 0.5) / values.len() as f64;
     let y = |value: f64| HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * value / top;

@@ -105,7 +105,7 @@ impl Figure {
             return String::new();
         }
         let (low, high) = (in_words(self.unit, self.low), in_words(self.unit, self.high));
-        if low == high { low } else { format!("{low}..{high}") }
+        if low == high { String::new() } else { format!("{low}..{high}") }
     }
 }
 

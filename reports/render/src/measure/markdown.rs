@@ -31,7 +31,7 @@ pub fn measure_markdown(view: &MeasureView) -> String {
 fn cell(figure: Option<&Figure>) -> String {
     let Some(figure) = figure else { return String::new() };
     match figure.range() {
-        range if range.is_empty() || range == figure.text() => figure.text(),
+        range if range.is_empty() => figure.text(),
         range => format!("{} ({range})", figure.text()),
     }
 }

@@ -18,7 +18,7 @@ pub(crate) use figure::in_words;
 pub use figure::{Figure, Unit};
 pub use json::measure_json;
 pub use markdown::measure_markdown;
-pub(crate) use plot::{Compared, compared};
+pub(crate) use plot::{Compared, compared, varies};
 pub use sections::{MeasuredFault, MeasuredRun, measured_sections};
 pub use text::measure_text;
 

@@ -31,6 +31,13 @@ pub(crate) fn compared(view: &MeasureView) -> Vec<(&str, Compared<'_>)> {
         .collect()
 }
 
+/// Whether a figure is worth a plot: it is not the same at every point.
+pub(crate) fn varies(points: &Compared<'_>) -> bool {
+    let mut texts = points.iter().map(|(_, figure)| figure.map(|it| (it.text(), it.range())));
+    let first = texts.next();
+    texts.any(|other| Some(other) != first)
+}
+
 pub(super) fn summary(point: &PointView) -> &[super::RowView] {
     point.sections.iter().find(|section| section.id == "summary").map_or(&[], |it| &it.rows)
 }

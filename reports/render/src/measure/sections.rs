@@ -219,6 +219,11 @@ fn throughput(run: MeasuredRun<'_>) -> SectionView {
 }
 
 fn unavailability(run: MeasuredRun<'_>) -> SectionView {
+    let mut columns =
+        vec![("struck", "at"), ("first", "first success"), ("longest", "longest gap")];
+    if run.by_kind {
+        columns.remove(0);
+    }
     let mut rows: Vec<RowView> = Vec::new();
     for fault in &run.measures.faults {
         rows.extend(outages(run, fault));
@@ -232,7 +237,7 @@ fn unavailability(run: MeasuredRun<'_>) -> SectionView {
         note: "after each fault, in the partition or client that was hit worst: until the first \
                success, and the longest wait before the next fault; waits while nobody wants \
                anything do not count",
-        columns: vec![("struck", "at"), ("first", "first success"), ("longest", "longest gap")],
+        columns,
         rows,
     }
 }
@@ -249,7 +254,7 @@ fn outages(run: MeasuredRun<'_>, fault: &FaultMeasure) -> Vec<RowView> {
         let first = Some(Figure::time(outage.first));
         let longest = Some(Figure::time(outage.longest));
         if run.by_kind {
-            return row(format!("{kind}: {service}"), vec![None, first, longest]);
+            return row(format!("{kind}: {service}"), vec![first, longest]);
         }
         let never = if outage.recovered { "" } else { ", not again in this run" };
         let subject = format!("{words}: {service} ({}{never})", outage.worst);

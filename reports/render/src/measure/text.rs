@@ -104,7 +104,13 @@ fn section_text(section: &SectionView, styled: bool, out: &mut String) {
 /// The summaries of all points, and a plot of each figure that varies.
 fn sweep_text(view: &MeasureView, width: usize, styled: bool, out: &mut String) {
     for (title, rows) in super::plot::compared(view) {
-        let _ = writeln!(out, "\n{}", paint(styled, STRONG, title));
+        let title = paint(styled, STRONG, title);
+        if !super::plot::varies(&rows) && rows.len() > 1 {
+            let same = rows.iter().find_map(|(_, it)| it.map(super::Figure::text));
+            let _ = writeln!(out, "\n{title}: {} at every point", same.unwrap_or_default());
+            continue;
+        }
+        let _ = writeln!(out, "\n{title}");
         for line in bars(&rows, width) {
             let _ = writeln!(out, "  {line}");
         }

@@ -28,6 +28,7 @@ mod run;
 mod sarif;
 mod shiviz;
 mod shrink;
+mod strategies;
 mod style;
 mod subject;
 mod table;
@@ -71,6 +72,10 @@ pub use run::{failure_line, promise, run_text};
 pub use sarif::sarif_json;
 pub use shiviz::shiviz_log;
 pub use shrink::{shrink_story, shrink_text, sizes_text};
+pub use strategies::{
+    EASY, HuntCell, HuntRow, STRATEGIES_HEADER, StrategyTable, strategies_json,
+    strategies_markdown, strategies_text,
+};
 pub use subject::{Subjects, concerns_partition, concerns_record, partition_names};
 pub use table::{ListRow, bench_text, list_text, mutants_markdown, mutants_text};
 pub use verify::{

@@ -55,8 +55,11 @@ pub struct Counterexample<'a> {
 #[must_use]
 pub fn write_counterexample(counterexample: &Counterexample<'_>) -> String {
     let Counterexample { scenario, plan, seed, digest, fingerprint } = *counterexample;
+    // What was drawn for this seed is written out.
+    let variant = scenario.variants.iter().find(|variant| variant.settings == plan.settings);
+    let source = variant.map_or(&scenario.source, |variant| &variant.scenario.source);
     let mut document: DocumentMut =
-        scenario.source.parse().expect("the text of a scenario that was read is TOML");
+        source.parse().expect("the text of a scenario that was read is TOML");
     let origin = document
         .get("replay")
         .and_then(|replay| replay.get("scenario"))

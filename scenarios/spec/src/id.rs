@@ -66,6 +66,8 @@ pub(crate) const DOUBTFUL_CLAIM: &str = "S0502";
 pub(crate) const FAULT_KIND: &str = "S0601";
 /// A fault without trigger, or with two.
 pub(crate) const FAULT_TRIGGER: &str = "S0602";
+/// A value that cannot be varied.
+pub(crate) const BAD_VARIATION: &str = "S0603";
 /// A counterexample of another version.
 pub(crate) const OTHER_VERSION: &str = "S0701";
 /// A `--set` that cannot be applied.

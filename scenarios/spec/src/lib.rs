@@ -45,7 +45,7 @@ pub use print::fault_to_toml;
 pub use scenario::{
     CommitStrategy, ConsumerGroupSpec, Expectation, LatencySpec, Limits, Mistake, NetworkSpec,
     ProcessorCommit, ProcessorSpec, ProducerSpec, RestartStrategy, Scenario, TopicSpec,
-    TransactionalIdPattern, TransactionsSpec,
+    TransactionalIdPattern, TransactionsSpec, Variant,
 };
 pub use schema::schema;
 pub use template::{TEMPLATES, template};

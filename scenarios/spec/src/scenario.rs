@@ -10,7 +10,7 @@ use oncesim_semantics::Claim;
 use oncesim_types::{Duration, GroupId, Ratio, SinkId, TopicId, TransactionalId, Transform};
 
 use crate::external::{RelaySpec, ServiceSpec, SinkSpec, SystemSpec};
-use crate::fault::{PlannedFault, SwarmSpec};
+use crate::fault::{PlannedFault, Setting, SwarmSpec};
 
 /// One scenario file, parsed.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,6 +55,9 @@ pub struct Scenario {
     pub scripted: Vec<PlannedFault>,
     /// Whether each run takes one of the scripted faults: seed n the (n modulo their number)-th.
     pub walk: bool,
+    /// The worlds that each seed draws one of (`vary`), instead of this one; empty: there is this
+    /// one alone.
+    pub variants: Vec<Variant>,
     /// Bounds of a run.
     pub limits: Limits,
     /// Planted bugs.
@@ -62,6 +65,24 @@ pub struct Scenario {
     /// The text that says all this, complete in itself: pasted properties and changed values are
     /// written out. Counterexamples start from it.
     pub source: Arc<str>,
+}
+
+/// A scenario with other values.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Variant {
+    /// Which values are others.
+    pub settings: Vec<Setting>,
+    /// The scenario with them.
+    pub scenario: Arc<Scenario>,
+}
+
+impl Scenario {
+    /// The scenario with some settings: one of its variants, or itself.
+    #[must_use]
+    pub fn with<'a>(self: &'a Arc<Self>, settings: &[Setting]) -> &'a Arc<Scenario> {
+        let variant = self.variants.iter().find(|variant| variant.settings == settings);
+        variant.map_or(self, |variant| &variant.scenario)
+    }
 }
 
 /// An anomaly that a scenario must show.

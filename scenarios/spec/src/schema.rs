@@ -38,6 +38,10 @@ pub fn schema() -> Value {
             "network": network(),
             "faults": table("Faults that are drawn anew for each seed.", json!({
                 "swarm": swarm(),
+                "vary": map(
+                    "Values that each seed draws, by their dotted paths; as --set would change them.",
+                    json!({"type": "array", "minItems": 1}),
+                ),
                 "walk": boolean("Whether each run takes one of the [[fault]]s, in the order of the seeds."),
             })),
             "fault": {

@@ -403,12 +403,23 @@ pub(crate) struct MutantsArgs {
     /// Scenarios with a planted bug
     #[arg(default_value = "scenarios/mutants", value_name = "PATH")]
     pub(crate) path: PathBuf,
-    /// Seeds per planted bug, at most [default: what its scenario says]
+    /// Compare strategies instead: how long each hunts each planted bug
+    #[arg(long)]
+    pub(crate) strategies: bool,
+    /// Hunts per planted bug and strategy, each from a master seed of its own
+    #[arg(long, value_name = "N", requires = "strategies", default_value = "20",
+          value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub(crate) masters: u64,
+    /// Threads of the comparison; a hunt has one [default: one per core]
+    #[arg(long, value_name = "N", requires = "strategies",
+          value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) jobs: Option<u16>,
+    /// Seeds per planted bug, or per hunt, at most [default: what its scenario says; 300]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) seeds: Option<u64>,
     #[arg(long, value_name = "FORMAT", default_value = "text")]
-    pub(crate) format: Format,
-    /// Print the table of docs/mutants.md
+    pub(crate) format: TableFormat,
+    /// Print the table of docs/mutants.md: the same as --format markdown
     #[arg(long, conflicts_with = "format")]
     pub(crate) markdown: bool,
 }

@@ -138,6 +138,7 @@ fn empty_scenario() -> Scenario {
         swarm: None,
         scripted: Vec::new(),
         walk: false,
+        variants: Vec::new(),
         limits: Limits { events: u64::from(u32::MAX), ..Limits::default() },
         mutations: Mutations::NONE,
         source: "".into(),

@@ -101,6 +101,7 @@ pub fn run_hosted(scenario: &Arc<Scenario>, options: &RunOptions, tasks: &[Hoste
         Ok(plan) => plan,
         Err(outcome) => return *outcome,
     };
+    let scenario = scenario.with(&plan.settings);
     let shown = plan.clone();
     let result = host::run_hosted(
         options.seed,

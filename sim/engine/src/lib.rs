@@ -94,7 +94,7 @@ pub use run::run;
 #[cfg(madsim)]
 pub use search::swarm::plan;
 #[cfg(madsim)]
-pub use search::{Feedback, Proposal, Strategy, StrategyKind};
+pub use search::{Feedback, Hunt, Proposal, Strategy, StrategyKind, hunt};
 #[cfg(madsim)]
 pub use shrink::{
     DoesNotFail, ShrinkEnd, ShrinkOptions, ShrinkProgress, Shrunk, Size, failure, shrink,

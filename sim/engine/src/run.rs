@@ -23,6 +23,7 @@ pub fn run(scenario: &Arc<Scenario>, options: &RunOptions) -> Outcome {
         Ok(plan) => plan,
         Err(outcome) => return *outcome,
     };
+    let scenario = scenario.with(&plan.settings);
     let shown = plan.clone();
     let result = host::run(options.seed, |clock| {
         let mut world = World::new(scenario, options.seed, plan, options.keep_trace, &[]);

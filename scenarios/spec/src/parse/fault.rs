@@ -14,6 +14,8 @@ use crate::node::{Entry, Node, Value};
 use crate::section::{Section, not_modelled, wrong_type};
 use crate::unit;
 
+use super::vary::{self, Varied};
+
 /// The keys of a `[[fault]]`: exactly one of them.
 pub(crate) const KINDS: &[&str] = &[
     "drop",
@@ -48,13 +50,16 @@ const API_LATER: &[&str] =
     &["DeleteRecords", "ConsumerGroupHeartbeat", "ShareFetch", "ShareAcknowledge"];
 
 /// `[faults]`: what is drawn, and whether the scripted faults are a walk.
-pub(super) fn faults(
-    top: &mut Section<'_>,
-    names: &Names,
-    out: &mut Diagnostics,
-) -> (Option<SwarmSpec>, bool) {
+#[derive(Default)]
+pub(super) struct Drawn {
+    pub(super) swarm: Option<SwarmSpec>,
+    pub(super) walk: bool,
+    pub(super) vary: Vec<Varied>,
+}
+
+pub(super) fn faults(top: &mut Section<'_>, names: &Names, out: &mut Diagnostics) -> Drawn {
     let Some(mut section) = top.get("faults").and_then(|e| Section::of(e, "[faults]", out)) else {
-        return (None, false);
+        return Drawn::default();
     };
     let swarm = section.get("swarm").and_then(|entry| swarm(entry, names, out));
     let walk = section.boolean("walk", out).unwrap_or(false);
@@ -65,8 +70,9 @@ pub(super) fn faults(
                 .help("add a `[[fault]]` for each step of the walk, or leave `walk` out"),
         );
     }
+    let vary = section.get("vary").map_or_else(Vec::new, |entry| vary::read(entry, out));
     section.finish(out);
-    (swarm, walk)
+    Drawn { swarm, walk, vary }
 }
 
 fn swarm(entry: &Entry, names: &Names, out: &mut Diagnostics) -> Option<SwarmSpec> {

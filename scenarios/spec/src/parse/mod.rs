@@ -7,6 +7,7 @@ mod fault;
 mod processor;
 mod top;
 mod transaction;
+mod vary;
 
 use std::path::Path;
 
@@ -84,21 +85,39 @@ pub fn parse_with(
     sets: &[(String, String)],
 ) -> Result<Loaded, Diagnostics> {
     let mut out = Diagnostics::default();
+    let (mut scenario, replay, varied) = one(path_shown, text, base_dir, sets, &mut out)?;
+    match vary::variants(&scenario, base_dir, &varied, &mut out) {
+        Some(variants) => scenario.variants = variants,
+        None => return Err(out),
+    }
+    Ok(Loaded { scenario, warnings: out, replay })
+}
+
+/// A scenario without its variants, and what it varies. What is wrong with it is the error; `out`
+/// has the warnings.
+fn one(
+    path_shown: &str,
+    text: &str,
+    base_dir: Option<&Path>,
+    sets: &[(String, String)],
+    out: &mut Diagnostics,
+) -> Result<(Scenario, Option<Replay>, Vec<vary::Varied>), Diagnostics> {
     let source = out.source(path_shown, text);
-    let mut root = node::read(text, source, &mut out);
+    let mut root = node::read(text, source, out);
     let broken = out.has_errors();
-    set::apply(&mut root, sets, &mut out);
-    let document = top::document(path_shown, &root, base_dir, &mut out);
+    set::apply(&mut root, sets, out);
+    let document = top::document(path_shown, &root, base_dir, out);
     if broken {
         out.only_certain();
     }
     out.sort();
     if out.has_errors() {
-        return Err(out);
+        return Err(std::mem::take(out));
     }
-    let (mut scenario, replay, inlined) = document.expect("a scenario without errors is complete");
+    let document = document.expect("a scenario without errors is complete");
+    let top::Document { mut scenario, replay, inlined, vary } = document;
     scenario.source = set::self_contained(text, sets, &inlined).into();
-    Ok(Loaded { scenario, warnings: out, replay })
+    Ok((scenario, replay, vary))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use oncesim_kafka::mutation::{Mutation, Mutations};
 use oncesim_semantics::{Claim, Guarantee, Ordering};
 
+use super::vary::Varied;
 use super::{application, cluster, fault};
 use crate::anomaly;
 use crate::counterexample::{Replay, same_language};
@@ -26,13 +27,22 @@ const GUARANTEES: &[(&str, Guarantee)] = &[
 const ORDERINGS: &[(&str, Ordering)] =
     &[("per-partition", Ordering::PerPartition), ("per-key", Ordering::PerKey)];
 
+/// What a document says.
+pub(super) struct Document {
+    pub(super) scenario: Scenario,
+    pub(super) replay: Option<Replay>,
+    pub(super) inlined: Vec<Inlined>,
+    /// Which values each seed draws.
+    pub(super) vary: Vec<Varied>,
+}
+
 /// Everything in a document; `None` only after an error has been reported.
 pub(super) fn document(
     path: &str,
     root: &Table,
     base_dir: Option<&Path>,
     out: &mut Diagnostics,
-) -> Option<(Scenario, Option<Replay>, Vec<Inlined>)> {
+) -> Option<Document> {
     let top_place = Place::default();
     let mut top = Section::new(root, "the scenario", top_place);
     let replay = replay(&mut top, out);
@@ -52,7 +62,7 @@ pub(super) fn document(
     let applications = application::build(drafts, &cluster.config, &names, &mut read, out);
     application::doubts(&applications, claim.as_ref(), &names, out);
     let network = cluster::network(&mut top, &names, out);
-    let (swarm, walk) = fault::faults(&mut top, &names, out);
+    let fault::Drawn { swarm, walk, vary } = fault::faults(&mut top, &names, out);
     let scripted = fault::scripted(&mut top, &names, out);
     let limits = limits(&mut top, out);
     let mutations = mutation(&mut top, out);
@@ -78,11 +88,12 @@ pub(super) fn document(
         swarm,
         scripted,
         walk,
+        variants: Vec::new(),
         limits,
         mutations,
         source: Arc::from(""),
     };
-    Some((scenario, replay, inlined))
+    Some(Document { scenario, replay, inlined, vary })
 }
 
 fn promise(top: &mut Section<'_>, out: &mut Diagnostics) -> (Option<Claim>, Option<Expectation>) {

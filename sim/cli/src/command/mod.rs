@@ -19,5 +19,6 @@ pub(crate) mod replay;
 pub(crate) mod run;
 pub(crate) mod schema;
 pub(crate) mod shrink;
+pub(crate) mod strategies;
 pub(crate) mod trace;
 pub(crate) mod verify;

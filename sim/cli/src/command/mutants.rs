@@ -9,8 +9,9 @@ use oncesim::{Outcome, RunEnd, RunOptions};
 use oncesim_render::{MutantView, mutants_json, mutants_markdown, mutants_text};
 use oncesim_spec::Scenario;
 
-use crate::args::{Format, MutantsArgs};
+use crate::args::{MutantsArgs, TableFormat};
 use crate::command::fuzz::cores;
+use crate::command::strategies;
 use crate::exit::{Exit, Refusal};
 use crate::progress::ProgressLine;
 use crate::{output, source};
@@ -19,6 +20,10 @@ use crate::{output, source};
 const CLEAN_SEEDS: u64 = 25;
 
 pub(crate) fn mutants(args: &MutantsArgs) -> Result<Exit, Refusal> {
+    let format = if args.markdown { TableFormat::Markdown } else { args.format };
+    if args.strategies {
+        return strategies::strategies(args, format);
+    }
     let paths = source::discover(std::slice::from_ref(&args.path))?;
     let scenarios = source::load_all(&paths, &[])?;
     let mut found = Vec::new();
@@ -27,10 +32,10 @@ pub(crate) fn mutants(args: &MutantsArgs) -> Result<Exit, Refusal> {
         found.push(hunt(&scenario, args.seeds, &mut line)?);
     }
     line.finish();
-    let text = match args.format {
-        Format::Text if args.markdown => mutants_markdown(&found),
-        Format::Text => mutants_text(&found, output::styled()),
-        Format::Json => mutants_json(&found),
+    let text = match format {
+        TableFormat::Markdown => mutants_markdown(&found),
+        TableFormat::Text => mutants_text(&found, output::styled()),
+        TableFormat::Json => mutants_json(&found),
     };
     output::result(&text)?;
     if found.iter().any(|mutant| mutant.problem.is_some()) {
@@ -42,6 +47,16 @@ pub(crate) fn mutants(args: &MutantsArgs) -> Result<Exit, Refusal> {
     }
 }
 
+/// Why a scenario is none of the mutation bank.
+pub(crate) fn no_hunt(scenario: &Scenario) -> Refusal {
+    Refusal::new(
+        "this scenario plants no bug, or does not name the anomaly that shows it",
+        scenario.path.clone(),
+        "give it [mutation] with `plant` and [expect] with `anomaly` and `within`, or name a \
+         folder of such scenarios",
+    )
+}
+
 fn hunt(
     scenario: &Arc<Scenario>,
     seeds: Option<u64>,
@@ -49,12 +64,7 @@ fn hunt(
 ) -> Result<MutantView, Refusal> {
     let planted = Mutation::ALL.iter().find(|&&mutation| scenario.mutations.has(mutation));
     let (Some(mutation), Some(expect)) = (planted, &scenario.expect) else {
-        return Err(Refusal::new(
-            "this scenario plants no bug, or does not name the anomaly that shows it",
-            scenario.path.clone(),
-            "give it [mutation] with `plant` and [expect] with `anomaly` and `within`, or name a \
-             folder of such scenarios",
-        ));
+        return Err(no_hunt(scenario));
     };
     let limit = seeds.unwrap_or(expect.within);
     let mut view = MutantView {

@@ -1,9 +1,12 @@
 //! Guided search: plans that reached something new are kept, and varied.
 //!
-//! The corpus begins with what swarm would run. A run that shows a feature which no earlier one had
-//! is kept with its plan, the seed of its world and the moments of its steps. Later proposals vary
-//! what is kept, in the same world most of the time, so that everything before the first difference
-//! happens again; or they are swarm's once more, so that nothing is out of reach.
+//! A run that shows a feature which no earlier one had is kept with its plan, the seed of its world
+//! and the moments of its steps. Later proposals vary what is kept, in the same world most of the
+//! time, so that everything before the first difference happens again. The others are drawn anew: as
+//! many faults as the scenario declares, of all its kinds, because more faults meet more of the
+//! protocol in one run; or as random would draw them, because many faults also hide each other.
+//!
+//! The shares are measured with `oncesim mutants --strategies`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,7 +15,8 @@ use oncesim_spec::{FaultPlan, Scenario};
 use oncesim_types::Instant;
 
 use super::mutate::Mutator;
-use super::swarm::{self, Swarm};
+use super::random;
+use super::swarm;
 use super::{Feedback, Proposal, Strategy};
 use crate::draw::{Draws, Purpose};
 
@@ -20,6 +24,17 @@ use crate::draw::{Draws, Purpose};
 const LAG: u64 = 16;
 /// Bits of the set of features that have been seen; a collision hides a feature.
 const FEATURE_BITS: usize = 1 << 21;
+/// Of a hundred proposals, those that swarm would make too,
+const SWARM: u64 = 5;
+/// those that random would make,
+const RANDOM: u64 = 15;
+/// and those with as many faults as are declared. The others vary what is kept,
+const DENSE: u64 = 40;
+/// so many in a hundred of them in the same world.
+const SAME_WORLD: u64 = 50;
+/// So many in a hundred faults that are drawn anew strike near what happened in another run. None:
+/// what is kept is aimed at by its variations, and the rest looks elsewhere.
+const AIMED: u64 = 0;
 /// Plans that are kept; then the least promising one goes.
 const CORPUS: usize = 256;
 
@@ -73,21 +88,48 @@ impl Guided {
         best.expect("three were drawn")
     }
 
-    fn variation(&mut self, seed: u64) -> Option<Proposal> {
+    /// A number below 100.
+    fn percent(&mut self) -> u64 {
+        self.draws.below_inclusive(99)
+    }
+
+    /// What comes next; `None`: what swarm would run.
+    fn other(&mut self, seed: u64) -> Option<Proposal> {
         let scenario = Arc::clone(&self.scenario);
-        let spec = scenario.swarm.as_ref()?;
-        if self.corpus.is_empty() || self.draws.below_inclusive(9) < 4 {
+        scenario.swarm.as_ref()?;
+        let dice = self.percent();
+        if dice < SWARM {
             return None;
         }
-        let (parent, other) = (self.pick(), self.pick());
-        let same_world = self.draws.below_inclusive(3) > 0;
+        if dice < SWARM + RANDOM {
+            return Some(Proposal { seed, plan: Some(random::plan(&scenario, seed)) });
+        }
         let draws = Draws::new(self.draws.next_bits(), Purpose::Guided, 1, 0);
-        let scripted = if scenario.walk { 1 } else { scenario.scripted.len() };
-        let mut mutator =
-            Mutator { swarm: Swarm::with_draws(&scenario, spec, draws), spec, scripted };
+        if dice >= SWARM + RANDOM + DENSE && !self.corpus.is_empty() {
+            return self.variation(&scenario, seed, draws);
+        }
+        let (world, settings) = swarm::world(&scenario, seed);
+        let faults = swarm::scripted(world, seed);
+        let mut mutator = Mutator::new(world, draws, faults.len())?;
+        let near = if self.corpus.is_empty() { None } else { Some(self.pick()) };
+        let moments = near.map_or(&[][..], |kept| &self.corpus[kept].moments);
+        let faults = mutator.dense(faults, moments, AIMED);
+        Some(Proposal { seed, plan: Some(FaultPlan { faults, settings }) })
+    }
+
+    /// A variation of something that was kept.
+    fn variation(&mut self, scenario: &Arc<Scenario>, seed: u64, draws: Draws) -> Option<Proposal> {
+        let (parent, other) = (self.pick(), self.pick());
+        let same_world = self.percent() < SAME_WORLD;
         self.corpus[parent].varied += 1;
         let parent = &self.corpus[parent];
-        let plan = mutator.vary(&parent.plan, &self.corpus[other].plan, &parent.moments);
+        // What goes into a plan must know its actors: it comes from the same settings.
+        let other = &self.corpus[other].plan;
+        let other = if other.settings == parent.plan.settings { other } else { &parent.plan };
+        let world = scenario.with(&parent.plan.settings);
+        let scripted = if world.walk { 1 } else { world.scripted.len() };
+        let mut mutator = Mutator::new(world, draws, scripted)?;
+        let plan = mutator.vary(&parent.plan, other, &parent.moments);
         let seed = if same_world { parent.seed } else { seed };
         Some(Proposal { seed, plan: Some(plan) })
     }
@@ -111,7 +153,7 @@ impl Strategy for Guided {
     }
 
     fn propose(&mut self, _: u64, seed: u64) -> Proposal {
-        let proposal = self.variation(seed).unwrap_or_else(|| {
+        let proposal = self.other(seed).unwrap_or_else(|| {
             let plan = swarm::plan(&self.scenario, seed);
             Proposal { seed, plan: Some(plan) }
         });

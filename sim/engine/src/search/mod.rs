@@ -8,6 +8,7 @@
 mod desk;
 mod features;
 mod guided;
+mod hunt;
 mod mutate;
 mod random;
 pub(crate) mod swarm;
@@ -22,6 +23,7 @@ use crate::outcome::Outcome;
 
 pub(crate) use desk::Desk;
 use guided::Guided;
+pub use hunt::{Hunt, hunt};
 
 /// How a campaign chooses its runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

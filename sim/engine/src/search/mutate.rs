@@ -3,20 +3,28 @@
 //! What comes out is a plan that the scenario declares: its kinds, its targets, as many faults as it
 //! allows.
 
-use oncesim_spec::{FaultPlan, PlannedFault, SwarmSpec, Trigger};
+use oncesim_spec::{FaultPlan, PlannedFault, Scenario, SwarmSpec, Trigger};
 use oncesim_types::{Duration, Instant};
 
 use super::swarm::Swarm;
 use crate::coverage::kind_of;
+use crate::draw::Draws;
 
 /// Varies plans. The first `scripted` faults of a plan are the scenario's, and stay.
 pub(super) struct Mutator<'a> {
-    pub(super) swarm: Swarm<'a>,
-    pub(super) spec: &'a SwarmSpec,
-    pub(super) scripted: usize,
+    swarm: Swarm<'a>,
+    spec: &'a SwarmSpec,
+    scripted: usize,
 }
 
-impl Mutator<'_> {
+impl<'a> Mutator<'a> {
+    /// `None` when the scenario declares no faults to be drawn.
+    pub(super) fn new(scenario: &'a Scenario, draws: Draws, scripted: usize) -> Option<Self> {
+        let spec = scenario.swarm.as_ref()?;
+        let swarm = Swarm::with_draws(scenario, spec, draws);
+        Some(Mutator { swarm, spec, scripted })
+    }
+
     /// A variation of a plan, and maybe of another plan that goes into it; `moments` are those of the
     /// plan's run.
     pub(super) fn vary(
@@ -29,7 +37,7 @@ impl Mutator<'_> {
         if self.one_in(6) {
             self.splice(&mut varied.faults, other);
         }
-        let changes = self.swarm.draws.between(1, 3);
+        let changes = self.swarm.draws.between(1, 5);
         for _ in 0..changes {
             self.change(&mut varied.faults, moments);
         }
@@ -39,6 +47,25 @@ impl Mutator<'_> {
             varied.faults.remove(at);
         }
         varied
+    }
+
+    /// As many faults as are declared, of all kinds, behind `faults`; `aimed` in a hundred of them
+    /// near one of `moments`, or at a message.
+    pub(super) fn dense(
+        &mut self,
+        mut faults: Vec<PlannedFault>,
+        moments: &[Instant],
+        aimed: u64,
+    ) -> Vec<PlannedFault> {
+        for _ in 0..self.spec.count.max(1) {
+            let Some(kind) = self.swarm.draws.pick(&self.spec.kinds).copied() else { break };
+            let Some(mut fault) = self.swarm.fault(kind) else { continue };
+            if self.swarm.draws.below_inclusive(99) < aimed {
+                self.retime(&mut fault, moments);
+            }
+            faults.push(fault);
+        }
+        faults
     }
 
     fn change(&mut self, faults: &mut Vec<PlannedFault>, moments: &[Instant]) {

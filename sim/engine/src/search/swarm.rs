@@ -7,8 +7,8 @@
 use oncesim_kafka::message::ApiKey;
 use oncesim_spec::{
     Announce, Coordinated, DiskFault, FaultAction, FaultKind, FaultPlan, MessageApi,
-    MessagePattern, PlannedFault, RelayKind, Scenario, SwarmSpec, SystemSpecKind, SystemTrouble,
-    Trigger,
+    MessagePattern, PlannedFault, RelayKind, Scenario, Setting, SwarmSpec, SystemSpecKind,
+    SystemTrouble, Trigger,
 };
 use oncesim_types::{Duration, Instant, Operation, SinkId, SystemId};
 
@@ -19,13 +19,22 @@ use crate::draw::{Draws, Purpose};
 /// seed.
 #[must_use]
 pub fn plan(scenario: &Scenario, seed: u64) -> FaultPlan {
+    let (scenario, settings) = world(scenario, seed);
     let mut faults = scripted(scenario, seed);
     if let Some(swarm) = &scenario.swarm {
         let mut swarm = Swarm::new(scenario, swarm, seed);
         let kinds = swarm.some_kinds();
         swarm.draw(&kinds, &mut faults);
     }
-    FaultPlan::from(faults)
+    FaultPlan { faults, settings }
+}
+
+/// The world of a seed: one of the scenario's variants, if it has any.
+pub(super) fn world(scenario: &Scenario, seed: u64) -> (&Scenario, Vec<Setting>) {
+    let mut draws = Draws::new(seed, Purpose::Settings, 0, 0);
+    draws.pick(&scenario.variants).map_or((scenario, Vec::new()), |variant| {
+        (variant.scenario.as_ref(), variant.settings.clone())
+    })
 }
 
 /// The scripted faults; of a walk, the seed's one.

@@ -180,8 +180,13 @@ pub fn shrink(
     options: &ShrinkOptions,
     progress: &mut dyn FnMut(&ShrinkProgress),
 ) -> Result<Shrunk, DoesNotFail> {
-    let first =
-        Scenario { swarm: None, scripted: plan.faults.clone(), ..Scenario::clone(scenario) };
+    let scenario = scenario.with(&plan.settings);
+    let first = Scenario {
+        swarm: None,
+        variants: Vec::new(),
+        scripted: plan.faults.clone(),
+        ..Scenario::clone(scenario)
+    };
     let first = Arc::new(first);
     let outcome = run(&first, &RunOptions { seed, ..RunOptions::default() });
     let Some(goal) = failure(&first, &outcome) else {

@@ -65,6 +65,8 @@ impl World {
         lines.extend(scenario.services.iter().map(|spec| self.describe_service(spec)));
         lines.extend(scenario.relays.iter().map(|spec| self.describe_relay(spec)));
         lines.extend(scenario.systems.iter().map(describe_system));
+        let drawn = self.plan.settings.iter();
+        lines.extend(drawn.map(|it| format!("drawn for this seed: {} = {}", it.path, it.value)));
         lines
     }
 

@@ -35,6 +35,15 @@ mutants:
 mutants-table:
     cargo run --release -- mutants --markdown
 
+# Write docs/guarantees.md anew.
+guarantees:
+    mkdir -p reports/out && cargo run --release -- matrix --format markdown > reports/out/guarantees.md
+    mv reports/out/guarantees.md docs/guarantees.md
+
+# Run all of docs/guarantees.md again and compare.
+guarantees-check:
+    cargo test --release -p oncesim-cli --test it -- --ignored the_whole_page_of_guarantees
+
 # Measure against the figures to reach.
 bench *ARGS:
     cargo run --release -- bench {{ARGS}}

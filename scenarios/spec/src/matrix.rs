@@ -147,7 +147,7 @@ impl MatrixSpec {
                 Some(section) => section.rows.push(row),
                 None => sections.push(MatrixSection {
                     id: level.name().to_owned(),
-                    title: format!("As configured, at the {} level", level.name()),
+                    title: "As configured".to_owned(),
                     about: String::new(),
                     level,
                     columns: (0..columns.len()).collect(),

@@ -3,9 +3,10 @@
 use std::fmt::Write;
 
 use super::{
-    Checked, Delivery, MatrixCellView, MatrixSectionView, MatrixView, checked, proofs, ruling,
+    Checked, Delivery, MatrixCellView, MatrixSectionView, MatrixView, check_in_words, checked,
+    proofs, ruling,
 };
-use crate::number::{grouped, percent};
+use crate::number::grouped;
 
 /// A page: the advice with its rulings, then a table per section with proofs.
 #[must_use]
@@ -43,44 +44,11 @@ fn advice_markdown(out: &mut String, view: &MatrixView, advice: &super::MatrixAd
 }
 
 fn check_markdown(out: &mut String, view: &MatrixView, check: &Checked<'_>) {
-    let title = |column: &usize| view.columns[*column].title.as_str();
-    let seeds = check.total.exercised();
-    let _ = write!(out, "- {}: {} ", check.row.title, check.name);
-    if check.total.violated == 0 {
-        let bound = oncesim_bound(seeds);
-        let _ = write!(out, "holds in {0} of {0} exercised seeds{bound}", grouped(seeds));
-    } else {
-        let classes: Vec<String> = check
-            .broken
-            .iter()
-            .map(|(column, violated, of)| format!("{} {violated} of {of}", title(column)))
-            .collect();
-        let _ = write!(
-            out,
-            "is violated in {} of {} exercised seeds ({})",
-            grouped(check.total.violated),
-            grouped(seeds),
-            classes.join(", "),
-        );
-    }
-    if !check.open.is_empty() {
-        let open: Vec<&str> = check.open.iter().map(title).collect();
-        let _ = write!(out, "; not exercised: {}", open.join(", "));
-    }
-    out.push_str(".\n");
+    let _ = writeln!(out, "- {}.", check_in_words(view, check));
     if let Some(found) = &check.total.cheapest {
         let _ = writeln!(out, "  `{}`: {}", found.anomaly, sentence(&found.sentence));
         let _ = writeln!(out, "  ```sh\n  {}\n  ```", found.command);
     }
-}
-
-/// The rule of three says what no violation is worth.
-fn oncesim_bound(seeds: u64) -> String {
-    if seeds == 0 {
-        return String::new();
-    }
-    let bound = 1.0 - 0.05_f64.powf(1.0 / seeds as f64);
-    format!(" (at most {} break it, 95 % confidence)", percent(bound))
 }
 
 /// A sentence that ends.

@@ -7,7 +7,7 @@ mod text;
 
 use oncesim_semantics::{Guarantee, Holds, Level};
 
-use crate::number::percent;
+use crate::number::{grouped, percent};
 
 pub use html::matrix_html;
 pub use json::matrix_json;
@@ -165,6 +165,19 @@ impl MatrixPromiseView {
             (1.., _) => Holds::Violated,
             (0, 1..) => Holds::Holds,
             (0, 0) => Holds::Unknown,
+        }
+    }
+
+    /// `holds in 200 of 200 exercised seeds (at most 1.5 % break it, 95 % confidence)`.
+    pub(crate) fn in_words(&self) -> String {
+        let seeds = self.exercised();
+        match self.holds() {
+            Holds::Holds => format!(
+                "{seeds} of {seeds} exercised seeds (at most {} break it, 95 % confidence)",
+                percent(self.bound_95)
+            ),
+            Holds::Violated => format!("{} of {seeds} exercised seeds", self.violated),
+            Holds::Unknown => "not exercised".to_owned(),
         }
     }
 }
@@ -325,7 +338,7 @@ pub(crate) fn proof(
 }
 
 /// What a row does wrong at its section's level, each with its cheapest proof. That it is not exact
-/// says nothing new about one that loses or doubles.
+/// says nothing new about one that loses or doubles, and one proof is enough for what it shows.
 pub(crate) fn proofs(
     section: &MatrixSectionView,
     row: &MatrixRowView,
@@ -336,7 +349,11 @@ pub(crate) fn proofs(
         if exactly && !proofs.is_empty() {
             continue;
         }
-        if let Some((column, found)) = proof(section, row, what) {
+        let Some((column, found)) = proof(section, row, what) else { continue };
+        let known = proofs.iter().any(|(_, at, it): &(_, usize, MatrixCounterexample)| {
+            (*at, it.seed, &it.anomaly) == (column, found.seed, &found.anomaly)
+        });
+        if !known {
             proofs.push((verb, column, found));
         }
     }
@@ -412,6 +429,44 @@ pub(crate) fn checked<'a>(view: &'a MatrixView, check: &MatrixCheckView) -> Chec
     Checked { row, name: name_of(check.what), total, broken, open }
 }
 
+/// `transactions TV2: processing exactly-once holds in 1,600 of 1,600 exercised seeds (...)`.
+pub(crate) fn check_in_words(view: &MatrixView, check: &Checked<'_>) -> String {
+    let title = |column: &usize| view.columns[*column].title.as_str();
+    let seeds = check.total.exercised();
+    let mut text = format!("{}: {} ", check.row.title, check.name);
+    if check.total.violated > 0 {
+        let classes: Vec<String> = check
+            .broken
+            .iter()
+            .map(|(column, violated, of)| format!("{} {violated} of {of}", title(column)))
+            .collect();
+        text.push_str(&format!(
+            "is violated in {} of {} exercised seeds ({})",
+            grouped(check.total.violated),
+            grouped(seeds),
+            classes.join(", "),
+        ));
+    } else if seeds > 0 {
+        text.push_str(&format!(
+            "holds in {0} of {0} exercised seeds (at most {1} break it, 95 % confidence)",
+            grouped(seeds),
+            percent(rule_of_three(seeds)),
+        ));
+    } else {
+        text.push_str("is unknown");
+    }
+    if !check.open.is_empty() {
+        let open: Vec<&str> = check.open.iter().map(title).collect();
+        text.push_str(&format!("; not exercised: {}", open.join(", ")));
+    }
+    text
+}
+
+/// Upper 95 % bound on a share after no violation in so many seeds.
+fn rule_of_three(seeds: u64) -> f64 {
+    1.0 - 0.05_f64.powf(1.0 / seeds as f64)
+}
+
 /// Right if every check holds, wrong if none does.
 pub(crate) fn ruling(checks: &[Checked<'_>]) -> Ruling {
     let broken = checks.iter().filter(|check| check.total.violated > 0).count();
@@ -423,3 +478,6 @@ pub(crate) fn ruling(checks: &[Checked<'_>]) -> Ruling {
         _ => Ruling::Open,
     }
 }
+
+#[cfg(test)]
+mod tests;

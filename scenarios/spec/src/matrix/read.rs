@@ -272,7 +272,7 @@ fn advice(
     advice
 }
 
-/// `checks.ROW = { guarantee, level, columns }`.
+/// `checks.ROW = { guarantee, level, columns }`, or with `row` under another name.
 fn checks(
     section: &mut Section<'_>,
     columns: &[MatrixColumn],
@@ -293,7 +293,11 @@ fn checks(
     let mut any = false;
     for (entry, mut check) in tables(section, "checks", out) {
         any = true;
-        let row = position(&entry.key, entry.key_place, "row", &names, out);
+        let (text, place) = match check.text("row", out) {
+            Some(named) => named,
+            None => (entry.key.as_str(), entry.key_place),
+        };
+        let row = position(text, place, "row", &names, out);
         if !check.has("guarantee") {
             check.missing("guarantee", "\"at-least-once\"", out);
         }

@@ -150,3 +150,12 @@ fn what_the_repository_defines_can_be_read() {
     let log = Path::new(env!("CARGO_MANIFEST_DIR")).join("../matrix/log.toml");
     assert!(!MatrixSpec::is_definition(&std::fs::read_to_string(log).unwrap()));
 }
+
+#[test]
+fn the_example_of_the_documentation_is_a_definition() {
+    let page = include_str!("../../../../docs/matrix.md");
+    let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next());
+    let spec = read::definition("docs/matrix.md", example.unwrap(), Path::new(""));
+    let spec = spec.map_err(|all| all.render(false)).unwrap();
+    assert_eq!((spec.columns.len(), spec.sections[0].columns.len(), spec.advice.len()), (3, 2, 1));
+}

@@ -5,6 +5,7 @@ mod cli;
 mod determinism;
 mod explore;
 mod html;
+mod matrix;
 mod measure;
 mod readme;
 mod runs;

@@ -1,5 +1,11 @@
 "use strict";
 (() => {
+  const root = document.documentElement;
+  root.dataset.errors = "0";
+  addEventListener("error", (event) => {
+    root.dataset.errors = String(Number(root.dataset.errors) + 1);
+    root.dataset.error = event.message;
+  });
   const cells = JSON.parse(document.getElementById("cells").textContent);
   const detail = document.getElementById("detail");
   const at = (id) => document.getElementById(id);
@@ -47,15 +53,28 @@
       proofs.push(command(found.command));
     }
     at("detail-proofs").replaceChildren(...proofs);
-    detail.showModal();
+    if (!detail.open) detail.showModal();
   };
+  const open = (index) => {
+    if (!cells[index]) return;
+    history.replaceState(null, "", "#cell=" + index);
+    show(cells[index]);
+  };
+  const follow = () => {
+    const named = /^#cell=(\d+)$/.exec(location.hash);
+    if (named) open(Number(named[1]));
+  };
+  addEventListener("hashchange", follow);
+  detail.addEventListener("close", () => history.replaceState(null, "", "#"));
   document.addEventListener("click", (event) => {
     const button = event.target.closest("button");
     if (event.target === detail) detail.close();
     if (!button) return;
-    if (button.dataset.cell) show(cells[Number(button.dataset.cell)]);
+    if (button.dataset.cell) open(Number(button.dataset.cell));
     if (button.classList.contains("copy")) {
       copy(button, button.parentElement.querySelector("code").textContent);
     }
   });
+  follow();
+  root.dataset.ready = "1";
 })();

@@ -21,14 +21,14 @@ fn chromium() -> Option<PathBuf> {
     named.into_iter().chain(installed).find(|candidate| candidate.is_file())
 }
 
-struct Browser {
+pub(crate) struct Browser {
     program: PathBuf,
     profile: tempfile::TempDir,
 }
 
 impl Browser {
     /// None, and a line that says so, where there is no browser.
-    fn find(test: &str) -> Option<Browser> {
+    pub(crate) fn find(test: &str) -> Option<Browser> {
         let Some(program) = chromium() else {
             println!("{test}: not checked, because there is no Chromium here (see $CHROME)");
             return None;
@@ -48,7 +48,7 @@ impl Browser {
     }
 
     /// The page as its program has made it; nothing may have been complained about.
-    fn open(&self, page: &Path, fragment: &str) -> String {
+    pub(crate) fn open(&self, page: &Path, fragment: &str) -> String {
         let address = format!("file://{}{fragment}", page.display());
         let output = self
             .command()
@@ -86,7 +86,7 @@ impl Browser {
 }
 
 /// An attribute of the root element.
-fn attribute<'a>(dom: &'a str, name: &str) -> &'a str {
+pub(crate) fn attribute<'a>(dom: &'a str, name: &str) -> &'a str {
     let head = dom.split_once("<html").and_then(|(_, rest)| rest.split_once('>'));
     let value = head.and_then(|(head, _)| head.split_once(&format!("{name}=\"")));
     value.and_then(|(_, rest)| rest.split_once('"')).map_or("", |(value, _)| value)

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::html::{Browser, attribute};
 use crate::shell::{Done, Folder, root};
 
 /// A cell of a document by its row and column.
@@ -127,6 +128,24 @@ rows.weak = { title = "acks=0", set = ["producers.shop.config.acks=0", "producer
     );
     let page = std::fs::read_to_string(folder.path("mine.html")).expect("it was written");
     assert!(page.contains("<title>Mine</title>") && page.contains("data-cell=\"0\""));
+}
+
+#[test]
+fn a_cell_of_the_page_opens_into_its_counts_and_commands() {
+    let folder = Folder::new();
+    let args = ["--rows=acks-0", "--columns=none,crash", "--seeds=40", "--html=page.html"];
+    let done = folder.oncesim(&[&["matrix"][..], &args].concat());
+    assert_eq!(done.code, 0, "{}", done.err);
+    let Some(browser) = Browser::find("the page of a matrix") else { return };
+    let page = folder.path("page.html").canonicalize().expect("the page was written");
+    let closed = browser.open(&page, "");
+    assert_eq!(attribute(&closed, "data-ready"), "1");
+    assert!(!closed.contains("<dialog id=\"detail\" aria-labelledby=\"detail-title\" open"));
+    let opened = browser.open(&page, "#cell=1");
+    let dialog = opened.split("<dialog").nth(1).unwrap_or_default();
+    assert!(dialog.split('>').next().is_some_and(|tag| tag.contains("open")), "it is open");
+    assert!(dialog.contains("acks=0, crash") && dialog.contains("log at-least-once"), "{dialog}");
+    assert!(dialog.contains("oncesim run scenarios/matrix/log.toml --seed"), "{dialog}");
 }
 
 #[test]

@@ -478,6 +478,3 @@ pub(crate) fn ruling(checks: &[Checked<'_>]) -> Ruling {
         _ => Ruling::Open,
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -82,8 +82,9 @@ fn every_counterexample_is_a_command_that_shows_it() {
         let found = &promise(cell(&document, row, column), level, guarantee)["counterexample"];
         let command = found["command"].as_str().unwrap_or_else(|| panic!("{row} {column}"));
         let line = command.replacen("oncesim", env!("CARGO_BIN_EXE_oncesim"), 1);
-        let output = Command::new("sh").args(["-c", &format!("{line} --format json")]);
-        let output = { output }.current_dir(root()).output().expect("a shell starts");
+        let mut shell = Command::new("sh");
+        let shell = shell.args(["-c", &format!("{line} --format json")]).current_dir(root());
+        let output = shell.output().expect("a shell starts");
         let run: Value = serde_json::from_slice(&output.stdout).expect("one document");
         assert_eq!(run["guarantees"][level][guarantee], "violated", "{command}");
         assert!(run["anomalies"].to_string().contains(found["anomaly"].as_str().unwrap_or("?")));

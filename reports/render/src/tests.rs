@@ -10,6 +10,7 @@ use crate::*;
 use trace::recording;
 
 mod machines;
+mod pages;
 mod trace;
 mod viewers;
 

@@ -2,7 +2,8 @@
 
 const started = performance.now();
 const $ = (id) => document.getElementById(id);
-const ROW = 22, TIME_WIDTH = 104, BAND = 12, LANE = 30, BANDS = 5;
+const ROW = 22, TIME_WIDTH = 104, BANDS = 5, WORDS = 420;
+let BAND = 12, LANE = 30; // narrower where there are many lanes
 const ROLE_ORDER = ["producer", "other", "broker", "consumer", "system", "controller", "auditor"];
 const [ARRIVED, LOST, UNHEARD, REPEATED, GONE, STARTED, CRASHED, POWER, PAUSED, APP_PAUSED, RESUMED, FAULT, HEALED, PHASE, STUCK, CLIENT, INSIDE, SYSTEM] = Array.from({ length: 18 }, (_, i) => i);
 const BAND_CLASS = ["down", "paused", "paused", "leads", "epoch", "generation", "txn"];
@@ -79,14 +80,21 @@ function layOut() {
   }
   for (const actor of filter.actors) seen.add(actor);
   const actors = [...seen].sort((a, b) => ROLE_ORDER.indexOf(D.actors[a][1]) - ROLE_ORDER.indexOf(D.actors[b][1]) || a - b);
+  const all = new Map(actors.map((actor) => [actor, bandsOf(actor)]));
+  [LANE, BAND] = [30, 12];
+  let slots = 0;
+  for (const bands of all.values()) slots += bands.width;
+  const room = $("rows").clientWidth - TIME_WIDTH - WORDS;
+  const needed = all.size * LANE + slots * BAND;
+  if (needed > room) [LANE, BAND] = [Math.max(18, LANE * room / needed), Math.max(6, BAND * room / needed)];
   lanes = new Map();
   let x = TIME_WIDTH + 6;
-  for (const actor of actors) {
-    const bands = bandsOf(actor);
+  for (const [actor, bands] of all) {
     lanes.set(actor, { x: x + 14, bands });
     x += LANE + bands.width * BAND;
   }
   width = x + 8;
+  $("space").style.minWidth = width + WORDS / 2 + "px";
   heads();
 }
 
@@ -190,8 +198,8 @@ function drawLane(parts, texts, actor, { x, bands }, from, to) {
     if (b <= a && !(it.from >= from && top(it.from) <= height)) continue;
     const left = x + 9 + it.slot * BAND;
     const kind = BAND_CLASS[it.kind];
-    parts.push(`<rect class="band ${kind}" x="${left}" y="${a}" width="2.5" height="${Math.max(b - a, 3)}"/>`);
-    if (b - a > it.what.length * 5 + 8) label(texts, left + 3.5, a, it.what, kind);
+    parts.push(`<rect class="band ${kind}" x="${left.toFixed(1)}" y="${a}" width="2.5" height="${Math.max(b - a, 3)}"><title>${esc(it.what)}</title></rect>`);
+    if (BAND > 9 && b - a > it.what.length * 5 + 8) label(texts, left + 3.5, a, it.what, kind);
   }
 }
 
@@ -465,8 +473,11 @@ function show(row) {
 const KEYS = { ArrowUp: "back", ArrowDown: "on", ArrowLeft: "back", ArrowRight: "on", Home: "first", End: "last", PageUp: "page-back", PageDown: "page-on", n: "witness-on", p: "witness-back" };
 
 function listen() {
-  $("rows").addEventListener("scroll", () => requestAnimationFrame(() => paint(false)), { passive: true });
-  new ResizeObserver(() => paint(true)).observe($("rows"));
+  $("rows").addEventListener("scroll", () => {
+    $("heads").scrollLeft = $("rows").scrollLeft;
+    requestAnimationFrame(() => paint(false));
+  }, { passive: true });
+  new ResizeObserver(() => { layOut(); paint(true); }).observe($("rows")); // a new width moves the lanes
   $("rows").addEventListener("click", (event) => {
     const row = event.target.closest("[data-row]");
     if (row) choose(placeOf(Number(row.dataset.row)), false);

@@ -25,6 +25,7 @@ struct Body<'a> {
     word: &'static str,
     sentence: String,
     skipped: &'a [String],
+    missing: &'a [String],
     scenarios: Vec<Scenario<'a>>,
     regressions: Vec<Regression<'a>>,
     finds: Vec<Find>,
@@ -84,12 +85,16 @@ struct Find {
 #[must_use]
 pub fn campaign_html(summary: &SummaryView, pages: &BTreeMap<String, String>) -> String {
     let worst = summary.worst().unwrap_or(Judgement::Vacuous);
+    // What went wrong comes first.
+    let mut campaigns: Vec<&CampaignView> = summary.campaigns.iter().collect();
+    campaigns.sort_by_key(|it| std::cmp::Reverse(it.judgement));
     let body = Body {
         class: class_of_judgement(worst),
         word: word_of_judgement(worst),
         sentence: summary_text(summary, false).lines().last().unwrap_or_default().to_owned(),
         skipped: &summary.skipped,
-        scenarios: summary.campaigns.iter().map(|it| scenario(it, pages)).collect(),
+        missing: &summary.missing,
+        scenarios: campaigns.into_iter().map(|it| scenario(it, pages)).collect(),
         regressions: summary
             .regressions
             .iter()

@@ -256,7 +256,16 @@ const fn is_copy(kind: &EventKind) -> bool {
 
 const fn kind_of_event(kind: &EventKind) -> Kind {
     match kind {
-        EventKind::Client(_) => Kind::Client,
+        EventKind::Client(_)
+        | EventKind::External(
+            ExternalEvent::Asked { .. }
+            | ExternalEvent::Answered { .. }
+            | ExternalEvent::EffectDone { .. }
+            | ExternalEvent::Intended { .. }
+            | ExternalEvent::IntentEnded { .. }
+            | ExternalEvent::RelayStarted { .. }
+            | ExternalEvent::RelayPosition { .. },
+        ) => Kind::Client,
         EventKind::External(_) => Kind::System,
         EventKind::World(WorldEvent::Started) => Kind::Started,
         EventKind::World(WorldEvent::Crashed { power: false }) => Kind::Crashed,

@@ -88,7 +88,7 @@ pub fn run_html(run: &RunView, explanation: Option<&ExplanationView>) -> String 
         run,
         class: class_of_judgement(run.judgement),
         word: word_of_judgement(run.judgement),
-        sentence: failure_line(run),
+        sentence: sentence(run),
         promise: promise(run.claim.as_ref(), run.expect.as_ref()),
         facts: facts(run),
         guarantees: guarantees(run),
@@ -111,6 +111,14 @@ pub fn run_html(run: &RunView, explanation: Option<&ExplanationView>) -> String 
         ),
     };
     page.render()
+}
+
+/// The verdict in a sentence, beside the word that says it.
+fn sentence(run: &RunView) -> String {
+    match failure_line(run).as_str() {
+        "as claimed" => "what this scenario claims was put to the test, and held".to_owned(),
+        line => line.strip_prefix("violated: ").unwrap_or(line).to_owned(),
+    }
 }
 
 fn facts(run: &RunView) -> Vec<(&'static str, String)> {

@@ -178,7 +178,7 @@ mod tests {
             (Unit::Time, 4_210_000_000.0, "4.21 s"),
             (Unit::Time, 750_000_000_000.0, "12.5 min"),
             (Unit::Count, 12_345.0, "12,345"),
-            (Unit::PerInput, 3.14159, "3.14x"),
+            (Unit::PerInput, 3.12345, "3.12x"),
             (Unit::PerInput, 2.0, "2x"),
             (Unit::PerInput, 0.0421, "0.042x"),
             (Unit::PerSecond, 333.3, "333/s"),

@@ -23,7 +23,7 @@ fn sections(factor: u64) -> Vec<SectionView> {
             row("input records", vec![Some(Figure::count(2_000))]),
             row("end to end, p99", vec![time(12_345 * factor)]),
             row("time in commits", vec![Some(Figure::new(Unit::Share, 0.1 / factor as f64))]),
-            row("requests", vec![Some(Figure::new(Unit::PerInput, 3.14 * factor as f64))]),
+            row("requests", vec![Some(Figure::new(Unit::PerInput, 314.0 * factor as f64 / 100.0))]),
         ],
     };
     let latency = SectionView {

@@ -208,7 +208,10 @@ fn points(args: &MeasureArgs, sweeps: &[Sweep]) -> Result<Vec<Point>, Refusal> {
     let mut choices: Vec<Vec<String>> = vec![Vec::new()];
     for sweep in sweeps {
         let longer = choices.iter().flat_map(|choice| {
-            sweep.values.iter().map(move |value| [choice.as_slice(), &[value.clone()]].concat())
+            sweep
+                .values
+                .iter()
+                .map(move |value| [choice.as_slice(), std::slice::from_ref(value)].concat())
         });
         choices = longer.collect();
     }

@@ -277,6 +277,8 @@ pub struct ShrinkView {
     pub sizes: Vec<(String, u64, u64)>,
     /// How many faults of each kind were taken out.
     pub removed: Vec<(String, u64)>,
+    /// Settings that were taken out, by their dotted paths.
+    pub settings: Vec<String>,
     /// How many runs it took.
     pub runs: u64,
     /// Wall time.

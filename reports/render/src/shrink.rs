@@ -39,6 +39,9 @@ pub fn shrink_story(shrink: &ShrinkView) -> Vec<String> {
             shrink.removed.iter().map(|(kind, n)| format!("{} {kind}", grouped(*n))).collect();
         story.push(format!("Not needed for it: {}.", removed.join(", ")));
     }
+    if !shrink.settings.is_empty() {
+        story.push(format!("As well with the defaults of: {}.", shrink.settings.join(", ")));
+    }
     story.push(minimal(shrink));
     story.iter().flat_map(|line| wrapped(line)).collect()
 }
@@ -79,6 +82,9 @@ pub fn shrink_text(shrink: &ShrinkView, file: &str, styled: bool) -> String {
     let _ = writeln!(out, "  {}", shrink.sentence);
     let _ = writeln!(out, "  {}", paint(styled, STRONG, sizes_text(&shrink.sizes)));
     let _ = writeln!(out, "  {}", minimal(shrink));
+    if !shrink.settings.is_empty() {
+        let _ = writeln!(out, "  as well with the defaults of {}", shrink.settings.join(", "));
+    }
     let line = format!(
         "{} in {} wall",
         short_count(shrink.runs, "run", "runs"),

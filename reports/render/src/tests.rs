@@ -167,6 +167,7 @@ fn shrunk() -> ShrinkView {
             size("brokers", 5, 3),
         ],
         removed: vec![("clog".to_owned(), 5), ("pause".to_owned(), 7)],
+        settings: vec!["network.loss".to_owned()],
         runs: 117,
         wall: std::time::Duration::from_millis(812),
         ended: None,

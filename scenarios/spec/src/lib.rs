@@ -27,7 +27,7 @@ mod unit;
 pub use counterexample::{Counterexample, Replay, write_counterexample};
 pub use diagnostic::{Diagnostic, DiagnosticLevel, Diagnostics, Place, SourceText};
 pub use discover::discover;
-pub use edit::{with_story, without};
+pub use edit::{settings, with_story, without, without_settings};
 pub use external::{
     Announce, ApiSpec, DatabaseSpec, DedupPlacement, DedupSpec, IdempotencyKey, OnUnknown,
     PositionStore, RelayKind, RelayMarking, RelaySpec, ServiceSpec, SinkKind, SinkOffsets,

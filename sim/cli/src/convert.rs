@@ -136,6 +136,7 @@ pub(crate) fn shrunk(
         scenario: scenario.to_owned(),
         seed: shrunk.outcome.seed,
         sizes: sizes(&shrunk.before, &shrunk.after),
+        settings: shrunk.settings.clone(),
         removed: shrunk.removed.iter().map(|&(kind, n)| (kind.to_owned(), n)).collect(),
         runs: shrunk.runs,
         wall,

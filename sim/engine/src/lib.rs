@@ -15,6 +15,8 @@ pub use oncesim_spec as spec;
 pub use oncesim_types as types;
 
 #[cfg(madsim)]
+mod address;
+#[cfg(madsim)]
 mod app;
 #[cfg(madsim)]
 pub mod bench;

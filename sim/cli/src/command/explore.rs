@@ -41,6 +41,7 @@ pub(crate) fn explore(args: &ExploreArgs) -> Result<Exit, Refusal> {
         max_runs: SHRINK_RUNS,
         budget: Some(SHRINK_TIME),
         stop: Arc::clone(&options.stop),
+        ..ShrinkOptions::default()
     };
     let exploration = Exploration::new(&scenario, options);
     refuse_too_large(args, &exploration)?;

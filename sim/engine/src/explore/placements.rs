@@ -1,16 +1,15 @@
 //! The placements of one fault in a run that is known: at every message, and after every step that
 //! sends or receives one.
 
-use std::collections::HashMap;
-
 use oncesim_history::trace::{StepId, Via};
 use oncesim_kafka::message::ApiKey;
 use oncesim_spec::{
     Coordinated, DiskFault, FaultAction, FaultKind, MessageApi, MessagePattern, PlannedFault,
     Scenario, SystemSpecKind, SystemTrouble, Trigger,
 };
-use oncesim_types::{ActorId, Duration, Operation};
+use oncesim_types::{Duration, Operation};
 
+use crate::address::Addresses;
 use crate::cast::{Part, cast, is_instance};
 use crate::outcome::Outcome;
 use crate::sighting::{Moment, Sighting};
@@ -49,20 +48,17 @@ pub(super) struct Placement {
 /// One actor, as far as placing faults goes.
 struct Place {
     name: String,
-    /// The first actor of its process.
-    process: usize,
     class: Option<&'static str>,
     /// How long somebody waits for it, or it for others, before that is noticed.
     timeouts: Vec<Duration>,
     /// Its application's, before its group gives it up.
     poll: Option<Duration>,
     system: Option<&'static [SystemTrouble]>,
-    /// What it sends counts for triggers that name one of these.
-    meant_by: Vec<usize>,
 }
 
 /// Who takes part, and which faults are placed.
 pub(super) struct Placer {
+    addresses: Addresses,
     places: Vec<Place>,
     kinds: Vec<FaultKind>,
     partitions: Vec<String>,
@@ -74,12 +70,10 @@ pub(super) struct Placer {
 impl Placer {
     pub(super) fn new(scenario: &Scenario, kinds: &[FaultKind]) -> Self {
         let cast = cast(scenario, &[]);
-        let mut places: Vec<Place> = cast
+        let places: Vec<Place> = cast
             .iter()
-            .enumerate()
-            .map(|(index, member)| Place {
+            .map(|member| Place {
                 name: member.name.clone(),
-                process: process_of(member.part).map_or(index, |id| usize::from(id.0)),
                 class: member.part.class(),
                 timeouts: timeouts(scenario, member.part),
                 poll: match member.part {
@@ -91,18 +85,13 @@ impl Placer {
                     Part::System(spec) => Some(troubles(&spec.kind)),
                     _ => None,
                 },
-                meant_by: Vec::new(),
             })
             .collect();
-        for index in 0..places.len() {
-            let (name, process) = (&places[index].name, &places[places[index].process].name);
-            let means = |it: &Place| is_instance(name, &it.name) || is_instance(process, &it.name);
-            places[index].meant_by = (0..places.len()).filter(|i| means(&places[*i])).collect();
-        }
         let topics = scenario.topics.iter().filter(|topic| !topic.config.is_internal());
         let groups = scenario.groups.iter().cloned().map(Coordinated::Group);
         let ids = scenario.transactional_ids.iter().cloned().map(Coordinated::Transaction);
         Placer {
+            addresses: Addresses::new(scenario),
             places,
             kinds: kinds.to_vec(),
             partitions: topics
@@ -127,12 +116,11 @@ impl Placer {
         // What lies in the same step may be the same placement.
         let step = sightings.get(first).map_or(0, |sighting| sighting.step);
         let begin = sightings.partition_point(|sighting| sighting.step < step);
-        let mut counts = HashMap::new();
+        let addresses = self.addresses.of(sightings);
         let mut found: Vec<Placement> = Vec::new();
         let (mut current, mut clear, mut open) = (None, false, 0);
-        for (at, sighting) in (0u32..).zip(sightings) {
-            let address = self.address(&mut counts, sighting);
-            let Some((pattern, nth)) = address.filter(|_| at as usize >= begin) else { continue };
+        for (at, (sighting, address)) in (0u32..).zip(sightings.iter().zip(addresses)).skip(begin) {
+            let Some((pattern, nth)) = address else { continue };
             if current != Some(sighting.step) {
                 current = Some(sighting.step);
                 clear = merge && is_alone(outcome, sighting.step);
@@ -155,38 +143,6 @@ impl Placer {
         found
     }
 
-    /// A message in the words of triggers, and the how-manieth it is. `None`: of nobody whom faults
-    /// name.
-    fn address(
-        &self,
-        counts: &mut HashMap<(Moment, &'static str, bool, usize, usize), u32>,
-        sighting: &Sighting,
-    ) -> Option<(MessagePattern, u32)> {
-        let Sighting { moment, from, to, api, response, .. } = *sighting;
-        let (from, to) = (self.place(from), self.place(to));
-        for &sender in &from.meant_by {
-            for &receiver in &to.meant_by {
-                *counts.entry((moment, api.name(), response, sender, receiver)).or_default() += 1;
-            }
-        }
-        let nth = counts.get(&(moment, api.name(), response, from.process, to.process)).copied()?;
-        let name = |place: &Place| {
-            let place = &self.places[place.process];
-            (place.class.is_some() || place.name == "controller").then(|| place.name.clone())
-        };
-        let pattern = MessagePattern {
-            response: Some(response),
-            api: Some(api),
-            from: Some(name(from)?),
-            to: Some(name(to)?),
-        };
-        Some((pattern, nth))
-    }
-
-    fn place(&self, actor: ActorId) -> &Place {
-        &self.places[usize::from(actor.0)]
-    }
-
     fn places(&self, kind: FaultKind) -> bool {
         self.kinds.contains(&kind)
     }
@@ -202,8 +158,8 @@ impl Placer {
     /// that message itself.
     fn faults_at(&self, sighting: &Sighting) -> Vec<(FaultAction, bool)> {
         let mut faults = Vec::new();
-        let ends = [self.place(sighting.from), self.place(sighting.to)];
-        let [from, to] = ends.map(|end| &self.places[end.process]);
+        let ends = [sighting.from, sighting.to];
+        let [from, to] = ends.map(|actor| &self.places[self.addresses.process(actor)]);
         if sighting.moment == Moment::Sent && (self.allowed(from) || self.allowed(to)) {
             let client = if sighting.response { to } else { from };
             let message = self.faults_of_message(sighting, client);
@@ -351,15 +307,6 @@ fn is_alone(outcome: &Outcome, step: StepId) -> bool {
     let Some(this) = steps.get(step as usize) else { return false };
     let mut following = steps[step as usize + 1..].iter().filter(|step| step.via != Via::Fault);
     following.next().is_none_or(|next| next.time > this.time)
-}
-
-fn process_of(part: Part<'_>) -> Option<ActorId> {
-    match part {
-        Part::ProcessorProducer(_, process, _)
-        | Part::ProcessorRestore(_, process)
-        | Part::RelayRestore(_, process) => Some(process),
-        _ => None,
-    }
 }
 
 /// The timeouts that make a process' absence known, the one of its own requests first.

@@ -1,16 +1,17 @@
 //! From a failing run to a small one that fails in the same way.
 //!
-//! Three passes, repeated until none of them finds anything: faults (delta debugging over the
+//! Four passes, repeated until none of them finds anything: faults (delta debugging over the
 //! plan; a fault carries its own heal), workload (groups, records, keys, instances, partitions,
-//! brokers), numbers (times and durations shortened and rounded). A candidate is taken when its run
-//! has the fingerprint and the judgement of the first one. It is always smaller in one respect and
-//! larger in none, so the result never grows and the search ends.
+//! brokers), numbers (times and durations shortened and rounded), settings (back to their
+//! defaults). Then faults that strike at a moment are tied to messages, once each. A candidate is
+//! taken when its run has the fingerprint and the judgement of the first one. It is always smaller
+//! in one respect and larger in none, so the result never grows and the search ends.
 //!
 //! Every decision of the world is a keyed draw: what was taken out shifts no draw of what is left,
 //! which is why deletion alone gets so far.
 //!
-//! Replication factors and configuration stay: a loss under one replica is another story than a
-//! loss under three.
+//! Replication factors, acknowledgements and what else a promise is made of stay: a loss under one
+//! replica is another story than a loss under three.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -25,8 +26,10 @@ use crate::campaign::fingerprint;
 use crate::outcome::{Judgement, Outcome, RunOptions, judge, shows_expected};
 use crate::run::run;
 
+mod anchor;
 mod faults;
 mod numbers;
+mod settings;
 mod workload;
 
 #[cfg(test)]
@@ -43,11 +46,19 @@ pub struct ShrinkOptions {
     pub budget: Option<std::time::Duration>,
     /// Set from outside to end it with what there is.
     pub stop: Arc<AtomicBool>,
+    /// Whether faults that strike at a moment are tied to messages.
+    pub anchor: bool,
 }
 
 impl Default for ShrinkOptions {
     fn default() -> Self {
-        ShrinkOptions { jobs: 1, max_runs: u64::MAX, budget: None, stop: Arc::default() }
+        ShrinkOptions {
+            jobs: 1,
+            max_runs: u64::MAX,
+            budget: None,
+            stop: Arc::default(),
+            anchor: true,
+        }
     }
 }
 
@@ -64,6 +75,8 @@ pub struct Size {
     pub producers: u64,
     /// Consumer instances.
     pub consumers: u64,
+    /// Instances of processors and relays.
+    pub processors: u64,
     /// Partitions of all topics of the scenario.
     pub partitions: u64,
     /// Brokers.
@@ -81,12 +94,15 @@ impl Size {
         let services = services.map(|spec| (spec.instances, spec.records, spec.keys));
         let sources: Vec<_> = producers.chain(services).collect();
         let topics = scenario.topics.iter().filter(|topic| !topic.config.is_internal());
+        let processors = scenario.processors.iter().map(|spec| spec.instances);
+        let processors = processors.chain(scenario.relays.iter().map(|spec| spec.instances));
         Size {
             faults: scenario.scripted.len() as u64,
             records: sources.iter().map(|(n, records, _)| records * u64::from(*n)).sum(),
             keys: sources.iter().map(|(_, _, keys)| u64::from(*keys)).sum(),
             producers: sources.iter().map(|(instances, ..)| u64::from(*instances)).sum(),
             consumers: scenario.consumers.iter().map(|spec| u64::from(spec.instances)).sum(),
+            processors: processors.map(u64::from).sum(),
             partitions: topics.map(|topic| u64::from(topic.config.partitions)).sum(),
             brokers: u64::from(scenario.brokers),
         }
@@ -94,13 +110,14 @@ impl Size {
 
     /// What is counted, with its name.
     #[must_use]
-    pub fn parts(&self) -> [(&'static str, u64); 7] {
+    pub fn parts(&self) -> [(&'static str, u64); 8] {
         [
             ("faults", self.faults),
             ("records", self.records),
             ("keys", self.keys),
             ("producers", self.producers),
             ("consumers", self.consumers),
+            ("processors", self.processors),
             ("partitions", self.partitions),
             ("brokers", self.brokers),
         ]
@@ -146,6 +163,8 @@ pub struct Shrunk {
     pub after: Size,
     /// How many faults of each kind were taken out, by name.
     pub removed: Vec<(&'static str, u64)>,
+    /// Settings that were taken out, by their dotted paths.
+    pub settings: Vec<String>,
     /// How many runs it took.
     pub runs: u64,
     /// `None`: it is 1-minimal, taking out any one fault loses the failure.
@@ -198,7 +217,7 @@ pub fn shrink(
         trial: Trial { options, seed, goal, started: WallInstant::now() },
         before,
         runs: 1,
-        current: (first, outcome),
+        current: (Arc::clone(&first), outcome),
         tried: BTreeSet::new(),
         ended: None,
         progress,
@@ -207,6 +226,7 @@ pub fn shrink(
     let Shrinker { trial, runs, current: (scenario, outcome), ended, .. } = shrinker;
     Ok(Shrunk {
         removed: removed(&kinds, &outcome),
+        settings: settings::removed(&first, &scenario),
         after: Size::of(&scenario),
         fingerprint: trial.goal.0,
         judgement: trial.goal.1,
@@ -254,6 +274,10 @@ impl Shrinker<'_> {
             let mut smaller = self.shrink_faults();
             smaller |= self.shrink_workload();
             smaller |= self.shrink_numbers();
+            smaller |= self.shrink_settings();
+            if !smaller && self.ended.is_none() && self.trial.options.anchor {
+                smaller = self.anchor();
+            }
             if !smaller || self.ended.is_some() {
                 return;
             }
@@ -360,6 +384,8 @@ fn identity(scenario: &Scenario) -> [u8; 32] {
     let Scenario { brokers, topics, producers, consumers, processors, scripted, .. } = scenario;
     let Scenario { systems, sinks, services, relays, .. } = scenario;
     let kafka = (brokers, topics, producers, consumers, processors);
-    let text = format!("{:?}", (kafka, systems, sinks, services, relays, scripted));
+    let Scenario { broker_config, network, limits, .. } = scenario;
+    let outside = (systems, sinks, services, relays);
+    let text = format!("{:?}", (kafka, outside, (broker_config, network, limits), scripted));
     *blake3::hash(text.as_bytes()).as_bytes()
 }

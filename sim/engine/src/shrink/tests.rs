@@ -150,3 +150,91 @@ fn a_run_as_claimed_is_not_shrunk() {
     let (scenario, _, seed) = fourteen();
     assert!(shrink(&scenario, &FaultPlan::default(), seed, &quick(), &mut |_| {}).is_err());
 }
+
+#[test]
+fn settings_that_are_not_needed_go_and_promises_stay() {
+    let (scenario, plan, seed) = fourteen();
+    let text = scenario.source.replace(
+        "[topics]",
+        "[network]\nlatency = { min = \"300us\", mean = \"1ms\", max = \"40ms\" }\n\n[topics]",
+    );
+    let crowded = oncesim_spec::parse("crowded.toml", &text, None).expect("it is well-formed");
+    let crowded = Arc::new(crowded.scenario);
+    let options = ShrinkOptions { jobs: 2, ..ShrinkOptions::default() };
+    let shrunk = (seed..seed + 100).find_map(|seed| {
+        shrink(&crowded, &plan, seed, &options, &mut |_| {}).ok().map(|shrunk| (shrunk, seed))
+    });
+    let (shrunk, seed) = shrunk.expect("some seed nearby shows it");
+    assert!(shrunk.settings.iter().any(|path| path.starts_with("network.latency")));
+    assert!(!shrunk.scenario.source.contains("300us"), "{}", shrunk.scenario.source);
+    for key in ["unclean.leader.election.enable", "replication-factor", "acks"] {
+        let kept = |text: &str| text.contains(key);
+        assert_eq!(kept(&shrunk.scenario.source), kept(&crowded.source), "{key}");
+    }
+    lawful(&shrunk, seed);
+}
+
+/// Failures that are shrunk with their faults at moments, and tied to messages; then something
+/// unrelated changes. Those that are tied fail more often.
+#[test]
+fn a_counterexample_that_is_tied_to_messages_survives_unrelated_changes() {
+    let (mut tied, mut timed, mut tried) = (0, 0, 0);
+    for name in [
+        "an-unclean-election-loses",
+        "a-crash-between-processing-and-commit-redelivers",
+        "acks-1-loses-when-the-leader-dies-before-replication",
+        "fire-and-forget-loses",
+    ] {
+        let file = files("corpus").into_iter().find(|file| file.file_stem() == Some(name.as_ref()));
+        let scenario = scenario(&file.expect("it is in the corpus"));
+        for seed in 0..6 {
+            let plan = swarm::plan(&scenario, seed);
+            if !plan.faults.iter().any(|it| matches!(it.trigger, oncesim_spec::Trigger::At(_))) {
+                continue;
+            }
+            let by = |anchor| {
+                let options = ShrinkOptions { anchor, max_runs: 200, ..quick() };
+                shrink(&scenario, &plan, seed, &options, &mut |_| {}).ok()
+            };
+            let (Some(with), Some(without)) = (by(true), by(false)) else { continue };
+            tried += 1;
+            let (a, b) = (survives(&with, seed), survives(&without, seed));
+            tied += a;
+            timed += b;
+        }
+    }
+    assert!(tried >= 6, "{tried}");
+    assert!(tied > timed, "{tied} of those tied to messages, {timed} of the others survive");
+}
+
+/// Under how many unrelated changes a shrunk run fails in the same way.
+fn survives(shrunk: &Shrunk, seed: u64) -> u32 {
+    let text: &str = &shrunk.scenario.source;
+    let more = format!(
+        "{text}\n[topics.unrelated]\npartitions = 1\n\n[producers.aside]\nto = \"unrelated\"\n\
+         records = 20\ninterval = \"2ms\"\n"
+    );
+    let mut survived = 0;
+    for (text, latency) in
+        [(more.as_str(), None), (text, Some("1200us")), (text, Some("900us")), (text, Some("2ms"))]
+    {
+        let sets: Vec<(String, String)> = latency
+            .map(|mean| ("network.latency.mean".to_owned(), format!("\"{mean}\"")))
+            .into_iter()
+            .collect();
+        let Ok(changed) = oncesim_spec::parse_with("changed.toml", text, None, &sets) else {
+            continue;
+        };
+        let changed = Scenario {
+            swarm: None,
+            walk: false,
+            scripted: shrunk.scenario.scripted.clone(),
+            ..changed.scenario
+        };
+        let changed = Arc::new(changed);
+        let outcome = again(&changed, seed);
+        let same = failure(&changed, &outcome).is_some_and(|(id, _)| id == shrunk.fingerprint);
+        survived += u32::from(same);
+    }
+    survived
+}

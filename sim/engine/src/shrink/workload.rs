@@ -72,6 +72,7 @@ fn tables(scenario: &Scenario) -> Vec<Cut> {
     let relays = scenario.relays.iter().map(|spec| ("relays", &spec.name));
     // Those of sinks go with their sinks.
     let databases = scenario.systems.iter().map(|spec| ("databases", &spec.name));
+    let sinks = scenario.sinks.iter().map(|sink| ("sinks", &sink.name));
     let topics = scenario.topics.iter().filter(|topic| !topic.config.is_internal());
     let topics = topics.map(|topic| ("topics", &topic.name));
     consumers
@@ -79,6 +80,7 @@ fn tables(scenario: &Scenario) -> Vec<Cut> {
         .chain(producers)
         .chain(services)
         .chain(relays)
+        .chain(sinks)
         .chain(databases)
         .chain(topics)
         .map(|(section, name)| Cut::Table { section, name: name.clone() })

@@ -220,6 +220,7 @@ impl Search<'_> {
             max_runs: SHRINK_RUNS,
             budget: Some(left.map_or(SHRINK_TIME, |left| left.min(SHRINK_TIME))),
             stop: Arc::clone(&self.stop),
+            ..ShrinkOptions::default()
         };
         for found in &mut report.part.nondeterministic {
             evidence(args, scenario, found)?;

@@ -15,6 +15,8 @@ use crate::number::{grouped, seconds, short_count};
 use crate::style::{BAD, DOUBT, FAINT, GOOD, STRONG, of_judgement, paint};
 use crate::table::widest;
 
+/// A change that needs more text is told in words only; JSON has it whole.
+const LONGEST_SET: usize = 160;
 /// Columns of sentences.
 const COLUMNS: usize = 98;
 
@@ -235,10 +237,13 @@ fn moment(out: &mut String, view: &ExplanationView, styled: bool) {
 }
 
 fn changes(out: &mut String, view: &ExplanationView, styled: bool) {
-    if view.changes.is_empty() {
+    if view.changes_over.is_empty() {
         return;
     }
     heading(out, "What helps", &view.changes_over, styled);
+    if view.changes.is_empty() {
+        let _ = writeln!(out, "  Nothing of what was tried lowers the rate.");
+    }
     let shares: Vec<String> = view.changes.iter().map(share_of).collect();
     let width = shares.iter().map(|share| share.width()).max().unwrap_or(0);
     for (change, share) in view.changes.iter().zip(&shares) {
@@ -250,11 +255,25 @@ fn changes(out: &mut String, view: &ExplanationView, styled: bool) {
             FAINT
         };
         let padding = " ".repeat(width - share.width());
-        let sets = change.set.join("  and  ");
-        let _ = writeln!(out, "  {}{padding}  {sets}", paint(styled, style, share));
+        let _ = writeln!(out, "  {}{padding}  {}", paint(styled, style, share), change.what);
+        let sets: Vec<String> =
+            change.set.iter().map(|set| format!("--set {}", shell(set))).collect();
+        let sets = sets.join(" ");
+        if sets.len() <= LONGEST_SET {
+            let _ = writeln!(out, "  {:width$}  {}", "", paint(styled, FAINT, sets));
+        }
         for line in change.note.iter().flat_map(|note| wrapped(note, COLUMNS - width - 4)) {
             let _ = writeln!(out, "  {:width$}  {}", "", paint(styled, FAINT, line));
         }
+    }
+}
+
+/// `text`, quoted for a POSIX shell if it has to be.
+fn shell(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
+    match text.chars().all(plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
     }
 }
 
@@ -364,6 +383,7 @@ struct ShareDoc {
 
 #[derive(Serialize)]
 struct ChangeDoc<'a> {
+    change: &'a str,
     set: &'a [String],
     failed: u64,
     seeds: u64,
@@ -436,6 +456,7 @@ fn link_doc(link: &LinkView) -> LinkDoc<'_> {
 
 fn change_doc(change: &ChangeView) -> ChangeDoc<'_> {
     ChangeDoc {
+        change: &change.what,
         set: &change.set,
         failed: change.failed,
         seeds: change.seeds,

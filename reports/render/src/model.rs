@@ -237,6 +237,8 @@ pub struct UnavoidableView {
 /// A change of the configuration that was tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChangeView {
+    /// In words.
+    pub what: String,
     /// As `--set` takes it: `producers.shop.config.acks=all`; several are one change.
     pub set: Vec<String>,
     /// Seeds that failed with it ...

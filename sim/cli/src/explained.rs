@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use oncesim::history::{EventKind, History, WorldEvent};
-use oncesim::{Explanation, Link, LinkWhat, Necessities, Seen};
+use oncesim::{Change, Changes, Explanation, Link, LinkWhat, Moment, Necessities, Seen, Share};
 use oncesim_render as render;
 use oncesim_spec::Scenario;
 
@@ -37,13 +37,16 @@ pub(crate) fn view(explanation: &Explanation, told: Told<'_>) -> render::Explana
         without_any: without_any(necessities, explanation.anomaly.id()),
         unavoidable: None,
         moment: None,
-        changes: Vec::new(),
-        changes_over: String::new(),
+        changes: explanation.changes.iter().flat_map(|it| &it.found).map(change).collect(),
+        changes_over: explanation.changes.as_ref().map_or(String::new(), changes_over),
         runs: explanation.runs,
         wall,
         ended,
         commands,
     };
+    if let Some(found) = &explanation.moment {
+        (view.unavoidable, view.moment) = moment(found, &view.chain);
+    }
     view.story = vec![format!("{}.", sentence(&explanation.anomaly.witness.sentence))];
     view
 }
@@ -97,6 +100,82 @@ fn link(explanation: &Explanation, history: Option<&History>, link: &Link) -> re
                 left_out,
             }
         }
+    }
+}
+
+/// When it became unavoidable, and a sentence about it.
+fn moment(
+    found: &Moment,
+    chain: &[render::LinkView],
+) -> (Option<render::UnavoidableView>, Option<String>) {
+    let pair = |share: Share| (share.failed, share.of);
+    let (before, after) = (pair(found.before), pair(found.after));
+    let Some(link) = found.link.and_then(|at| chain.get(at).map(|link| (at, link))) else {
+        return (
+            None,
+            Some(format!(
+                "It was never certain before its end: {} of {} forks fail from its first link on, \
+                 {} of {} even after its last. It took luck at every step.",
+                before.0, before.1, after.0, after.1
+            )),
+        );
+    };
+    let (at, link) = link;
+    let sentence = match (found.earlier, at.checked_sub(1).and_then(|at| chain.get(at))) {
+        (true, None) => {
+            "It was certain from the beginning: no luck on the way would have changed it."
+                .to_owned()
+        }
+        (true, Some(earlier)) => format!(
+            "It was decided between this and {} ({}: {}).",
+            earlier.time, earlier.actor, earlier.text
+        ),
+        (false, _) => "From then on nothing that was still open could have saved it.".to_owned(),
+    };
+    let event = format!("{}: {}", link.actor, link.text);
+    let view = render::UnavoidableView { at: link.time, event, link: at, before, after };
+    (Some(view), Some(sentence))
+}
+
+fn change(change: &Change) -> render::ChangeView {
+    let (with, before) = change.fresh.unwrap_or(change.same_faults);
+    let same = change.fresh.map(|_| change.same_faults);
+    render::ChangeView {
+        what: change.what.clone(),
+        set: change.sets.clone(),
+        failed: with.failed,
+        seeds: with.of,
+        failed_before: before.failed,
+        same_faults: same.map(|(with, before)| (with.failed, with.of, before.failed)),
+        note: note(change),
+    }
+}
+
+fn note(change: &Change) -> Option<String> {
+    let mut notes: Vec<String> = Vec::new();
+    if !change.instead.is_empty() {
+        notes.push(format!("but then there is {}", change.instead.join(", ")));
+    }
+    if change.stuck > 0 {
+        let runs = render::short_count(change.stuck, "run", "runs");
+        notes.push(format!("{runs} never come to rest"));
+    }
+    if change.refused > 0 {
+        notes.push(format!("{} % more of the sends fail", change.refused));
+    }
+    notes.extend(change.note.map(str::to_owned));
+    (!notes.is_empty()).then(|| notes.join("; "))
+}
+
+fn changes_over(changes: &Changes) -> String {
+    let tried = render::short_count(changes.tried as u64, "change", "changes");
+    match changes.fresh {
+        Some(fresh) => format!(
+            "{tried} tried; over {fresh} seeds that draw their own faults, and over {} seeds with \
+             the faults above",
+            changes.seeds
+        ),
+        None => format!("{tried} tried; over {} seeds with the faults above", changes.seeds),
     }
 }
 

@@ -39,6 +39,8 @@ pub enum Purpose {
     Guided = 11,
     /// The settings of a seed.
     Settings = 12,
+    /// The luck of a fork.
+    Fork = 13,
 }
 
 /// One stream of draws, positioned at its next index.

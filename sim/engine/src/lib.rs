@@ -77,8 +77,8 @@ pub use campaign::{
 pub use coverage::{AreaCoverage, Coverage};
 #[cfg(madsim)]
 pub use explain::{
-    ExplainOptions, Explanation, LeftOut, Link, LinkWhat, Necessities, Necessity, Seen, Subject,
-    Unexplained, explain,
+    Change, Changes, Edit, ExplainOptions, Explanation, LeftOut, Link, LinkWhat, Moment,
+    Necessities, Necessity, Seen, Share, Sources, Subject, Unexplained, explain,
 };
 #[cfg(madsim)]
 pub use explore::{
@@ -90,7 +90,7 @@ pub use hosted::{HostedProducer, HostedTask, TaskFuture, run_hosted, sleep};
 #[cfg(madsim)]
 pub use matrix::{Cell, CellReport, Cheapest, MatrixOptions, Promise, Tally, run_cells};
 #[cfg(madsim)]
-pub use outcome::{Digest, FaultReport, Judgement, Outcome, RunEnd, RunOptions, judge};
+pub use outcome::{Digest, FaultReport, Fork, Judgement, Outcome, RunEnd, RunOptions, judge};
 #[cfg(madsim)]
 pub use run::run;
 #[cfg(madsim)]

@@ -165,6 +165,20 @@ impl Network {
         self.latency_of[back] = index;
     }
 
+    /// Every link draws from the streams of another seed from now on.
+    pub(crate) fn draw_anew(&mut self, seed: u64) {
+        self.seed = seed;
+        for pair in 0..self.links.len() {
+            let place = |actor: usize| u16::try_from(actor).expect("few actors");
+            let (from, to) = (place(pair / self.actors), place(pair % self.actors));
+            if let Some(link) = &mut self.links[pair] {
+                link.draws = Draws::new(seed, Purpose::Latency, from, to);
+                link.loss_draws =
+                    link.loss_draws.as_ref().map(|_| Draws::new(seed, Purpose::Loss, from, to));
+            }
+        }
+    }
+
     fn pair(&self, from: ActorId, to: ActorId) -> usize {
         usize::from(from.0) * self.actors + usize::from(to.0)
     }

@@ -28,6 +28,19 @@ pub struct RunOptions {
     pub keep_trace: bool,
     /// Count requests, bytes and flushes. Does not change the digest.
     pub keep_traffic: bool,
+    /// From some step on, other luck.
+    pub fork: Option<Fork>,
+}
+
+/// Another future for a run: up to a step it is the same, from there on the network and the disks
+/// draw anew, and faults that have not struck yet never do. It asks whether the run could still have
+/// been saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fork {
+    /// The first step of the other future, as in [`oncesim_history::trace::Trace::steps`].
+    pub before: oncesim_history::trace::StepId,
+    /// Which future.
+    pub salt: u64,
 }
 
 /// The identity of a run: BLAKE3 over its whole trace.

@@ -30,6 +30,7 @@ pub fn run(scenario: &Arc<Scenario>, options: &RunOptions) -> Outcome {
         if options.keep_traffic {
             world.count_traffic();
         }
+        world.will_fork(options.fork);
         while let Turn::Next(now) = world.turn() {
             clock.advance_to(now);
         }

@@ -1,11 +1,11 @@
 //! `oncesim explain`: why a run fails.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use oncesim::{ExplainOptions, RunOptions, Unexplained};
+use oncesim::{ExplainOptions, RunOptions, Sources, Unexplained};
 use oncesim_render::{ExplanationView, explain_json, explain_text};
 use oncesim_spec::{FaultPlan, Scenario};
 
@@ -32,7 +32,11 @@ pub(crate) fn explain(args: &ExplainArgs) -> Result<Exit, Refusal> {
     };
     let began = Instant::now();
     let line = Working::new("explaining", &args.file.display().to_string());
-    let done = oncesim::explain(&loaded.scenario, &plan, seed, &options);
+    let origin = origin(args, &loaded);
+    let edit = |sets: &[String]| changed(&args.file, sets);
+    let fresh = |sets: &[String]| origin.as_ref().and_then(|path| changed(path, sets));
+    let sources = Sources { edit: &edit, fresh: origin.is_some().then_some(&fresh) };
+    let done = oncesim::explain(&loaded.scenario, &plan, seed, &sources, &options);
     line.finish();
     let explanation = done.map_err(|why| unexplained(&why, &args.file, seed))?;
     let told = Told {
@@ -60,6 +64,21 @@ fn show(view: &ExplanationView, format: Format) -> Result<Exit, Refusal> {
     };
     output::result(&text)?;
     Ok(view.judgement.into())
+}
+
+/// The scenario that the run came from, if it draws its faults.
+fn origin(args: &ExplainArgs, loaded: &Loaded) -> Option<PathBuf> {
+    if loaded.scenario.swarm.is_some() {
+        return Some(args.file.clone());
+    }
+    let path = PathBuf::from(&loaded.replay.as_ref()?.scenario);
+    let origin = source::load_quietly(&path, &[]).ok()?;
+    origin.scenario.swarm.is_some().then_some(path)
+}
+
+/// A scenario with some of its values changed, if it is valid then.
+fn changed(path: &Path, sets: &[String]) -> Option<Arc<Scenario>> {
+    source::load_quietly(path, sets).ok().map(|loaded| loaded.scenario)
 }
 
 /// The run that a counterexample recorded, the one of `--seed`, or the first that shows the anomaly

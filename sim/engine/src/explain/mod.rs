@@ -4,11 +4,14 @@
 //! plan, so the run without a fault, the run with other luck from a moment on, and the run under
 //! another configuration are simply tried.
 
+mod candidates;
+mod changes;
 mod facts;
 mod lab;
 mod necessity;
 mod slice;
 mod subject;
+mod unavoidable;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,10 +22,12 @@ use oncesim_semantics::Anomaly;
 use oncesim_spec::{FaultPlan, Scenario};
 use oncesim_types::ActorId;
 
+pub use changes::{Change, Changes, Edit, Sources};
 pub use lab::Seen;
 pub use necessity::{Necessities, Necessity};
 pub use slice::{LeftOut, Link, LinkWhat};
 pub use subject::Subject;
+pub use unavoidable::{Moment, Share};
 
 use crate::cast::{Part, cast};
 use crate::outcome::{Judgement, Outcome, RunOptions};
@@ -58,6 +63,10 @@ pub struct Explanation {
     pub chain: Vec<Link>,
     /// What the faults have to do with it.
     pub necessities: Necessities,
+    /// When it became unavoidable; `None`: there was no time to find out.
+    pub moment: Option<Moment>,
+    /// Changes of the configuration that were tried; `None`: there was no time for all of them.
+    pub changes: Option<Changes>,
     /// How many runs it took.
     pub runs: u64,
     /// Whether it ended early.
@@ -81,6 +90,7 @@ pub fn explain(
     scenario: &Arc<Scenario>,
     plan: &FaultPlan,
     seed: u64,
+    sources: &Sources<'_>,
     options: &ExplainOptions,
 ) -> Result<Explanation, Unexplained> {
     let outcome = run(
@@ -108,14 +118,18 @@ pub fn explain(
     };
     let necessities = necessity::necessities(&lab, scenario, &outcome);
     let (subject, chain) = sliced(scenario, &outcome, &anomaly, &necessities);
+    let moment = unavoidable::moment(&lab, scenario, &outcome, &chain);
+    let changes = changes::changes(&lab, scenario, &outcome, &anomaly, sources);
     Ok(Explanation {
         judgement,
         fingerprint,
         subject,
         chain,
+        cut_short: moment.is_none() || changes.is_none(),
         necessities,
+        moment,
+        changes,
         runs: lab.runs.load(Relaxed),
-        cut_short: lab.over(),
         outcome,
         anomaly,
     })

@@ -18,7 +18,7 @@ use oncesim_types::{
     TransactionNumber, TransactionalId,
 };
 
-use super::{Actor, App, Client, Event, FaultState, Phase, Process, World, external, faults};
+use super::{Actor, App, Client, Event, FaultState, Phase, Process, World, external, faults, fork};
 use crate::app::auditor::AuditorApp;
 use crate::app::consumer::ConsumerApp;
 use crate::app::processor::ProcessorApp;
@@ -102,6 +102,8 @@ impl World {
             scenario.topics.iter().map(|topic| topic.config.clone()).collect();
         let mut world = World {
             seed,
+            luck: seed,
+            fork: fork::NEVER,
             now: Instant::ZERO,
             queue: Queue::default(),
             mail: Mail::default(),
@@ -399,6 +401,7 @@ fn fault_states(scenario: &Scenario, plan: &FaultPlan) -> Vec<FaultState> {
             seen: 0,
             armed: false,
             active: false,
+            called_off: false,
             undo: Vec::new(),
         })
         .collect()

@@ -57,7 +57,7 @@ impl World {
         self.refresh_armed_apis();
     }
 
-    fn refresh_armed_apis(&mut self) {
+    pub(super) fn refresh_armed_apis(&mut self) {
         if self.tracing.is_some() {
             // Whoever keeps a trace wants to see every message where triggers count it.
             self.armed_apis = u64::MAX;
@@ -180,7 +180,7 @@ impl World {
     pub(super) fn strike(&mut self, fault: u32) {
         let index = fault as usize;
         self.faults[index].active = false;
-        if self.phase != Phase::Faults {
+        if self.phase != Phase::Faults || self.faults[index].called_off {
             return;
         }
         let action = self.plan.faults[index].action.clone();

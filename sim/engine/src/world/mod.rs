@@ -7,6 +7,7 @@ mod description;
 mod effects;
 mod external;
 pub(crate) mod faults;
+mod fork;
 mod phases;
 mod process;
 mod record;
@@ -46,7 +47,7 @@ use crate::clock::Clock;
 use crate::coverage::Coverage;
 use crate::mail::Mail;
 use crate::network::Network;
-use crate::outcome::{FaultReport, RunEnd};
+use crate::outcome::{FaultReport, Fork, RunEnd};
 use crate::queue::Queue;
 use crate::recorder::Recorder;
 use crate::sighting::Sighting;
@@ -221,6 +222,8 @@ struct FaultState {
     armed: bool,
     /// It has struck and not ended.
     active: bool,
+    /// It belongs to a future that this run no longer has.
+    called_off: bool,
     undo: Vec<faults::Undo>,
 }
 
@@ -228,6 +231,10 @@ struct FaultState {
 pub(crate) struct World {
     scenario: Arc<Scenario>,
     seed: u64,
+    /// What the network and the disks draw from: the seed, or that of a fork.
+    luck: u64,
+    /// The step before which the run forks, and into which future.
+    fork: Fork,
     plan: FaultPlan,
     now: Instant,
     queue: Queue<Event>,

@@ -241,7 +241,7 @@ impl World {
             return Process::BrokerDown(Box::new(machine.crash(Crash::Process)));
         }
         let incarnation = u16::try_from(self.actor(actor).incarnation & 0xffff).expect("masked");
-        let mut draws = Draws::new(self.seed, Purpose::DiskCut, actor.0, incarnation);
+        let mut draws = Draws::new(self.luck, Purpose::DiskCut, actor.0, incarnation);
         let mut cut = |_, low: Offset, high: Offset| {
             // Half of the time everything unflushed is gone, else any suffix.
             let all = draws.below_inclusive(1) == 0;

@@ -103,6 +103,9 @@ impl World {
     #[inline(always)]
     pub(super) fn begin_step(&mut self, event: &Event) {
         self.steps += 1;
+        if self.steps == self.fork.before {
+            self.take_fork();
+        }
         if self.tracing.is_some() {
             self.write_step(event);
         }

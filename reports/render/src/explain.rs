@@ -240,30 +240,41 @@ fn changes(out: &mut String, view: &ExplanationView, styled: bool) {
     if view.changes_over.is_empty() {
         return;
     }
-    heading(out, "What helps", &view.changes_over, styled);
+    heading(out, "What helps", "", styled);
+    for line in wrapped(&view.changes_over, COLUMNS - 2) {
+        let _ = writeln!(out, "  {}", paint(styled, FAINT, line));
+    }
     if view.changes.is_empty() {
         let _ = writeln!(out, "  Nothing of what was tried lowers the rate.");
     }
-    let shares: Vec<String> = view.changes.iter().map(share_of).collect();
-    let width = shares.iter().map(|share| share.width()).max().unwrap_or(0);
-    for (change, share) in view.changes.iter().zip(&shares) {
-        let style = if change.holds() {
-            GOOD
+    for change in &view.changes {
+        let (mark, style) = if change.holds() {
+            ("holds ", GOOD)
         } else if change.failed < change.failed_before {
-            DOUBT
+            ("better", DOUBT)
         } else {
-            FAINT
+            ("differs", FAINT)
         };
-        let padding = " ".repeat(width - share.width());
-        let _ = writeln!(out, "  {}{padding}  {}", paint(styled, style, share), change.what);
+        let _ = writeln!(
+            out,
+            "  {}  {}",
+            paint(styled, style, mark),
+            paint(styled, STRONG, &change.what)
+        );
+        let mut lines = vec![share_of(change)];
+        lines.extend(change.note.clone());
+        for line in lines.iter().flat_map(|line| wrapped(line, COLUMNS - 10)) {
+            let _ = writeln!(out, "          {line}");
+        }
         let sets: Vec<String> =
             change.set.iter().map(|set| format!("--set {}", shell(set))).collect();
-        let sets = sets.join(" ");
-        if sets.len() <= LONGEST_SET {
-            let _ = writeln!(out, "  {:width$}  {}", "", paint(styled, FAINT, sets));
-        }
-        for line in change.note.iter().flat_map(|note| wrapped(note, COLUMNS - width - 4)) {
-            let _ = writeln!(out, "  {:width$}  {}", "", paint(styled, FAINT, line));
+        if sets.iter().map(String::len).sum::<usize>() <= LONGEST_SET {
+            for line in wrapped_words(&sets, COLUMNS - 10) {
+                let _ = writeln!(out, "          {}", paint(styled, FAINT, line));
+            }
+        } else {
+            let whole = "(several lines of SQL and settings: --format json has them)";
+            let _ = writeln!(out, "          {}", paint(styled, FAINT, whole));
         }
     }
 }
@@ -277,16 +288,20 @@ fn shell(text: &str) -> String {
     }
 }
 
-/// `0 of 100 fail (before: 37)`.
+/// `0 of 96 seeds that draw their own faults fail (17 without it), 0 of 32 with the faults above`.
 pub(crate) fn share_of(change: &ChangeView) -> String {
+    let seeds = match change.same_faults {
+        Some(_) => "seeds that draw their own faults fail",
+        None => "seeds fail",
+    };
     let mut text = format!(
-        "{} of {} fail (before: {})",
+        "{} of {} {seeds} ({} without it)",
         grouped(change.failed),
         grouped(change.seeds),
         grouped(change.failed_before)
     );
     if let Some((failed, of, before)) = change.same_faults {
-        let _ = write!(text, "; with these faults {failed} of {of} ({before})");
+        let _ = write!(text, ", {failed} of {of} with the faults above ({before} without it)");
     }
     text
 }
@@ -311,8 +326,13 @@ fn commands(out: &mut String, view: &ExplanationView, styled: bool) {
 
 /// `text` in lines of at most `columns`.
 pub(crate) fn wrapped(text: &str, columns: usize) -> Vec<String> {
+    let words: Vec<&str> = text.split(' ').filter(|word| !word.is_empty()).collect();
+    wrapped_words(&words, columns)
+}
+
+fn wrapped_words(words: &[impl AsRef<str>], columns: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
-    for word in text.split(' ').filter(|word| !word.is_empty()) {
+    for word in words.iter().map(AsRef::as_ref) {
         match lines.last_mut() {
             Some(last) if last.width() + 1 + word.width() <= columns => {
                 last.push(' ');

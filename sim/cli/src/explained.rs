@@ -132,6 +132,18 @@ fn moment(
         ),
         (false, _) => "From then on nothing that was still open could have saved it.".to_owned(),
     };
+    let kept = match found.kept {
+        _ if found.before.certain() => String::new(),
+        Share { failed, of } if found.kept.certain() => format!(
+            " Luck had no part in it: with the faults that were still to come, {failed} of {of} \
+             forks before it fail as well."
+        ),
+        Share { failed, of } => format!(
+            " It took luck: with the faults that were still to come, {failed} of {of} forks before \
+             it fail."
+        ),
+    };
+    let sentence = format!("{sentence}{kept}");
     let event = format!("{}: {}", link.actor, link.text);
     let view = render::UnavoidableView { at: link.time, event, link: at, before, after };
     (Some(view), Some(sentence))
@@ -171,11 +183,14 @@ fn changes_over(changes: &Changes) -> String {
     let tried = render::short_count(changes.tried as u64, "change", "changes");
     match changes.fresh {
         Some(fresh) => format!(
-            "{tried} tried; over {fresh} seeds that draw their own faults, and over {} seeds with \
-             the faults above",
+            "{tried} tried, over {fresh} seeds that draw their own faults and {} seeds with the \
+             faults above; those that lower the rate:",
             changes.seeds
         ),
-        None => format!("{tried} tried; over {} seeds with the faults above", changes.seeds),
+        None => format!(
+            "{tried} tried, over {} seeds with the faults above; those that lower the rate:",
+            changes.seeds
+        ),
     }
 }
 

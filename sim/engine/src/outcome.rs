@@ -33,14 +33,16 @@ pub struct RunOptions {
 }
 
 /// Another future for a run: up to a step it is the same, from there on the network and the disks
-/// draw anew, and faults that have not struck yet never do. It asks whether the run could still have
-/// been saved.
+/// draw anew, and faults that have not struck yet never do, unless they are kept. It asks whether the
+/// run could still have been saved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fork {
     /// The first step of the other future, as in [`oncesim_history::trace::Trace::steps`].
     pub before: oncesim_history::trace::StepId,
     /// Which future.
     pub salt: u64,
+    /// Faults that have not struck yet still do.
+    pub keep_faults: bool,
 }
 
 /// The identity of a run: BLAKE3 over its whole trace.

@@ -55,6 +55,9 @@ pub struct Change {
     pub refused: u64,
     /// What else is worth a word.
     pub note: Option<&'static str>,
+    /// How far it goes: 1 is a property of a client, 2 one of the cluster, 3 a change of an
+    /// application, 4 another design.
+    pub cost: u8,
 }
 
 impl Change {
@@ -133,7 +136,7 @@ pub(super) fn changes(
     found.sort_by_key(|change| {
         let fresh = change.fresh.map_or(0, |(with, _)| with.failed);
         let clean = change.instead.is_empty() && change.stuck == 0;
-        (!change.holds(), !clean, fresh + change.same_faults.0.failed, change.sets.len())
+        (!change.holds(), !clean, fresh + change.same_faults.0.failed, change.cost)
     });
     let fresh = sources.fresh.map(|_| FRESH);
     Some(Changes { found, tried, seeds: SEEDS, fresh })
@@ -212,6 +215,7 @@ impl Bench<'_> {
             stuck: live(&with).saturating_sub(live(before)),
             refused,
             note: candidate.note,
+            cost: candidate.cost,
         }))
     }
 }

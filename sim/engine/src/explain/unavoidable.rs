@@ -54,6 +54,8 @@ pub struct Moment {
     pub before: Share,
     /// ... and just after. If it never became unavoidable: at the first and at the last link.
     pub after: Share,
+    /// How sure it was just before, with the faults that were still to come.
+    pub kept: Share,
 }
 
 /// Looks for the moment; `None` when there was no time, or there is no chain.
@@ -64,16 +66,17 @@ pub(super) fn moment(
     chain: &[Link],
 ) -> Option<Moment> {
     let points = points(chain);
-    let try_at = |at: usize| share(lab, scenario, first, points[at].1);
+    let try_at = |at: usize| share(lab, scenario, first, (points[at].1, false));
+    let kept = |at: usize| share(lab, scenario, first, (points[at].1, true));
     let last = points.len().checked_sub(1)?;
     let (mut low, mut high) = (0, last);
     let (mut before, mut after) = (try_at(low)?, try_at(high)?);
     if !after.certain() {
-        return Some(Moment { link: None, earlier: false, before, after });
+        return Some(Moment { link: None, earlier: false, before, after, kept: kept(low)? });
     }
     if before.certain() {
         let (link, earlier) = (Some(points[0].0), true);
-        return Some(Moment { link, earlier, before, after: before });
+        return Some(Moment { link, earlier, before, after: before, kept: kept(low)? });
     }
     while high - low > 1 {
         let middle = usize::midpoint(low, high);
@@ -85,7 +88,8 @@ pub(super) fn moment(
         }
     }
     let link = points[high].0;
-    Some(Moment { link: Some(link), earlier: points[low].0 != link, before, after })
+    let earlier = points[low].0 != link;
+    Some(Moment { link: Some(link), earlier, before, after, kept: kept(low)? })
 }
 
 /// Where to fork: before and after the step of each link; the link, and the first step of the other
@@ -110,14 +114,14 @@ fn share(
     lab: &Lab<'_>,
     scenario: &Arc<Scenario>,
     first: &Outcome,
-    before: StepId,
+    (before, keep_faults): (StepId, bool),
 ) -> Option<Share> {
     let task = |salt: u64| Task {
         scenario: Arc::clone(scenario),
         options: RunOptions {
             seed: first.seed,
             plan: Some(first.plan.clone()),
-            fork: Some(Fork { before, salt }),
+            fork: Some(Fork { before, salt, keep_faults }),
             ..RunOptions::default()
         },
     };

@@ -8,7 +8,7 @@ use crate::draw::{Draws, Purpose};
 use crate::outcome::Fork;
 
 /// No run has so many steps.
-pub(super) const NEVER: Fork = Fork { before: u32::MAX, salt: 0 };
+pub(super) const NEVER: Fork = Fork { before: u32::MAX, salt: 0, keep_faults: false };
 
 impl World {
     /// Lets the run take another future from some step on.
@@ -22,6 +22,9 @@ impl World {
         self.luck = Draws::at(self.seed, Purpose::Fork, 0, 0, self.fork.salt);
         self.network.draw_anew(self.luck);
         for fault in &mut self.faults {
+            if self.fork.keep_faults {
+                break;
+            }
             if fault.report.struck.is_none() {
                 (fault.called_off, fault.armed, fault.active) = (true, false, false);
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use oncesim_history::{ClientKind, EventKind, History, WorldEvent};
-use oncesim_types::{MemberId, RecordId};
+use oncesim_types::{MemberId, RecordId, TopicPartition};
 use serde::Serialize;
 use unicode_width::UnicodeWidthStr;
 
@@ -76,6 +76,15 @@ pub fn link_text(history: &History, event: u32, records: &BTreeSet<RecordId>) ->
             let why = if *expired { "its session timed out" } else { "it left" };
             let (group, member) = (history.group_name(*group), member_name(history, *member));
             format!("removes {member} from group {group}: {why}")
+        }
+        EventKind::World(WorldEvent::Generation { group, generation, assignment, .. }) => {
+            let owner = |&(member, partition): &(MemberId, TopicPartition)| {
+                let partition = history.partition_name(partition);
+                format!("{partition} to {}", member_name(history, member))
+            };
+            let owners: Vec<String> = history.assignment(*assignment).iter().map(owner).collect();
+            let group = history.group_name(*group);
+            format!("{group} is in generation {}: {}", generation.0, owners.join(", "))
         }
         _ => event_text(history, event),
     }

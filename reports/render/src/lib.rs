@@ -28,6 +28,7 @@ mod run;
 mod sarif;
 mod shiviz;
 mod shrink;
+mod story;
 mod strategies;
 mod style;
 mod subject;
@@ -72,6 +73,7 @@ pub use run::{failure_line, promise, run_text};
 pub use sarif::sarif_json;
 pub use shiviz::shiviz_log;
 pub use shrink::{shrink_story, shrink_text, sizes_text};
+pub use story::{Facts, story};
 pub use strategies::{
     EASY, HuntCell, HuntRow, STRATEGIES_HEADER, StrategyTable, strategies_json,
     strategies_markdown, strategies_text,

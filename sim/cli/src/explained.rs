@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use oncesim::history::{EventKind, History, WorldEvent};
-use oncesim::{Change, Changes, Explanation, Link, LinkWhat, Moment, Necessities, Seen, Share};
+use oncesim::kafka::message::Acks;
+use oncesim::{
+    Change, Changes, Explanation, Link, LinkWhat, Necessities, Seen, Share, Unavoidable,
+};
 use oncesim_render as render;
-use oncesim_spec::Scenario;
+use oncesim_spec::{ProducerSpec, Scenario};
 
 use crate::convert;
 
@@ -47,13 +50,27 @@ pub(crate) fn view(explanation: &Explanation, told: Told<'_>) -> render::Explana
     if let Some(found) = &explanation.moment {
         (view.unavoidable, view.moment) = moment(found, &view.chain);
     }
-    view.story = vec![format!("{}.", sentence(&explanation.anomaly.witness.sentence))];
+    if let Some(history) = history {
+        let facts = render::Facts {
+            history,
+            scenario,
+            anomaly: &explanation.anomaly,
+            records: &explanation.subject.records,
+            view: &view,
+            acks,
+        };
+        view.story = render::story(&facts);
+    }
     view
 }
 
-/// With a capital letter at its beginning.
-fn sentence(text: &str) -> String {
-    text.to_owned()
+/// `acks`, as configured.
+fn acks(producer: &ProducerSpec) -> &'static str {
+    match producer.config.acks {
+        Acks::None => "0",
+        Acks::Leader => "1",
+        Acks::All => "all",
+    }
 }
 
 fn link(explanation: &Explanation, history: Option<&History>, link: &Link) -> render::LinkView {
@@ -105,7 +122,7 @@ fn link(explanation: &Explanation, history: Option<&History>, link: &Link) -> re
 
 /// When it became unavoidable, and a sentence about it.
 fn moment(
-    found: &Moment,
+    found: &Unavoidable,
     chain: &[render::LinkView],
 ) -> (Option<render::UnavoidableView>, Option<String>) {
     let pair = |share: Share| (share.failed, share.of);

@@ -77,8 +77,8 @@ pub use campaign::{
 pub use coverage::{AreaCoverage, Coverage};
 #[cfg(madsim)]
 pub use explain::{
-    Change, Changes, Edit, ExplainOptions, Explanation, LeftOut, Link, LinkWhat, Moment,
-    Necessities, Necessity, Seen, Share, Sources, Subject, Unexplained, explain,
+    Change, Changes, Edit, ExplainOptions, Explanation, LeftOut, Link, LinkWhat, Necessities,
+    Necessity, Seen, Share, Sources, Subject, Unavoidable, Unexplained, explain,
 };
 #[cfg(madsim)]
 pub use explore::{

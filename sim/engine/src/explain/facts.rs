@@ -35,6 +35,8 @@ pub(super) struct Known<'a> {
     pub(super) processes: &'a [ActorId],
     /// Positions of events at which other faults struck or ended, and what they did.
     pub(super) unneeded: &'a BTreeSet<u32>,
+    /// Processes that such a fault has made.
+    pub(super) others_processes: &'a BTreeSet<(ActorId, u32)>,
     pub(super) witness: &'a [u32],
 }
 
@@ -200,7 +202,10 @@ impl<'a> Scales<'a> {
                 let group = group.is_some_and(|group| subject.groups.contains(&group));
                 (group && self.mine(*partition)).then_some(75)
             }
-            ClientKind::ProducerSession { .. } => self.takes_part(event.actor).then_some(64),
+            ClientKind::ProducerSession { .. } => {
+                let other = self.known.others_processes.contains(&(event.actor, event.incarnation));
+                (self.takes_part(event.actor) && !other).then_some(64)
+            }
             _ => self.transaction(event, kind),
         }
     }
@@ -271,7 +276,10 @@ impl<'a> Scales<'a> {
         // What befalls a process is said of its first actor.
         let process = self.known.processes.get(usize::from(event.actor.0));
         let first = process.is_none_or(|first| *first == event.actor);
-        let weight = if self.known.unneeded.contains(&position) { 20 } else { weight };
+        let process = (event.actor, event.incarnation);
+        let other = self.known.unneeded.contains(&position)
+            || self.known.others_processes.contains(&process);
+        let weight = if other { 20 } else { weight };
         (concerned && first).then_some(weight)
     }
 

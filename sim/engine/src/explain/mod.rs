@@ -27,7 +27,7 @@ pub use lab::Seen;
 pub use necessity::{Necessities, Necessity};
 pub use slice::{LeftOut, Link, LinkWhat};
 pub use subject::Subject;
-pub use unavoidable::{Moment, Share};
+pub use unavoidable::{Share, Unavoidable};
 
 use crate::cast::{Part, cast};
 use crate::outcome::{Judgement, Outcome, RunOptions};
@@ -64,7 +64,7 @@ pub struct Explanation {
     /// What the faults have to do with it.
     pub necessities: Necessities,
     /// When it became unavoidable; `None`: there was no time to find out.
-    pub moment: Option<Moment>,
+    pub moment: Option<Unavoidable>,
     /// Changes of the configuration that were tried; `None`: there was no time for all of them.
     pub changes: Option<Changes>,
     /// How many runs it took.

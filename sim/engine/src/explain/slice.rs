@@ -28,10 +28,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use oncesim_history::trace::{LineKind, StepId, Trace, TraceLine};
+use oncesim_history::trace::{LineKind, StepId, Trace, TraceLine, Via};
 use oncesim_history::{EventKind, History, WorldEvent};
 use oncesim_semantics::Anomaly;
-use oncesim_types::{ActorId, Duration};
+use oncesim_types::{ActorId, Duration, Instant};
 
 use super::facts::{self, Known, LOST, NEEDED_FAULT, WITNESS, Weights};
 use super::subject::Subject;
@@ -97,12 +97,14 @@ pub(super) fn slice(
     let steps: Vec<StepId> = witness.iter().filter_map(|it| run.trace.step_of(*it)).collect();
     let cone = cone(run, &steps);
     let unneeded = of_other_faults(run, needed);
+    let others_processes = started_by(run, &unneeded);
     let known = Known {
         history: run.history,
         subject,
         needed,
         processes: run.processes,
         unneeded: &unneeded,
+        others_processes: &others_processes,
         witness,
     };
     let mut weights = facts::weigh(&known);
@@ -153,15 +155,16 @@ fn drop_echoes(run: &Run<'_>, links: &mut Vec<Link>) {
         LinkWhat::Line(_) => None,
     };
     let mut strikes: BTreeSet<(StepId, &str)> = BTreeSet::new();
-    let mut returns: BTreeSet<StepId> = BTreeSet::new();
+    let mut returns: BTreeSet<Instant> = BTreeSet::new();
     for link in links.iter() {
-        match event(link).map(|event| &event.kind) {
-            Some(EventKind::World(WorldEvent::Fault { index })) => {
+        let Some(event) = event(link) else { continue };
+        match &event.kind {
+            EventKind::World(WorldEvent::Fault { index }) => {
                 let fault = run.history.faults.get(*index as usize).map_or("", String::as_str);
                 strikes.insert((link.step, fault));
             }
-            Some(EventKind::World(WorldEvent::Started | WorldEvent::Resumed)) => {
-                returns.insert(link.step);
+            EventKind::World(WorldEvent::Started | WorldEvent::Resumed) => {
+                returns.insert(event.time);
             }
             _ => {}
         }
@@ -174,7 +177,7 @@ fn drop_echoes(run: &Run<'_>, links: &mut Vec<Link>) {
                 let said = |fault: &str| fault.split(' ').any(|word| word == name);
                 !strikes.iter().any(|(step, fault)| *step == link.step && said(fault))
             }
-            EventKind::World(WorldEvent::Healed { .. }) => !returns.contains(&link.step),
+            EventKind::World(WorldEvent::Healed { .. }) => !returns.contains(&event.time),
             _ => true,
         }
     });
@@ -189,7 +192,7 @@ fn place_of(run: &Run<'_>, what: LinkWhat) -> (u32, u8, u32) {
     {
         // A fault of one message strikes in the step that sends it, behind what led to that.
         let first = run.trace.steps[step as usize].events;
-        let alone = run.trace.steps[step as usize].via == oncesim_history::trace::Via::Fault;
+        let alone = run.trace.steps[step as usize].via == Via::Fault;
         return (if alone { first } else { position }, 0, 0);
     }
     place(run.trace, what)
@@ -261,6 +264,22 @@ fn of_other_faults(run: &Run<'_>, needed: &BTreeSet<u32>) -> BTreeSet<u32> {
         events.extend(first..end);
     }
     events
+}
+
+/// The processes whose start these events brought about.
+fn started_by(run: &Run<'_>, events: &BTreeSet<u32>) -> BTreeSet<(ActorId, u32)> {
+    let steps: BTreeSet<StepId> =
+        events.iter().filter_map(|position| run.trace.step_of(*position)).collect();
+    let caused = |step: &&oncesim_history::trace::Step| {
+        step.via == Via::Start && step.cause.is_some_and(|cause| steps.contains(&cause))
+    };
+    let mut processes = BTreeSet::new();
+    for step in run.trace.steps.iter().filter(caused) {
+        let companions = (0u16..).map(ActorId).zip(run.processes);
+        let same = companions.filter(|(_, first)| **first == step.actor);
+        processes.extend(same.map(|(actor, _)| (actor, step.incarnation)));
+    }
+    processes
 }
 
 /// Lines of messages that belong to the chain: lost, late, or twice, and about the subject.

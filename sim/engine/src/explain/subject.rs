@@ -12,6 +12,8 @@ use oncesim_types::{
 
 /// More than so many records, and an anomaly is about all of them.
 const MANY: usize = 40;
+/// A batch of so many records is about each of them.
+const FEW: usize = 8;
 
 /// What an anomaly is about.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -51,6 +53,8 @@ impl Subject {
             if let Some(event) = history.events.get(*position as usize) {
                 subject.take_in(history, event.actor);
                 subject.named_by(&event.kind);
+                subject.batch(history, &event.kind);
+                subject.ended(history, &event.kind);
             }
         }
         subject.lineage(history);
@@ -112,6 +116,38 @@ impl Subject {
             }
             EventKind::External(event) => self.records.extend(record_of(event)),
             _ => {}
+        }
+    }
+
+    /// The records of a small batch that the witness names.
+    fn batch(&mut self, history: &History, kind: &EventKind) {
+        if let EventKind::World(WorldEvent::Append { partition, base_offset, records, .. }) = kind {
+            let records = history.appended(*records);
+            if records.len() <= FEW {
+                self.records.extend(records);
+                self.partitions.insert(*partition);
+                let offsets = (base_offset.0..).map(Offset).take(records.len());
+                self.offsets.extend(offsets.map(|offset| (*partition, offset)));
+            }
+        }
+    }
+
+    /// The transactions that an `EndTxn` meant and ended, and whose they are.
+    fn ended(&mut self, history: &History, kind: &EventKind) {
+        let EventKind::World(WorldEvent::EndTxnApplied {
+            transactional_id, issued, applied, ..
+        }) = kind
+        else {
+            return;
+        };
+        for event in &history.events {
+            if let EventKind::Client(ClientKind::InitTransactions { transactional_id: id, .. }) =
+                &event.kind
+                && id == transactional_id
+            {
+                self.actors.insert(event.actor);
+                self.transactions.extend([(event.actor, *issued), (event.actor, *applied)]);
+            }
         }
     }
 

@@ -44,7 +44,7 @@ impl Share {
 
 /// What was found out about the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Moment {
+pub struct Unavoidable {
     /// The link of the chain at which the failure became unavoidable; `None`: it never was, before
     /// its end.
     pub link: Option<usize>,
@@ -64,7 +64,7 @@ pub(super) fn moment(
     scenario: &Arc<Scenario>,
     first: &Outcome,
     chain: &[Link],
-) -> Option<Moment> {
+) -> Option<Unavoidable> {
     let points = points(chain);
     let try_at = |at: usize| share(lab, scenario, first, (points[at].1, false));
     let kept = |at: usize| share(lab, scenario, first, (points[at].1, true));
@@ -72,11 +72,11 @@ pub(super) fn moment(
     let (mut low, mut high) = (0, last);
     let (mut before, mut after) = (try_at(low)?, try_at(high)?);
     if !after.certain() {
-        return Some(Moment { link: None, earlier: false, before, after, kept: kept(low)? });
+        return Some(Unavoidable { link: None, earlier: false, before, after, kept: kept(low)? });
     }
     if before.certain() {
         let (link, earlier) = (Some(points[0].0), true);
-        return Some(Moment { link, earlier, before, after: before, kept: kept(low)? });
+        return Some(Unavoidable { link, earlier, before, after: before, kept: kept(low)? });
     }
     while high - low > 1 {
         let middle = usize::midpoint(low, high);
@@ -89,7 +89,7 @@ pub(super) fn moment(
     }
     let link = points[high].0;
     let earlier = points[low].0 != link;
-    Some(Moment { link: Some(link), earlier, before, after, kept: kept(low)? })
+    Some(Unavoidable { link: Some(link), earlier, before, after, kept: kept(low)? })
 }
 
 /// Where to fork: before and after the step of each link; the link, and the first step of the other

@@ -1,0 +1,438 @@
+//! What stories ask of a history.
+
+use std::collections::BTreeSet;
+
+use oncesim_history::{
+    ActorRole, ClientKind, Event, EventKind, ExternalEvent, History, Outcome, PositionReason,
+    WorldEvent,
+};
+use oncesim_semantics::Anomaly;
+use oncesim_spec::{ProducerSpec, Scenario};
+use oncesim_types::{
+    ActorId, Instant, Offset, ProducerId, RecordId, StatementRole, TopicPartition,
+};
+
+use crate::explain::member_name;
+use crate::model::ExplanationView;
+
+/// What a story is made of.
+#[derive(Clone, Copy)]
+pub struct Facts<'a> {
+    /// What happened.
+    pub history: &'a History,
+    /// What ran.
+    pub scenario: &'a Scenario,
+    /// What is explained.
+    pub anomaly: &'a Anomaly,
+    /// The records that it is about.
+    pub records: &'a BTreeSet<RecordId>,
+    /// What was found out.
+    pub view: &'a ExplanationView,
+    /// `acks` of a producer, as configured: `all`, `1` or `0`.
+    pub acks: fn(&ProducerSpec) -> &'static str,
+}
+
+/// A leader appended a record.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Appended {
+    pub(super) time: Instant,
+    pub(super) broker: ActorId,
+    pub(super) partition: TopicPartition,
+    pub(super) offset: Offset,
+    pub(super) producer_id: ProducerId,
+}
+
+/// Somebody got hold of a record, or was done with it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Touched {
+    pub(super) time: Instant,
+    pub(super) actor: ActorId,
+    pub(super) incarnation: u32,
+    pub(super) partition: TopicPartition,
+    pub(super) offset: Offset,
+}
+
+/// A system applied an effect.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Applied {
+    pub(super) time: Instant,
+    pub(super) system: ActorId,
+    pub(super) record: RecordId,
+    pub(super) commit: u64,
+    pub(super) token: i64,
+}
+
+impl<'a> Facts<'a> {
+    pub(super) fn actor(&self, actor: ActorId) -> &'a str {
+        self.history.actor_name(actor)
+    }
+
+    pub(super) fn name(&self, record: RecordId) -> String {
+        self.history.record_name(record)
+    }
+
+    pub(super) fn place(&self, partition: TopicPartition, offset: Offset) -> String {
+        format!("{}@{offset}", self.history.partition_name(partition))
+    }
+
+    pub(super) fn record(&self) -> Option<RecordId> {
+        self.anomaly.witness.record.or_else(|| self.records.first().copied())
+    }
+
+    /// The end of the witness: nothing later belongs to the story.
+    fn end(&self) -> u32 {
+        self.anomaly.witness.events.last().copied().unwrap_or(u32::MAX)
+    }
+
+    fn events(&self) -> impl Iterator<Item = &'a Event> + use<'a> {
+        let count = usize::try_from(self.end()).map_or(usize::MAX, |end| end.saturating_add(1));
+        self.history.events.iter().take(count)
+    }
+
+    fn clients(&self) -> impl Iterator<Item = (&'a Event, &'a ClientKind)> + use<'a> {
+        self.events().filter_map(|event| match &event.kind {
+            EventKind::Client(kind) => Some((event, kind)),
+            _ => None,
+        })
+    }
+
+    fn inside(&self) -> impl Iterator<Item = (&'a Event, &'a WorldEvent)> + use<'a> {
+        self.events().filter_map(|event| match &event.kind {
+            EventKind::World(kind) => Some((event, kind)),
+            _ => None,
+        })
+    }
+
+    fn outside(&self) -> impl Iterator<Item = (&'a Event, &'a ExternalEvent)> + use<'a> {
+        self.events().filter_map(|event| match &event.kind {
+            EventKind::External(kind) => Some((event, kind)),
+            _ => None,
+        })
+    }
+
+    pub(super) fn is_client(&self, actor: ActorId) -> bool {
+        let role = self.history.actors.get(usize::from(actor.0)).map(|info| &info.role);
+        !matches!(role, Some(ActorRole::Auditor | ActorRole::Broker | ActorRole::Controller) | None)
+    }
+
+    /// Where, when and by whom a record was appended; by leaders, or by those that copied it.
+    pub(super) fn appended(&self, record: RecordId, by_leader: bool) -> Vec<Appended> {
+        let mut found = Vec::new();
+        for (event, kind) in self.inside() {
+            let WorldEvent::Append { partition, base_offset, records, leader, producer_id, .. } =
+                kind
+            else {
+                continue;
+            };
+            if *leader != by_leader {
+                continue;
+            }
+            for (offset, id) in (base_offset.0..).zip(self.history.appended(*records)) {
+                if *id == record {
+                    found.push(Appended {
+                        time: event.time,
+                        broker: event.actor,
+                        partition: *partition,
+                        offset: Offset(offset),
+                        producer_id: *producer_id,
+                    });
+                }
+            }
+        }
+        found
+    }
+
+    /// When a record was sent first, by whom.
+    pub(super) fn sent(&self, record: RecordId) -> Option<(Instant, ActorId)> {
+        self.clients().find_map(|(event, kind)| match kind {
+            ClientKind::SendInvoke { record: id, .. } if *id == record => {
+                Some((event.time, event.actor))
+            }
+            _ => None,
+        })
+    }
+
+    /// When a send of it succeeded.
+    pub(super) fn acknowledged(&self, record: RecordId) -> Option<(Instant, Option<Offset>)> {
+        self.clients().find_map(|(event, kind)| match kind {
+            ClientKind::SendEnd { record: id, outcome: Outcome::Ok, offset, .. }
+                if *id == record =>
+            {
+                Some((event.time, *offset))
+            }
+            _ => None,
+        })
+    }
+
+    /// Who got a record from a poll, when.
+    pub(super) fn polled(&self, record: RecordId) -> Vec<Touched> {
+        let mut found = Vec::new();
+        for (event, kind) in self.clients() {
+            let ClientKind::PollEnd { records, .. } = kind else { continue };
+            if !self.is_client(event.actor) {
+                continue;
+            }
+            let one = self.history.polled(*records).iter().find(|it| it.record == record);
+            found.extend(one.map(|it| Touched {
+                time: event.time,
+                actor: event.actor,
+                incarnation: event.incarnation,
+                partition: it.partition,
+                offset: it.offset,
+            }));
+        }
+        found
+    }
+
+    /// Who processed a record, when.
+    pub(super) fn processed(&self, record: RecordId) -> Vec<Touched> {
+        let touched = |(event, kind): (&Event, &ClientKind)| match kind {
+            ClientKind::Processed { record: id, partition, offset, .. } if *id == record => {
+                Some(Touched {
+                    time: event.time,
+                    actor: event.actor,
+                    incarnation: event.incarnation,
+                    partition: *partition,
+                    offset: *offset,
+                })
+            }
+            _ => None,
+        };
+        self.clients().filter_map(touched).collect()
+    }
+
+    /// The input of an output: the record that a processor made it from.
+    pub(super) fn input(&self) -> Option<RecordId> {
+        let emitted = self.clients().find_map(|(_, kind)| match kind {
+            ClientKind::Emitted { record, input, .. } if self.records.contains(record) => {
+                Some(*input)
+            }
+            _ => None,
+        });
+        let processed = || {
+            let any = |record: &&RecordId| !self.processed(**record).is_empty();
+            self.records.iter().find(any).copied()
+        };
+        emitted.or_else(processed).or_else(|| self.record())
+    }
+
+    /// The last crash or pause of a process in a span: when, and whether it died.
+    pub(super) fn upheaval(
+        &self,
+        actor: ActorId,
+        from: Instant,
+        to: Instant,
+    ) -> Option<(Instant, bool)> {
+        let mine = self.inside().filter(|(event, _)| event.actor == actor);
+        let within = mine.filter(|(event, _)| event.time >= from && event.time <= to);
+        within
+            .filter_map(|(event, kind)| match kind {
+                WorldEvent::Crashed { .. } => Some((event.time, true)),
+                WorldEvent::Paused => Some((event.time, false)),
+                _ => None,
+            })
+            .last()
+    }
+
+    /// When a process went on, or started again, after a moment.
+    pub(super) fn back(&self, actor: ActorId, after: Instant) -> Option<Instant> {
+        let mine = self.inside().filter(|(event, _)| event.actor == actor && event.time >= after);
+        mine.filter(|(_, kind)| matches!(kind, WorldEvent::Started | WorldEvent::Resumed))
+            .map(|(event, _)| event.time)
+            .next()
+    }
+
+    /// When a coordinator took a client out of its group, and whether its session had timed out.
+    pub(super) fn removed(&self, actor: ActorId, after: Instant) -> Option<(Instant, bool)> {
+        let name = self.actor(actor);
+        self.inside().find_map(|(event, kind)| match kind {
+            WorldEvent::MemberRemoved { member, expired, .. }
+                if event.time >= after && member_name(self.history, *member) == name =>
+            {
+                Some((event.time, *expired))
+            }
+            _ => None,
+        })
+    }
+
+    /// Where a member went on in a partition after a moment.
+    pub(super) fn resumed_at(
+        &self,
+        partition: TopicPartition,
+        after: Instant,
+    ) -> Option<(Instant, ActorId, Offset, PositionReason)> {
+        self.clients().find_map(|(event, kind)| match kind {
+            ClientKind::PositionReset { partition: place, to, reason, group: Some(_) }
+                if *place == partition && event.time >= after =>
+            {
+                Some((event.time, event.actor, *to, *reason))
+            }
+            _ => None,
+        })
+    }
+
+    /// The first commit of a partition behind an offset, after a moment: when, by whom, to where.
+    pub(super) fn committed_past(
+        &self,
+        partition: TopicPartition,
+        offset: Offset,
+        after: Instant,
+    ) -> Option<(Instant, ActorId, Offset)> {
+        self.clients().find_map(|(event, kind)| {
+            let (ClientKind::CommitInvoke { offsets, .. }
+            | ClientKind::SendOffsets { offsets, .. }) = kind
+            else {
+                return None;
+            };
+            let entries = self.history.commits(*offsets).iter();
+            let entry =
+                entries.clone().find(|it| it.partition == partition && it.offset > offset)?;
+            (event.time >= after).then_some((event.time, event.actor, entry.offset))
+        })
+    }
+
+    /// When effects of a record were applied.
+    pub(super) fn applied(&self, record: RecordId) -> Vec<Applied> {
+        let of = |(event, kind): (&Event, &ExternalEvent)| match kind {
+            ExternalEvent::Applied { effect, commit, token, .. } if effect.record == record => {
+                Some(Applied {
+                    time: event.time,
+                    system: event.actor,
+                    record,
+                    commit: *commit,
+                    token: *token,
+                })
+            }
+            _ => None,
+        };
+        self.outside().filter_map(of).collect()
+    }
+
+    /// When a system wrote a row of this kind for a record.
+    pub(super) fn row(&self, record: RecordId, of: StatementRole) -> Option<(Instant, u64)> {
+        self.outside().find_map(|(event, kind)| match kind {
+            ExternalEvent::Committed { role, record: Some(id), commit, .. }
+                if *id == record && *role == of =>
+            {
+                Some((event.time, *commit))
+            }
+            _ => None,
+        })
+    }
+
+    /// Calls for effects of a record that ended without an answer: when, and whose.
+    pub(super) fn unanswered(&self, record: RecordId) -> Option<(Instant, ActorId)> {
+        let mut mine = BTreeSet::new();
+        for (event, kind) in self.outside() {
+            match kind {
+                ExternalEvent::Asked { effect: Some(effect), .. } if effect.record == record => {
+                    mine.insert((event.actor, event.incarnation));
+                }
+                ExternalEvent::Answered {
+                    outcome: oncesim_history::AskOutcome::Unknown(_),
+                    ..
+                } if mine.contains(&(event.actor, event.incarnation)) => {
+                    return Some((event.time, event.actor));
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+
+    /// Who asked for effects of a record, in the order of their first requests.
+    pub(super) fn askers(&self, record: RecordId) -> Vec<(Instant, ActorId, u32)> {
+        let mut found: Vec<(Instant, ActorId, u32)> = Vec::new();
+        for (event, kind) in self.outside() {
+            let ExternalEvent::Asked { effect: Some(effect), .. } = kind else { continue };
+            let who = (event.actor, event.incarnation);
+            if effect.record == record && !found.iter().any(|(_, a, i)| (*a, *i) == who) {
+                found.push((event.time, event.actor, event.incarnation));
+            }
+        }
+        found
+    }
+
+    /// The producer of the scenario that an actor is an instance of.
+    pub(super) fn producer(&self, actor: ActorId) -> Option<&'a ProducerSpec> {
+        let name = self.actor(actor);
+        let is = |spec: &&ProducerSpec| {
+            let rest = name.strip_prefix(spec.name.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        };
+        self.scenario.producers.iter().find(is)
+    }
+
+    /// A new leader of a partition after a moment: when, who, with which log end.
+    pub(super) fn new_leader(
+        &self,
+        partition: TopicPartition,
+        after: Instant,
+    ) -> Option<(Instant, ActorId, Offset)> {
+        self.inside().find_map(|(event, kind)| match kind {
+            WorldEvent::BecameLeader { partition: place, log_end, .. }
+                if *place == partition && event.time > after =>
+            {
+                Some((event.time, event.actor, *log_end))
+            }
+            _ => None,
+        })
+    }
+
+    /// When a broker's log was cut below an offset: by a power failure, or to follow another leader.
+    pub(super) fn cut(
+        &self,
+        partition: TopicPartition,
+        offset: Offset,
+        after: Instant,
+    ) -> Vec<(Instant, ActorId, Offset, bool)> {
+        let cut = |(event, kind): (&Event, &WorldEvent)| match kind {
+            WorldEvent::Truncate { partition: place, to } => (*place == partition && *to <= offset)
+                .then_some((event.time, event.actor, *to, false)),
+            WorldEvent::DiskLoss { partition: place, to } => (*place == partition && *to <= offset)
+                .then_some((event.time, event.actor, *to, true)),
+            _ => None,
+        };
+        self.inside().filter_map(cut).filter(|(time, ..)| *time >= after).collect()
+    }
+
+    /// Which record a leader put at a place after a moment.
+    pub(super) fn usurper(
+        &self,
+        partition: TopicPartition,
+        offset: Offset,
+        after: Instant,
+    ) -> Option<RecordId> {
+        self.inside().find_map(|(event, kind)| match kind {
+            WorldEvent::Append { partition: place, base_offset, records, leader: true, .. }
+                if *place == partition && event.time > after =>
+            {
+                let at = usize::try_from(offset.0 - base_offset.0).ok()?;
+                self.history.appended(*records).get(at).copied()
+            }
+            _ => None,
+        })
+    }
+
+    /// What a producer's client says of its retries of a partition after a moment.
+    pub(super) fn retried(
+        &self,
+        partition: TopicPartition,
+        after: Instant,
+    ) -> Option<(Instant, ActorId, oncesim_types::ErrorCode)> {
+        self.inside().find_map(|(event, kind)| match kind {
+            WorldEvent::Retry { partition: place, error, .. }
+                if *place == partition && event.time >= after =>
+            {
+                Some((event.time, event.actor, *error))
+            }
+            _ => None,
+        })
+    }
+
+    /// Faults that the failure needs, as they struck.
+    pub(super) fn needed(&self) -> Vec<(&'a str, Instant)> {
+        let needed = self.view.faults.iter().filter(|fault| fault.necessary);
+        needed.filter_map(|fault| Some((fault.description.as_str(), fault.struck?))).collect()
+    }
+}

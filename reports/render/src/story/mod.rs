@@ -1,0 +1,207 @@
+//! The story of a failure: what was promised, what happened, why, which fault opened the window, when
+//! it was too late, and what helps. A few sentences with names, offsets and times from the run.
+//!
+//! Why it happened is told by the family of the anomaly. Where the facts that a family asks for are
+//! not in the history, the catalogue's own words stand in.
+
+mod effect;
+mod facts;
+mod log;
+mod outbox;
+mod processing;
+mod transaction;
+
+use crate::number::grouped;
+pub use facts::Facts;
+
+/// The story, a sentence each.
+#[must_use]
+pub fn story(facts: &Facts<'_>) -> Vec<String> {
+    let mut story = vec![promised(facts), happened(facts)];
+    let why = why(facts);
+    if why.is_empty() {
+        story.push(facts.anomaly.class.causes.to_owned());
+    }
+    story.extend(why);
+    story.push(window(facts));
+    story.extend(too_late(facts));
+    story.extend(helps(facts));
+    story.retain(|sentence| !sentence.is_empty());
+    story
+}
+
+/// What the pipeline was to do, by what the anomaly breaks.
+fn promised(facts: &Facts<'_>) -> String {
+    let violates = facts.anomaly.class.violates;
+    let level = match facts.anomaly.class.level {
+        oncesim_semantics::Level::Log => "in the log",
+        oncesim_semantics::Level::Processing => "on its way through the consumers",
+        oncesim_semantics::Level::Effect => "in the system outside of Kafka",
+    };
+    let what = if violates.isolation {
+        "Nobody should see what was never committed".to_owned()
+    } else if violates.atomicity && !violates.at_least_once {
+        "What belongs together should happen together or not at all".to_owned()
+    } else if violates.at_most_once {
+        format!("No record should count twice {level}")
+    } else if violates.at_least_once {
+        format!("No record should be lost {level}")
+    } else if violates.ordering {
+        "Records should keep the order in which they were sent".to_owned()
+    } else if violates.integrity {
+        "What is stored should be what was sent".to_owned()
+    } else if violates.liveness {
+        "Once the faults are over, everything should come to rest".to_owned()
+    } else {
+        return facts.anomaly.class.meaning.to_owned();
+    };
+    format!("{what}.")
+}
+
+/// What the witness says.
+fn happened(facts: &Facts<'_>) -> String {
+    let sentence = &facts.anomaly.witness.sentence;
+    let count = facts.anomaly.count;
+    match count {
+        0 | 1 => format!("Here {sentence}."),
+        n => format!("Here {sentence} (the first of {}).", grouped(n)),
+    }
+}
+
+/// Why, by the family of the anomaly.
+fn why(facts: &Facts<'_>) -> Vec<String> {
+    let id = facts.anomaly.id();
+    let told = match id {
+        "dup-retry" | "dup-idempotent" | "dup-app-resend" | "duplicate-append" => {
+            log::duplicate(facts)
+        }
+        "lost-write"
+        | "lost-write-final"
+        | "acked-truncated"
+        | "committed-lost-globally"
+        | "unseen" => log::lost(facts),
+        "nonmonotonic-send"
+        | "key-order-violation"
+        | "append-realtime-inversion"
+        | "pipeline-key-order" => log::reordered(facts),
+        "lost-processing" | "commit-before-process" | "poll-skip" | "int-poll-skip" => {
+            processing::lost(facts)
+        }
+        "dup-processing" | "duplicate-delivery" | "zombie-output" | "nonmonotonic-poll" => {
+            processing::doubled(facts)
+        }
+        "zombie-effect" | "stale-upsert" | "tombstone-resurrect" => effect::zombie(facts),
+        "effect-duplicate"
+        | "idem-key-instability"
+        | "dedup-window-miss"
+        | "dedup-after-effect"
+        | "inbox-dup" => effect::doubled(facts),
+        "effect-lost" | "partial-effect" | "dedup-before-effect" | "inbox-miss" => {
+            effect::lost(facts)
+        }
+        "idem-key-collision" | "lost-update" | "effect-before-commit" => effect::others(facts),
+        _ if id.starts_with("outbox-") => outbox::outbox(facts),
+        _ => transaction::transaction(facts),
+    };
+    told.unwrap_or_default()
+}
+
+/// Which faults opened the window.
+fn window(facts: &Facts<'_>) -> String {
+    let needed = facts.needed();
+    let not_needed = facts
+        .view
+        .faults
+        .iter()
+        .filter(|fault| !fault.necessary && !fault.either && fault.struck.is_some())
+        .count();
+    let rest = match (not_needed, needed.is_empty()) {
+        (0, _) | (_, true) => String::new(),
+        (1, _) => "; the other fault that struck has nothing to do with it".to_owned(),
+        (n, _) => format!("; the other {n} faults that struck have nothing to do with it"),
+    };
+    match needed.as_slice() {
+        [] => match &facts.view.without_any {
+            Some(sentence) => sentence.clone(),
+            None if facts.view.faults.is_empty() => "It needs no fault.".to_owned(),
+            None => String::new(),
+        },
+        [(fault, at)] => {
+            format!(
+                "One fault opened the window, at {at}: \"{fault}\". Without it this does not happen{rest}."
+            )
+        }
+        many => {
+            let list: Vec<String> =
+                many.iter().map(|(fault, at)| format!("\"{fault}\" at {at}")).collect();
+            format!(
+                "It took {} faults together: {}. Without any one of them this does not happen{rest}.",
+                in_words(many.len()),
+                and(&list)
+            )
+        }
+    }
+}
+
+/// When it was too late.
+fn too_late(facts: &Facts<'_>) -> Option<String> {
+    let found = facts.view.unavoidable.as_ref()?;
+    let (before, after) = (found.before, found.after);
+    if before.0 == before.1 {
+        return Some("No luck on the way would have changed it.".to_owned());
+    }
+    Some(format!(
+        "It was too late at {} ({}): just before, {} of {} possible futures fail, from then on {} of \
+         {}.",
+        found.at, found.event, before.0, before.1, after.0, after.1
+    ))
+}
+
+/// What helps.
+fn helps(facts: &Facts<'_>) -> Option<String> {
+    if facts.view.changes_over.is_empty() {
+        return None;
+    }
+    let clean = |change: &&crate::model::ChangeView| {
+        change.holds() && !change.note.as_ref().is_some_and(|note| note.contains("but then"))
+    };
+    let mut holding: Vec<_> = facts.view.changes.iter().filter(clean).collect();
+    if holding.is_empty() {
+        holding = facts.view.changes.iter().filter(|change| change.holds()).collect();
+    }
+    let Some(first) = holding.first() else {
+        return Some(format!(
+            "None of the changes that were tried makes it go away. The catalogue says: {}",
+            facts.anomaly.class.fixes
+        ));
+    };
+    let others: Vec<String> = holding.iter().skip(1).take(2).map(|it| it.what.clone()).collect();
+    let others = match others.as_slice() {
+        [] => String::new(),
+        some => format!("; so does {}", some.join("; or ")),
+    };
+    let (failed, seeds, before) = first
+        .same_faults
+        .filter(|_| first.failed_before == 0)
+        .unwrap_or((first.failed, first.seeds, first.failed_before));
+    let price = first.note.as_ref().map_or(String::new(), |note| format!(" ({note})"));
+    Some(format!(
+        "What prevents it: {}{price}; with it {failed} of {seeds} seeds fail, without it {before}{others}.",
+        first.what
+    ))
+}
+
+/// `a, b and c`.
+fn and(items: &[String]) -> String {
+    match items.split_last() {
+        None => String::new(),
+        Some((last, [])) => last.clone(),
+        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+    }
+}
+
+fn in_words(n: usize) -> String {
+    const WORDS: [&str; 10] =
+        ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
+    WORDS.get(n).map_or_else(|| n.to_string(), |word| (*word).to_owned())
+}

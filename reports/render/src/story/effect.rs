@@ -11,17 +11,17 @@ pub(super) fn zombie(facts: &Facts<'_>) -> Option<Vec<String>> {
     applied.sort_by_key(|it| it.time);
     let last = *applied.last()?;
     let system = facts.actor(last.system);
-    let asker = facts.askers(last.record).into_iter().find(|(at, ..)| *at <= last.time)?;
-    let slept = facts.upheaval(asker.1, oncesim_types::Instant::ZERO, last.time)?;
-    let who = facts.actor(asker.1);
+    let asker = facts.last_asker(last.record, last.time)?;
+    let slept = facts.stillness(asker, oncesim_types::Instant::ZERO, last.time)?;
+    let who = facts.actor(asker);
     let mut story =
         vec![format!("{who} held {} when it stood still at {}.", facts.name(last.record), slept.0)];
     let polled = facts.polled(last.record);
-    let holder = polled.iter().find(|it| it.actor == asker.1);
+    let holder = polled.iter().find(|it| it.actor == asker);
     if let Some(holder) = holder {
-        let removed = facts.removed(asker.1, slept.0);
+        let removed = facts.removed(asker, slept);
         let partition = facts.history.partition_name(holder.partition);
-        let successor = polled.iter().find(|it| it.actor != asker.1);
+        let successor = polled.iter().find(|it| it.actor != asker);
         let successor = successor.map_or("another member", |it| facts.actor(it.actor));
         story.push(match removed {
             Some((at, _)) => format!(
@@ -31,7 +31,7 @@ pub(super) fn zombie(facts: &Facts<'_>) -> Option<Vec<String>> {
             None => format!("Meanwhile {partition} went to {successor}, which did the work and went further."),
         });
     }
-    let back = facts.back(asker.1, slept.0).filter(|at| *at <= last.time);
+    let back = facts.back(asker, slept, last.time);
     let woke = back.map_or(String::new(), |at| format!(" at {at}"));
     story.push(format!(
         "{who} went on{woke} as if nothing had happened and wrote its old work in commit {} ({}).",

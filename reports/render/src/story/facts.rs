@@ -234,12 +234,27 @@ impl<'a> Facts<'a> {
             .last()
     }
 
-    /// When a process went on, or started again, after a moment.
-    pub(super) fn back(&self, actor: ActorId, after: Instant) -> Option<Instant> {
-        let mine = self.inside().filter(|(event, _)| event.actor == actor && event.time >= after);
-        mine.filter(|(_, kind)| matches!(kind, WorldEvent::Started | WorldEvent::Resumed))
+    /// When a process went on, or started again, for the last time in a span.
+    pub(super) fn back(&self, actor: ActorId, from: Instant, to: Instant) -> Option<Instant> {
+        let mine = self.inside().filter(|(event, _)| event.actor == actor);
+        mine.filter(|(event, _)| event.time >= from && event.time <= to)
+            .filter(|(_, kind)| matches!(kind, WorldEvent::Started | WorldEvent::Resumed))
             .map(|(event, _)| event.time)
-            .next()
+            .last()
+    }
+
+    /// When a process stood still in a span: because of a fault that the failure needs, if one of
+    /// them did that.
+    pub(super) fn stillness(&self, actor: ActorId, from: Instant, to: Instant) -> Option<Instant> {
+        let paused: Vec<Instant> = self
+            .inside()
+            .filter(|(event, kind)| event.actor == actor && matches!(kind, WorldEvent::Paused))
+            .map(|(event, _)| event.time)
+            .filter(|time| *time >= from && *time <= to)
+            .collect();
+        let needed = self.needed();
+        let by_need = paused.iter().rfind(|time| needed.iter().any(|(_, at)| at == *time));
+        by_need.or_else(|| paused.first()).copied()
     }
 
     /// When a coordinator took a client out of its group, and whether its session had timed out.
@@ -338,6 +353,27 @@ impl<'a> Facts<'a> {
             }
         }
         None
+    }
+
+    /// Who asked last for the effects of a record, up to a moment.
+    pub(super) fn last_asker(&self, record: RecordId, until: Instant) -> Option<ActorId> {
+        let asked = self.outside().filter(|(event, kind)| {
+            let mine = matches!(kind, ExternalEvent::Asked { effect: Some(effect), .. }
+                if effect.record == record);
+            mine && event.time <= until
+        });
+        asked.map(|(event, _)| event.actor).last()
+    }
+
+    /// When a service learned that it could not know how its operation had ended.
+    pub(super) fn doubtful(&self, record: RecordId) -> Option<Instant> {
+        self.outside().find_map(|(event, kind)| match kind {
+            ExternalEvent::IntentEnded {
+                record: id,
+                outcome: oncesim_history::AskOutcome::Unknown(_),
+            } if *id == record => Some(event.time),
+            _ => None,
+        })
     }
 
     /// Who asked for effects of a record, in the order of their first requests.

@@ -38,6 +38,26 @@ fn promised(facts: &Facts<'_>) -> String {
         oncesim_semantics::Level::Processing => "on its way through the consumers",
         oncesim_semantics::Level::Effect => "in the system outside of Kafka",
     };
+    let own = match facts.anomaly.id() {
+        "lost-write" | "lost-write-final" | "acked-truncated" | "committed-lost-globally" => {
+            "What a producer was told is stored should stay stored."
+        }
+        "delayed-endtxn" => "The end of a transaction should end the one that its client means.",
+        "hanging-txn" => "Every transaction should come to an end, one way or the other.",
+        "stale-upsert" | "tombstone-resurrect" => {
+            "The newest record of a key should have the last word."
+        }
+        "outbox-missing" | "outbox-premature-mark" | "outbox-skip-gap" => {
+            "What the database commits, the log should announce."
+        }
+        "outbox-phantom" => "The log should announce what the database commits, and nothing else.",
+        "outbox-duplicate" => "The log should announce each committed operation once.",
+        "outbox-order" => "The log should announce operations in the order of their commits.",
+        _ => "",
+    };
+    if !own.is_empty() {
+        return own.to_owned();
+    }
     let what = if violates.isolation {
         "Nobody should see what was never committed".to_owned()
     } else if violates.atomicity && !violates.at_least_once {
@@ -135,9 +155,10 @@ fn window(facts: &Facts<'_>) -> String {
             let list: Vec<String> =
                 many.iter().map(|(fault, at)| format!("\"{fault}\" at {at}")).collect();
             format!(
-                "It took {} faults together: {}. Without any one of them this does not happen{rest}.",
+                "It took {} faults together: {}. Without {} of them this does not happen{rest}.",
                 in_words(many.len()),
-                and(&list)
+                and(&list),
+                if many.len() == 2 { "either" } else { "any one" }
             )
         }
     }
@@ -150,10 +171,16 @@ fn too_late(facts: &Facts<'_>) -> Option<String> {
     if before.0 == before.1 {
         return Some("No luck on the way would have changed it.".to_owned());
     }
+    let fault =
+        facts.needed().iter().any(|(fault, at)| *at == found.at && found.event.ends_with(fault));
+    let what = match (fault, facts.needed().len()) {
+        (true, 1) => "It was too late as soon as it struck".to_owned(),
+        (true, _) => format!("It was too late when the fault of {} struck", found.at),
+        (false, _) => format!("It was too late at {} ({})", found.at, found.event),
+    };
     Some(format!(
-        "It was too late at {} ({}): just before, {} of {} possible futures fail, from then on {} of \
-         {}.",
-        found.at, found.event, before.0, before.1, after.0, after.1
+        "{what}: of {} futures that begin just before, {} fail, of {} that begin just after, {}.",
+        before.1, before.0, after.1, after.0
     ))
 }
 
@@ -178,7 +205,7 @@ fn helps(facts: &Facts<'_>) -> Option<String> {
     let others: Vec<String> = holding.iter().skip(1).take(2).map(|it| it.what.clone()).collect();
     let others = match others.as_slice() {
         [] => String::new(),
-        some => format!("; so does {}", some.join("; or ")),
+        some => format!(" So would: {}.", some.join("; or ")),
     };
     let (failed, seeds, before) = first
         .same_faults
@@ -186,7 +213,7 @@ fn helps(facts: &Facts<'_>) -> Option<String> {
         .unwrap_or((first.failed, first.seeds, first.failed_before));
     let price = first.note.as_ref().map_or(String::new(), |note| format!(" ({note})"));
     Some(format!(
-        "What prevents it: {}{price}; with it {failed} of {seeds} seeds fail, without it {before}{others}.",
+        "What prevents it: {}{price}. With it {failed} of {seeds} seeds fail, without it {before}.{others}",
         first.what
     ))
 }

@@ -21,12 +21,16 @@ pub(super) fn outbox(facts: &Facts<'_>) -> Option<Vec<String>> {
                     "{who} writes twice: first it commits in the database, then it sends the event. \
                      Commit {commit} was durable at {at}."
                 ));
-                story.push(match facts.upheaval(service, at, end) {
-                    Some((died, true)) => format!("It died at {died}, before it had sent {name}."),
-                    _ => format!(
-                        "But {who} never heard of it: the answer to its commit was lost. To {who} the \
+                let doubt = facts.doubtful(record);
+                story.push(match (doubt, facts.upheaval(service, at, end)) {
+                    (Some(doubt), _) => format!(
+                        "But the answer to the commit never reached {who} ({doubt}): to {who} the \
                          operation had failed, and it did not send {name}."
                     ),
+                    (None, Some((died, true))) => {
+                        format!("{who} died at {died}, before it had sent {name}.")
+                    }
+                    (None, _) => format!("The event itself, {name}, never got into the log."),
                 });
             }
             story.push(

@@ -108,7 +108,7 @@ fn zombie(
     let (sleeper, successor) = (facts.actor(holder.actor), facts.actor(first.actor));
     let mut story = Vec::new();
     let place = facts.place(holder.partition, holder.offset);
-    let still = facts.upheaval(holder.actor, holder.time, last.time).map_or(holder.time, |it| it.0);
+    let still = facts.stillness(holder.actor, holder.time, last.time).unwrap_or(holder.time);
     story.push(format!(
         "{sleeper} had polled {name} ({place}) at {} when it stood still ({still}).",
         holder.time
@@ -117,7 +117,7 @@ fn zombie(
     story.push(format!(
         "When {sleeper} went on at {} it had not heard of any of this; it finished the batch that it \
          had in its hands, and {name} with it ({}).",
-        facts.back(holder.actor, still.max(first.time)).map_or(last.time, |at| at.min(last.time)),
+        facts.back(holder.actor, still, last.time).unwrap_or(last.time),
         last.time
     ));
     if facts.scenario.source.contains("no-group-metadata") {

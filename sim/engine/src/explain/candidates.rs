@@ -84,7 +84,8 @@ impl Table {
                 if producer.config.acks != Acks::All {
                     sets.extend([all, format!("{config}.retries=2147483647")]);
                 }
-                self.add(1, format!("enable.idempotence=true for {name}"), sets);
+                let all = if sets.len() > 1 { "acks=all and " } else { "" };
+                self.add(1, format!("{all}enable.idempotence=true for {name}"), sets);
                 self.add(
                     1,
                     format!("one request in flight for {name}"),

@@ -15,7 +15,7 @@ pub(super) fn zombie(facts: &Facts<'_>) -> Option<Vec<String>> {
     let slept = facts.stillness(asker, oncesim_types::Instant::ZERO, last.time)?;
     let who = facts.actor(asker);
     let mut story =
-        vec![format!("{who} held {} when it stood still at {}.", facts.name(last.record), slept.0)];
+        vec![format!("{who} held {} when it stood still at {}.", facts.name(last.record), slept)];
     let polled = facts.polled(last.record);
     let holder = polled.iter().find(|it| it.actor == asker);
     if let Some(holder) = holder {

@@ -478,3 +478,6 @@ pub(crate) fn ruling(checks: &[Checked<'_>]) -> Ruling {
         _ => Ruling::Open,
     }
 }
+
+#[cfg(test)]
+mod tests;

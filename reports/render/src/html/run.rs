@@ -201,18 +201,18 @@ fn anomaly(anomaly: &Anomaly) -> AnomalyRow {
 /// What matters as a table: for paper, and for browsers that run no programs.
 fn excerpt(history: &History, data: &Data) -> (Vec<ExcerptRow>, usize) {
     let witness = |row: &Row| row.event.is_some_and(|event| data.witness.contains(&event));
-    let matters: Vec<&Row> = data.rows.iter().filter(|row| row.rank <= 1).collect();
-    let mut wanted: Vec<&Row> = Vec::new();
+    let matters: Vec<(usize, &Row)> =
+        data.rows.iter().enumerate().filter(|(_, row)| row.rank <= 1).collect();
+    let mut wanted: Vec<(usize, &Row)> = Vec::new();
     // Those that are always shown come first when there is no room for all.
     for rank in 0..=1 {
         let room = EXCERPT.saturating_sub(wanted.len());
-        wanted.extend(matters.iter().filter(|row| row.rank == rank).take(room));
+        wanted.extend(matters.iter().filter(|(_, row)| row.rank == rank).take(room));
     }
-    let order = |row: &&Row| (row.step, row.event, row.time);
-    wanted.sort_by_key(order);
+    wanted.sort_by_key(|(position, _)| *position);
     let mut before: Option<&Row> = None;
     let mut out = Vec::with_capacity(wanted.len());
-    for row in &wanted {
+    for (_, row) in &wanted {
         let quiet = before.map_or(0, |it| row.time.since(it.time).0);
         before = Some(row);
         let actor = history.actor_name(row.actor);

@@ -163,23 +163,24 @@ pub(crate) fn together(summary: &SummaryView, styled: bool) -> String {
     if summary.campaigns.len() < 2 {
         return out;
     }
-    for area in areas(summary) {
-        let line = if area.missing.is_empty() {
-            format!("reached together: {}", in_words(&area))
-        } else {
-            let missing = area.missing.len() as u64;
-            let mut names: Vec<&str> = area.missing.iter().map(String::as_str).collect();
-            names.truncate(MISSING_SHOWN);
-            let more = if missing > names.len() as u64 { ", ..." } else { "" };
-            format!("reached together: {}; never: {}{more}", in_words(&area), names.join(", "))
-        };
+    let areas: Vec<AreaView> = areas(summary);
+    if areas.is_empty() {
+        return out;
+    }
+    let counts: Vec<String> = areas.iter().map(in_words).collect();
+    let line = format!("reached together: {}", counts.join(", "));
+    let _ = writeln!(out, "{}", paint(styled, FAINT, line));
+    // A long list helps nobody here: JSON has it.
+    let short = areas.iter().filter(|area| (1..=MISSING_SHOWN).contains(&area.missing.len()));
+    for area in short {
+        let line = format!("  not reached of {}: {}", area.area, area.missing.join(", "));
         let _ = writeln!(out, "{}", paint(styled, FAINT, line));
     }
     out
 }
 
 /// Points that are listed of one area; JSON has them all.
-pub(crate) const MISSING_SHOWN: usize = 8;
+pub(crate) const MISSING_SHOWN: usize = 6;
 
 /// The union of what campaigns reached: a point is missing if all of them miss it.
 pub(crate) fn areas(summary: &SummaryView) -> Vec<AreaView> {

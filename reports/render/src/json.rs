@@ -7,7 +7,8 @@ use oncesim_semantics::{Anomaly, Guarantee, Level, Verdict};
 use serde::Serialize;
 
 use crate::model::{
-    BenchLine, CampaignView, MutantView, NondeterminismView, RunView, ShrinkView, SummaryView,
+    AreaView, BenchLine, CampaignView, MutantView, NondeterminismView, RunView, ShrinkView,
+    SummaryView,
 };
 
 /// Version of all documents.
@@ -120,6 +121,8 @@ pub(crate) fn anomaly(anomaly: &Anomaly) -> AnomalyDoc<'_> {
 struct FuzzDoc<'a> {
     schema: u32,
     scenarios: Vec<CampaignDoc<'a>>,
+    /// What all of them reached together, with the names of what none of them did.
+    coverage: Vec<TogetherDoc>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     regressions: Vec<RegressionDoc<'a>>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
@@ -195,7 +198,14 @@ struct AreaDoc<'a> {
     area: &'a str,
     reached: u64,
     known: u64,
-    missing: &'a [String],
+}
+
+#[derive(Serialize)]
+struct TogetherDoc {
+    area: String,
+    reached: u64,
+    known: u64,
+    missing: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -229,6 +239,15 @@ pub fn campaign_json(summary: &SummaryView) -> String {
     document(&FuzzDoc {
         schema: SCHEMA,
         scenarios: summary.campaigns.iter().map(campaign).collect(),
+        coverage: crate::coverage::areas(summary)
+            .into_iter()
+            .map(|AreaView { area, reached, known, missing }| TogetherDoc {
+                area,
+                reached,
+                known,
+                missing,
+            })
+            .collect(),
         missing_shards: &summary.missing,
         regressions: summary
             .regressions
@@ -301,12 +320,7 @@ fn campaign(campaign: &CampaignView) -> CampaignDoc<'_> {
         coverage: campaign
             .coverage
             .iter()
-            .map(|area| AreaDoc {
-                area: &area.area,
-                reached: area.reached,
-                known: area.known,
-                missing: &area.missing,
-            })
+            .map(|area| AreaDoc { area: &area.area, reached: area.reached, known: area.known })
             .collect(),
         growth: &campaign.growth,
         seeds_since_new: campaign.seeds_since_new,

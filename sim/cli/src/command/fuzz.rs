@@ -101,6 +101,7 @@ fn split(args: &FuzzArgs) -> Result<(Vec<PathBuf>, Vec<PathBuf>), Refusal> {
         let records = || source::load_quietly(file, &args.set).is_ok_and(|l| l.replay.is_some());
         regressions::is_kept(file) && records()
     });
+    kept.extend(regressions::beside(&args.paths, &files, &args.set));
     kept.extend(regressions::in_folder(&args.out));
     for list in [&mut kept, &mut files] {
         let mut seen = std::collections::BTreeSet::new();

@@ -1,7 +1,7 @@
 //! Regressions: counterexamples below a folder `regressions`, which `oncesim fuzz` replays before
 //! anything else and does not write a second time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
@@ -28,6 +28,21 @@ pub(crate) fn is_kept(file: &Path) -> bool {
 pub(crate) fn in_folder(out: &Path) -> Vec<PathBuf> {
     let there = out.file_name() == Some(OsStr::new(FOLDER)) && out.is_dir();
     if there { oncesim_spec::discover(out).unwrap_or_default() } else { Vec::new() }
+}
+
+/// The regressions in a folder beside the paths of a campaign, as far as they are of its scenarios.
+pub(crate) fn beside(paths: &[PathBuf], files: &[PathBuf], sets: &[String]) -> Vec<PathBuf> {
+    let names: BTreeSet<_> = files.iter().filter_map(|file| file.file_name()).collect();
+    let folders: BTreeSet<PathBuf> =
+        paths.iter().filter_map(|path| Some(path.parent()?.join(FOLDER))).collect();
+    let found = folders.iter().filter(|folder| folder.is_dir());
+    let found = found.flat_map(|folder| oncesim_spec::discover(folder).unwrap_or_default());
+    let ours = |file: &PathBuf| {
+        let replay = source::load_quietly(file, sets).ok().and_then(|loaded| loaded.replay);
+        let of = replay.as_ref().and_then(|replay| Path::new(&replay.scenario).file_name());
+        of.is_some_and(|name| names.contains(name))
+    };
+    found.filter(ours).collect()
 }
 
 /// Replays one regression; notes what it shows.

@@ -15,7 +15,7 @@ use crate::exit::Refusal;
 use crate::output;
 
 /// How old the file may be. Writing takes a twentieth of the time at most.
-const MOMENT: Duration = Duration::from_secs(1);
+const MOMENT: Duration = Duration::from_millis(250);
 
 /// Results, and where they go.
 pub(crate) struct Journal {

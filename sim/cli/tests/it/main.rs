@@ -1,8 +1,10 @@
 //! The one integration binary of the command line.
 
+mod campaign;
 mod ci;
 mod cli;
 mod determinism;
+mod engines;
 mod explore;
 mod html;
 mod matrix;

@@ -130,6 +130,11 @@ fn fuzz_shrinks_what_it_finds_and_keeps_regressions() {
     assert_eq!(file, found["regressions"][0]["file"].as_str());
     assert_eq!(regressions(&folder), files);
 
+    // A scenario that is named alone has the regressions beside it, and no others.
+    let alone = folder.oncesim(&["fuzz", scenario, "--seeds", "4", "--format", "json"]).json();
+    assert_eq!(alone["regressions"][0]["state"], "fails", "{alone}");
+    assert_eq!(alone["scenarios"][0]["anomalies"][0]["counterexample"].as_str(), file);
+
     // The scenario's own repair, in the regression.
     let kept = format!("mine/regressions/{}", files[0]);
     let text = std::fs::read_to_string(folder.path(&kept)).expect("it was written");

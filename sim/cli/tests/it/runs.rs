@@ -94,7 +94,7 @@ fn a_commit_is_a_seed_and_so_is_its_abbreviation() {
 fn a_campaign_is_one_document_of_the_documented_shape() {
     let folder = Folder::new();
     let (found, file) = violated(&folder);
-    assert_eq!(keys(&found), ["scenarios", "schema"]);
+    assert_eq!(keys(&found), ["coverage", "scenarios", "schema"]);
     let scenario = &found["scenarios"][0];
     for key in ["scenario", "seeds", "outcome", "anomalies", "runs_per_s", "bound_95"] {
         assert!(!scenario[key].is_null(), "{key}: {scenario}");

@@ -180,7 +180,7 @@ pub(crate) fn together(summary: &SummaryView, styled: bool) -> String {
 }
 
 /// Points that are listed of one area; JSON has them all.
-pub(crate) const MISSING_SHOWN: usize = 6;
+pub(crate) const MISSING_SHOWN: usize = 8;
 
 /// The union of what campaigns reached: a point is missing if all of them miss it.
 pub(crate) fn areas(summary: &SummaryView) -> Vec<AreaView> {

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use oncesim_semantics::{AnomalyClass, Violates};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::style::{FAINT, STRONG, paint};
@@ -136,13 +137,13 @@ fn broken(class: &AnomalyClass) -> String {
     if broken.is_empty() { "nothing by itself".to_owned() } else { broken.join(", ") }
 }
 
-#[derive(Serialize)]
-struct CatalogueDoc<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct CatalogueDoc<'a> {
     schema: u32,
     anomalies: Vec<ClassDoc<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct ClassDoc<'a> {
     id: &'a str,
     level: &'a str,

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use oncesim_history::{ClientKind, EventKind, History, WorldEvent};
 use oncesim_types::{MemberId, RecordId, TopicPartition};
+use schemars::JsonSchema;
 use serde::Serialize;
 use unicode_width::UnicodeWidthStr;
 
@@ -353,8 +354,8 @@ fn wrapped_words(words: &[impl AsRef<str>], columns: usize) -> Vec<String> {
     lines
 }
 
-#[derive(Serialize)]
-struct ExplanationDoc<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct ExplanationDoc<'a> {
     schema: u32,
     scenario: &'a str,
     seed: u64,
@@ -373,7 +374,7 @@ struct ExplanationDoc<'a> {
     complete: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct LinkDoc<'a> {
     virtual_ns: u64,
     actor: &'a str,
@@ -386,7 +387,7 @@ struct LinkDoc<'a> {
     left_out: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct FaultDoc<'a> {
     fault: &'a str,
     struck_virtual_ns: Option<u64>,
@@ -395,7 +396,7 @@ struct FaultDoc<'a> {
     without: &'a str,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct UnavoidableDoc<'a> {
     virtual_ns: u64,
     event: &'a str,
@@ -404,13 +405,13 @@ struct UnavoidableDoc<'a> {
     after: ShareDoc,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct ShareDoc {
     failed: u64,
     forks: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct ChangeDoc<'a> {
     change: &'a str,
     set: &'a [String],
@@ -422,7 +423,7 @@ struct ChangeDoc<'a> {
     note: Option<&'a str>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct SameFaultsDoc {
     failed: u64,
     seeds: u64,

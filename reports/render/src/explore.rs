@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::json::{SCHEMA, document, millis};
@@ -147,8 +148,8 @@ fn world(explore: &ExploreView) -> Vec<String> {
     lines
 }
 
-#[derive(Serialize)]
-struct ExploreDoc<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct ExploreDoc<'a> {
     schema: u32,
     scenario: &'a str,
     seed: u64,
@@ -162,7 +163,7 @@ struct ExploreDoc<'a> {
     wall_ms: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct DepthDoc {
     faults: u64,
     placements: u64,
@@ -172,7 +173,7 @@ struct DepthDoc {
     vacuous: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct FindDoc<'a> {
     id: &'a str,
     outcome: &'static str,

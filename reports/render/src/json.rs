@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use oncesim_semantics::{Anomaly, Guarantee, Level, Verdict};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::model::{
@@ -14,8 +15,8 @@ use crate::model::{
 /// Version of all documents.
 pub(crate) const SCHEMA: u32 = 1;
 
-#[derive(Serialize)]
-struct RunDoc<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct RunDoc<'a> {
     schema: u32,
     scenario: &'a str,
     seed: u64,
@@ -29,14 +30,14 @@ struct RunDoc<'a> {
     faults: BTreeMap<&'a str, u64>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct GuaranteesDoc {
     log: LevelDoc,
     processing: LevelDoc,
     effect: LevelDoc,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 struct LevelDoc {
     at_most_once: &'static str,
@@ -44,7 +45,7 @@ struct LevelDoc {
     exactly_once: &'static str,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct AnomalyDoc<'a> {
     id: &'static str,
     level: &'static str,
@@ -52,7 +53,7 @@ pub(crate) struct AnomalyDoc<'a> {
     witness: WitnessDoc<'a>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct WitnessDoc<'a> {
     sentence: &'a str,
     events: &'a [u32],
@@ -117,8 +118,8 @@ pub(crate) fn anomaly(anomaly: &Anomaly) -> AnomalyDoc<'_> {
     }
 }
 
-#[derive(Serialize)]
-struct FuzzDoc<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct FuzzDoc<'a> {
     schema: u32,
     scenarios: Vec<CampaignDoc<'a>>,
     /// What all of them reached together, with the names of what none of them did.
@@ -129,7 +130,7 @@ struct FuzzDoc<'a> {
     missing_shards: &'a [String],
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct RegressionDoc<'a> {
     file: &'a str,
     id: &'a str,
@@ -138,7 +139,7 @@ struct RegressionDoc<'a> {
     outcome: &'static str,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct CampaignDoc<'a> {
     scenario: &'a str,
     seeds: u64,
@@ -166,7 +167,7 @@ struct CampaignDoc<'a> {
     seeds_since_new: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct NondeterminismDoc<'a> {
     seed: u64,
     digests: &'a [String; 2],
@@ -176,7 +177,7 @@ struct NondeterminismDoc<'a> {
     command: &'a str,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct ClaimDoc<'a> {
     claim: &'a str,
     exercised: u64,
@@ -184,7 +185,7 @@ struct ClaimDoc<'a> {
     bound_95: f64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct FaultDoc {
     declared: bool,
     struck: u64,
@@ -193,14 +194,14 @@ struct FaultDoc {
     telling: Option<bool>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct AreaDoc<'a> {
     area: &'a str,
     reached: u64,
     known: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct TogetherDoc {
     area: String,
     reached: u64,
@@ -208,7 +209,7 @@ struct TogetherDoc {
     missing: Vec<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct FailureDoc<'a> {
     id: &'a str,
     seeds: &'a [u64],
@@ -220,14 +221,14 @@ struct FailureDoc<'a> {
     shrunk: Option<ShrinkDoc<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct ShrinkDoc<'a> {
     runs: u64,
     ended_early: Option<&'a str>,
     sizes: BTreeMap<&'a str, BeforeAfterDoc>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct BeforeAfterDoc {
     before: u64,
     after: u64,
@@ -350,14 +351,14 @@ fn faults(campaign: &CampaignView) -> BTreeMap<&str, FaultDoc> {
     struck.chain(silent).map(doc).collect()
 }
 
-#[derive(Serialize)]
-struct MutantsDoc<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct MutantsDoc<'a> {
     schema: u32,
     mutants: Vec<MutantDoc<'a>>,
     found: usize,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct MutantDoc<'a> {
     id: &'a str,
     scenario: &'a str,
@@ -395,13 +396,13 @@ pub fn mutants_json(mutants: &[MutantView]) -> String {
     })
 }
 
-#[derive(Serialize)]
-struct BenchDoc<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct BenchDoc<'a> {
     schema: u32,
     figures: Vec<FigureDoc<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct FigureDoc<'a> {
     what: &'a str,
     measured: &'a str,

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use oncesim_semantics::{Case, Guarantee, Level, ParityAnomaly, ParityVerdict, Severity, Verdict};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::json::{self, SCHEMA};
@@ -219,8 +220,8 @@ fn words(case: &Case) -> String {
     }
 }
 
-#[derive(Serialize)]
-struct VerifyDoc<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct VerifyDoc<'a> {
     schema: u32,
     history: &'a str,
     input: &'static str,
@@ -255,8 +256,8 @@ pub fn verify_json(view: &VerifyView<'_>) -> String {
     })
 }
 
-#[derive(Serialize)]
-struct ParityDoc<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct ParityDoc<'a> {
     schema: u32,
     history: &'a str,
     input: &'static str,
@@ -269,7 +270,7 @@ struct ParityDoc<'a> {
     wall_ms: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct ParityAnomalyDoc {
     id: &'static str,
     count: u64,
@@ -277,7 +278,7 @@ struct ParityAnomalyDoc {
     witness: Option<CaseDoc>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct CaseDoc {
     sentence: String,
     key: Option<String>,

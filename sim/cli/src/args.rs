@@ -58,8 +58,8 @@ pub(crate) enum Command {
     Matrix(MatrixArgs),
     /// Measure: events, messages and runs per second, memory, cold start
     Bench(BenchArgs),
-    /// Print the JSON Schema of scenarios, for editors
-    Schema,
+    /// Print a JSON Schema: of scenarios, for editors; of what a command prints as JSON
+    Schema(SchemaArgs),
     /// Print completions for a shell
     Completions(CompletionsArgs),
 }
@@ -506,6 +506,13 @@ pub(crate) struct BenchArgs {
     pub(crate) million: bool,
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SchemaArgs {
+    /// scenario, or the command whose document it is: run, fuzz, verify, ... [default: scenario]
+    #[arg(value_name = "KIND")]
+    pub(crate) kind: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -58,7 +58,7 @@ fn dispatch(command: Command) -> Result<Exit, Refusal> {
         Command::Measure(args) => command::measure::run(&args),
         Command::Matrix(args) => command::matrix::matrix(&args),
         Command::Bench(args) => command::bench::bench(&args),
-        Command::Schema => command::schema::schema(),
+        Command::Schema(args) => command::schema::schema(&args),
         Command::Completions(args) => command::completions::completions(&args),
     }
 }

@@ -1,12 +1,13 @@
 //! The matrix as one JSON document.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{MatrixCellView, MatrixPromiseView, MatrixView, checked, ruling};
 use crate::json::{SCHEMA, document};
 
-#[derive(Serialize)]
-struct MatrixDoc<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct MatrixDoc<'a> {
     schema: u32,
     definition: &'a str,
     title: &'a str,
@@ -18,14 +19,14 @@ struct MatrixDoc<'a> {
     advice: Vec<AdviceDoc<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct ColumnDoc<'a> {
     id: &'a str,
     title: &'a str,
     about: &'a str,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct SectionDoc<'a> {
     id: &'a str,
     title: &'a str,
@@ -33,7 +34,7 @@ struct SectionDoc<'a> {
     rows: Vec<RowDoc<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct RowDoc<'a> {
     id: &'a str,
     title: &'a str,
@@ -42,7 +43,7 @@ struct RowDoc<'a> {
     cells: Vec<CellDoc<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct CellDoc<'a> {
     column: &'a str,
     /// At the section's level.
@@ -54,7 +55,7 @@ struct CellDoc<'a> {
     guarantees: Vec<PromiseDoc<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct PromiseDoc<'a> {
     level: Option<&'static str>,
     guarantee: &'static str,
@@ -66,7 +67,7 @@ struct PromiseDoc<'a> {
     counterexample: Option<CounterexampleDoc<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct CounterexampleDoc<'a> {
     seed: u64,
     faults: u64,
@@ -76,7 +77,7 @@ struct CounterexampleDoc<'a> {
     command: &'a str,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct AdviceDoc<'a> {
     id: &'a str,
     says: &'a str,
@@ -84,7 +85,7 @@ struct AdviceDoc<'a> {
     checks: Vec<CheckDoc<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct CheckDoc<'a> {
     row: &'a str,
     guarantee: String,

@@ -1,7 +1,7 @@
 //! The matrix: configurations against fault classes, and which guarantee holds.
 
 mod html;
-mod json;
+pub(crate) mod json;
 mod markdown;
 mod text;
 

@@ -4,6 +4,7 @@ mod campaign;
 mod ci;
 mod cli;
 mod determinism;
+mod documents;
 mod engines;
 mod explore;
 mod html;

@@ -47,7 +47,7 @@ impl Seeds {
     #[must_use]
     pub fn count(&self) -> Option<u64> {
         // The last seed is the largest number that there is.
-        let room = (u64::MAX - self.from).checked_add(1).unwrap_or(u64::MAX);
+        let room = (u64::MAX - self.from).saturating_add(1);
         Some(self.planned?.min(room).saturating_sub(self.skip()).div_ceil(self.of))
     }
 

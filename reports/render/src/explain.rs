@@ -263,7 +263,7 @@ fn changes(out: &mut String, view: &ExplanationView, styled: bool) {
         } else if change.failed < change.failed_before {
             ("better", DOUBT)
         } else {
-            ("differs", FAINT)
+            ("better", FAINT)
         };
         let _ = writeln!(
             out,

@@ -6,6 +6,7 @@ mod cli;
 mod determinism;
 mod documents;
 mod engines;
+mod explain;
 mod explore;
 mod html;
 mod matrix;

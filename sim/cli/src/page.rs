@@ -37,7 +37,7 @@ pub(crate) fn campaign(path: &Path, summary: &SummaryView) -> Result<(), Refusal
         let Some(view) = replayed(Path::new(file)) else { continue };
         let mut name = page_name(path, Path::new(file));
         while !names.insert(name.clone()) {
-            name.insert_str(name.len() - ".html".len(), "-");
+            name.insert(name.len() - ".html".len(), '-');
         }
         artifact::write(&path.with_file_name(&name), &run_html(&view, None))?;
         pages.insert(file.clone(), name);

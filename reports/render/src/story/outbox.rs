@@ -1,6 +1,6 @@
 //! Why a database and the log disagree about an event.
 
-use oncesim_types::StatementRole;
+use oncesim_types::{Instant, RecordId, StatementRole};
 
 use super::facts::Facts;
 
@@ -15,30 +15,7 @@ pub(super) fn outbox(facts: &Facts<'_>) -> Option<Vec<String>> {
     let end = facts.anomaly.witness.time;
     let mut story = Vec::new();
     match facts.anomaly.id() {
-        "outbox-missing" => {
-            if let Some((at, commit)) = row {
-                story.push(format!(
-                    "{who} writes twice: first it commits in the database, then it sends the event. \
-                     Commit {commit} was durable at {at}."
-                ));
-                let doubt = facts.doubtful(record);
-                story.push(match (doubt, facts.upheaval(service, at, end)) {
-                    (Some(doubt), _) => format!(
-                        "But the answer to the commit never reached {who} ({doubt}): to {who} the \
-                         operation had failed, and it did not send {name}."
-                    ),
-                    (None, Some((died, true))) => {
-                        format!("{who} died at {died}, before it had sent {name}.")
-                    }
-                    (None, _) => format!("The event itself, {name}, never got into the log."),
-                });
-            }
-            story.push(
-                "No transaction spans a database and a log, so one of the two writes can always be \
-                 missing."
-                    .to_owned(),
-            );
-        }
+        "outbox-missing" => missing(facts, record, row, &mut story),
         "outbox-phantom" => {
             let appended = facts.appended(record, true).first().copied();
             if let Some(at) = appended {
@@ -72,23 +49,7 @@ pub(super) fn outbox(facts: &Facts<'_>) -> Option<Vec<String>> {
                     .to_owned(),
             );
         }
-        "outbox-duplicate" => {
-            let all = facts.appended(record, true);
-            if let (Some(first), Some(second)) = (all.first(), all.get(1)) {
-                story.push(format!(
-                    "The relay published {name} at {} ({}), and before it had written down that it had, \
-                     it was gone.",
-                    facts.place(first.partition, first.offset),
-                    first.time
-                ));
-                story.push(format!(
-                    "Its successor went on from what was written down, and published it again at {} \
-                     ({}). Publishing and remembering are two writes, so a relay is at-least-once.",
-                    facts.place(second.partition, second.offset),
-                    second.time
-                ));
-            }
-        }
+        "outbox-duplicate" => duplicate(facts, record, &mut story),
         "outbox-skip-gap" => {
             if let Some((at, commit)) = row {
                 story.push(format!(
@@ -113,4 +74,59 @@ pub(super) fn outbox(facts: &Facts<'_>) -> Option<Vec<String>> {
         _ => return None,
     }
     (!story.is_empty()).then_some(story)
+}
+
+/// A row whose event nobody sent.
+fn missing(
+    facts: &Facts<'_>,
+    record: RecordId,
+    row: Option<(Instant, u64)>,
+    story: &mut Vec<String>,
+) {
+    let service = record.origin();
+    let who = facts.actor(service);
+    let name = facts.name(record);
+    let end = facts.anomaly.witness.time;
+    if let Some((at, commit)) = row {
+        story.push(format!(
+            "{who} writes twice: first it commits in the database, then it sends the event. \
+             Commit {commit} was durable at {at}."
+        ));
+        let doubt = facts.doubtful(record);
+        story.push(match (doubt, facts.upheaval(service, at, end)) {
+            (Some(doubt), _) => format!(
+                "But the answer to the commit never reached {who} ({doubt}): to {who} the \
+                 operation had failed, and it did not send {name}."
+            ),
+            (None, Some((died, true))) => {
+                format!("{who} died at {died}, before it had sent {name}.")
+            }
+            (None, _) => format!("The event itself, {name}, never got into the log."),
+        });
+    }
+    story.push(
+        "No transaction spans a database and a log, so one of the two writes can always be \
+         missing."
+            .to_owned(),
+    );
+}
+
+/// An event that a relay published twice.
+fn duplicate(facts: &Facts<'_>, record: RecordId, story: &mut Vec<String>) {
+    let name = facts.name(record);
+    let all = facts.appended(record, true);
+    if let (Some(first), Some(second)) = (all.first(), all.get(1)) {
+        story.push(format!(
+            "The relay published {name} at {} ({}), and before it had written down that it had, \
+             it was gone.",
+            facts.place(first.partition, first.offset),
+            first.time
+        ));
+        story.push(format!(
+            "Its successor went on from what was written down, and published it again at {} \
+             ({}). Publishing and remembering are two writes, so a relay is at-least-once.",
+            facts.place(second.partition, second.offset),
+            second.time
+        ));
+    }
 }

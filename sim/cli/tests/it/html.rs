@@ -28,6 +28,7 @@ pub(crate) struct Browser {
 
 impl Browser {
     /// None, and a line that says so, where there is no browser.
+    #[expect(clippy::print_stdout, reason = "a test that checks nothing says so")]
     pub(crate) fn find(test: &str) -> Option<Browser> {
         let Some(program) = chromium() else {
             println!("{test}: not checked, because there is no Chromium here (see $CHROME)");

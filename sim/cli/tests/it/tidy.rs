@@ -282,3 +282,22 @@ fn the_schema_of_scenarios_is_current() {
         serde_json::from_str(&read("scenarios/scenario.schema.json")).expect("it is JSON");
     assert_eq!(printed.json(), kept, "oncesim schema > scenarios/scenario.schema.json");
 }
+#[test]
+fn the_page_of_strategies_is_the_generators_and_names_each_planted_bug() {
+    let page = read("docs/strategies.md");
+    assert!(
+        page.starts_with(oncesim_render::STRATEGIES_HEADER),
+        "docs/strategies.md: oncesim mutants --strategies --format markdown"
+    );
+    let mut complaints = Vec::new();
+    for path in files("scenarios/mutants", ".toml") {
+        let text = read(&path);
+        let line = text.lines().find_map(|line| line.strip_prefix("plant = \""));
+        let id = line.and_then(|rest| rest.split('"').next()).expect("a planted bug");
+        let starts = [format!("| {id} |"), format!("| {id} (scripted) |")];
+        if !page.lines().any(|line| starts.iter().any(|start| line.starts_with(start))) {
+            complaints.push(format!("docs/strategies.md lacks {path}"));
+        }
+    }
+    none(&complaints);
+}

@@ -19,6 +19,31 @@ pub(crate) struct Loaded {
     pub(crate) warnings: Diagnostics,
 }
 
+impl Loaded {
+    /// The run that a file is about: the one that a counterexample recorded, or that of `--seed`;
+    /// `None`: a scenario, and nobody said which.
+    pub(crate) fn seed(&self, given: Option<u64>) -> Result<Option<u64>, Refusal> {
+        match (&self.replay, given) {
+            (Some(replay), None) => Ok(Some(replay.seed)),
+            (None, given) => Ok(given),
+            (Some(replay), Some(_)) => Err(Refusal::new(
+                format!("a counterexample has its own seed, {}", replay.seed),
+                "--seed",
+                "leave --seed out",
+            )),
+        }
+    }
+}
+
+/// Nobody said which run of a scenario.
+pub(crate) fn which_run(file: &Path) -> Refusal {
+    Refusal::new(
+        "this is a scenario, not a counterexample: it says nothing about which run",
+        file.display().to_string(),
+        "give --seed N, or a file that `oncesim fuzz` wrote into reports/out",
+    )
+}
+
 /// Loads a scenario; its warnings go to standard error.
 pub(crate) fn load(path: &Path, sets: &[String]) -> Result<Loaded, Refusal> {
     let loaded = load_quietly(path, sets)?;

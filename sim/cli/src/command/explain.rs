@@ -85,32 +85,16 @@ fn changed(path: &Path, sets: &[String]) -> Option<Arc<Scenario>> {
 /// that the scenario expects.
 fn which_run(args: &ExplainArgs, loaded: &Loaded) -> Result<(u64, FaultPlan), Refusal> {
     let scenario = &loaded.scenario;
-    let seed = match (&loaded.replay, args.seed) {
-        (Some(replay), None) => replay.seed,
-        (None, Some(seed)) => seed,
-        (Some(replay), Some(_)) => {
-            return Err(Refusal::new(
-                format!("a counterexample has its own seed, {}", replay.seed),
-                "--seed",
-                "leave --seed out",
-            ));
-        }
-        (None, None) => match &scenario.expect {
-            Some(expect) => first_that_shows(scenario, expect.within).ok_or_else(|| {
-                Refusal::new(
-                    format!("none of the first {} seeds shows {}", expect.within, expect.anomaly),
-                    args.file.display().to_string(),
-                    "raise expect.within, or name a seed: --seed N",
-                )
-            })?,
-            None => {
-                return Err(Refusal::new(
-                    "this is a scenario, not a counterexample: it says nothing about which run",
-                    args.file.display().to_string(),
-                    "give --seed N, or a file that `oncesim fuzz` wrote into reports/out",
-                ));
-            }
-        },
+    let seed = match (loaded.seed(args.seed)?, &scenario.expect) {
+        (Some(seed), _) => seed,
+        (None, Some(expect)) => first_that_shows(scenario, expect.within).ok_or_else(|| {
+            Refusal::new(
+                format!("none of the first {} seeds shows {}", expect.within, expect.anomaly),
+                args.file.display().to_string(),
+                "raise expect.within, or name a seed: --seed N",
+            )
+        })?,
+        (None, None) => return Err(source::which_run(&args.file)),
     };
     Ok((seed, oncesim::plan(scenario, seed)))
 }

@@ -10,24 +10,8 @@ use crate::{convert, export, output, page, source};
 pub(crate) fn replay(args: &ReplayArgs) -> Result<Exit, Refusal> {
     super::trace::sensible(&args.view, args.format)?;
     let loaded = source::load(&args.file, &[])?;
-    let (seed, recorded) = match (loaded.replay, args.seed) {
-        (Some(replay), None) => (replay.seed, Some(replay.digest)),
-        (Some(replay), Some(_)) => {
-            return Err(Refusal::new(
-                format!("a counterexample has its own seed, {}", replay.seed),
-                "--seed",
-                "leave --seed out",
-            ));
-        }
-        (None, Some(seed)) => (seed, None),
-        (None, None) => {
-            return Err(Refusal::new(
-                "this is a scenario, not a counterexample: it says nothing about which run",
-                args.file.display().to_string(),
-                "give --seed N, or a file that `oncesim fuzz` wrote into reports/out",
-            ));
-        }
-    };
+    let seed = loaded.seed(args.seed)?.ok_or_else(|| source::which_run(&args.file))?;
+    let recorded = loaded.replay.map(|replay| replay.digest);
     export::ensure(&args.export, &[(args.html.as_deref(), "--html")])?;
     let traced = args.view.trace || args.html.is_some() || export::wanted(&args.export);
     let (outcome, wall) = once(&loaded.scenario, seed, args.format, traced);

@@ -53,24 +53,7 @@ pub(crate) fn shrink(args: &ShrinkArgs) -> Result<Exit, Refusal> {
 }
 
 fn which_run(args: &ShrinkArgs, loaded: &Loaded) -> Result<(u64, FaultPlan), Refusal> {
-    let seed = match (&loaded.replay, args.seed) {
-        (Some(replay), None) => replay.seed,
-        (None, Some(seed)) => seed,
-        (Some(replay), Some(_)) => {
-            return Err(Refusal::new(
-                format!("a counterexample has its own seed, {}", replay.seed),
-                "--seed",
-                "leave --seed out",
-            ));
-        }
-        (None, None) => {
-            return Err(Refusal::new(
-                "this is a scenario, not a counterexample: it says nothing about which run",
-                args.file.display().to_string(),
-                "give --seed N, or a file that `oncesim fuzz` wrote into reports/out",
-            ));
-        }
-    };
+    let seed = loaded.seed(args.seed)?.ok_or_else(|| source::which_run(&args.file))?;
     Ok((seed, oncesim::plan(&loaded.scenario, seed)))
 }
 

@@ -105,6 +105,16 @@ pub enum Holds {
 }
 
 impl Holds {
+    /// What runs say together: broken by any, held by at least one, or unknown.
+    #[must_use]
+    pub const fn together(held: u64, violated: u64) -> Holds {
+        match (violated, held) {
+            (1.., _) => Holds::Violated,
+            (0, 1..) => Holds::Holds,
+            (0, 0) => Holds::Unknown,
+        }
+    }
+
     /// Its name in reports.
     #[must_use]
     pub const fn name(self) -> &'static str {

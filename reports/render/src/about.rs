@@ -8,13 +8,13 @@ use oncesim_types::{ActorId, GroupId, ProducerId, RecordId, TopicPartition, Tran
 
 /// Who acts under which transactional id, as far as the history says.
 #[derive(Debug, Default)]
-pub(super) struct Sessions {
+pub(crate) struct Sessions {
     actors: BTreeMap<ActorId, TransactionalId>,
     producers: BTreeMap<ProducerId, TransactionalId>,
 }
 
 impl Sessions {
-    pub(super) fn of(history: &History) -> Sessions {
+    pub(crate) fn of(history: &History) -> Sessions {
         let mut sessions = Sessions::default();
         for event in &history.events {
             match &event.kind {
@@ -43,7 +43,7 @@ impl Sessions {
     }
 
     /// What a line is about, with the transactional ids of the producers that it names.
-    pub(super) fn of_line(&self, about: &About) -> About {
+    pub(crate) fn of_line(&self, about: &About) -> About {
         let mut about = about.clone();
         let ids = about.producers.iter().filter_map(|it| self.producers.get(it));
         about.transactional_ids.extend(ids);
@@ -53,7 +53,7 @@ impl Sessions {
     }
 
     /// What an event is about.
-    pub(super) fn about(&self, history: &History, actor: ActorId, kind: &EventKind) -> About {
+    pub(crate) fn about(&self, history: &History, actor: ActorId, kind: &EventKind) -> About {
         let mut about = match kind {
             EventKind::Client(client) => self.client(history, actor, client),
             EventKind::World(world) => self.world(history, world),

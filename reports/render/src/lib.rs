@@ -3,6 +3,7 @@
 //! Every function here is pure: a view goes in, a `String` comes out. `styled` asks for ANSI
 //! colours; whoever prints decides whether its stream can show them.
 
+mod about;
 mod campaign;
 mod catalogue;
 mod causality;
@@ -80,7 +81,7 @@ pub use strategies::{
     EASY, HuntCell, HuntRow, STRATEGIES_HEADER, StrategyTable, strategies_json,
     strategies_markdown, strategies_text,
 };
-pub use subject::{Subjects, concerns_partition, concerns_record, partition_names};
+pub use subject::{Subjects, partition_names};
 pub use table::{ListRow, bench_text, list_text, mutants_markdown, mutants_text};
 pub use verify::{
     ParityView, SourceView, Validity, VerifyView, parity_json, parity_text, verify_json,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use oncesim_semantics::{Anomaly, Claim, Guarantee, Holds, Level, Ordering, Severity};
+use oncesim_semantics::{Anomaly, Claim, Guarantee, Holds, Level, Ordering, Severity, Verdict};
 
 use crate::model::{End, FaultView, Judgement, RunView};
 use crate::number::{grouped, seconds, short_count, virtual_seconds};
@@ -282,16 +282,17 @@ fn broken(run: &RunView) -> String {
     if parts.is_empty() { "the claim".to_owned() } else { parts.join(", ") }
 }
 
+/// What the checkers saw; `None`: nothing.
+pub(crate) fn checked(verdict: &Verdict) -> Option<String> {
+    let seen = verdict.witnesses.iter().filter(|witness| witness.count > 0);
+    let seen: Vec<String> =
+        seen.map(|witness| format!("{} {}", witness.what, grouped(witness.count))).collect();
+    (!seen.is_empty()).then(|| seen.join("; "))
+}
+
 fn conclusion(out: &mut String, run: &RunView, styled: bool) {
-    let saw: Vec<String> = run
-        .verdict
-        .witnesses
-        .iter()
-        .filter(|witness| witness.count > 0)
-        .map(|witness| format!("{} {}", witness.what, grouped(witness.count)))
-        .collect();
-    if !saw.is_empty() {
-        let _ = writeln!(out, "checked: {}", saw.join("; "));
+    if let Some(saw) = checked(&run.verdict) {
+        let _ = writeln!(out, "checked: {saw}");
     }
     if run.verdict.excused > 0 {
         let records = short_count(run.verdict.excused, "record", "records");

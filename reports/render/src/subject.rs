@@ -3,9 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use oncesim_history::trace::TraceLine;
-use oncesim_history::{ClientKind, Event, EventKind, ExternalEvent, History, WorldEvent};
+use oncesim_history::trace::{About, TraceLine};
+use oncesim_history::{ClientKind, Event, EventKind, History, WorldEvent};
 use oncesim_types::{ActorId, ProducerId, RecordId, TopicId, TopicPartition, TransactionalId};
+
+use crate::about::Sessions;
 
 /// What the rows of a trace are to be about; several at once: all of them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -109,8 +111,9 @@ impl<'a> Matter<'a> {
     /// Whether an event is about all of the subjects.
     pub(crate) fn event(&self, event: &Event) -> bool {
         let Subjects { record, transactional_id, partition } = self.subjects;
-        record.is_none_or(|record| concerns_record(self.history, &event.kind, record))
-            && partition.is_none_or(|it| concerns_partition(self.history, &event.kind, it))
+        let about = about(self.history, event);
+        record.is_none_or(|record| about.records.contains(&record))
+            && partition.is_none_or(|it| about.partitions.contains(&it))
             && transactional_id.is_none_or(|id| self.concerns_session(event, id))
     }
 
@@ -148,116 +151,9 @@ impl<'a> Matter<'a> {
     }
 }
 
-/// Whether an event concerns a record: its sends, its appends, who got and processed it, and its
-/// effects.
-#[must_use]
-pub fn concerns_record(history: &History, kind: &EventKind, record: RecordId) -> bool {
-    match kind {
-        EventKind::Client(
-            ClientKind::SendInvoke { record: id, .. }
-            | ClientKind::SendEnd { record: id, .. }
-            | ClientKind::Processed { record: id, .. }
-            | ClientKind::Transfer { record: id, .. },
-        ) => *id == record,
-        EventKind::Client(ClientKind::Emitted { record: id, input, .. }) => {
-            *id == record || *input == record
-        }
-        EventKind::Client(ClientKind::PollEnd { records, .. }) => {
-            history.polled(*records).iter().any(|polled| polled.record == record)
-        }
-        EventKind::World(WorldEvent::Append { records, .. }) => {
-            history.appended(*records).contains(&record)
-        }
-        EventKind::External(event) => match event {
-            ExternalEvent::Asked { effect, .. } => effect.is_some_and(|it| it.record == record),
-            ExternalEvent::EffectDone { effect, .. }
-            | ExternalEvent::Applied { effect, .. }
-            | ExternalEvent::KeyEvicted { effect } => effect.record == record,
-            ExternalEvent::Replayed { effect, original, .. } => {
-                effect.record == record || original.record == record
-            }
-            ExternalEvent::Intended { record: id, .. }
-            | ExternalEvent::IntentEnded { record: id, .. } => *id == record,
-            ExternalEvent::Committed { record: id, .. }
-            | ExternalEvent::RolledBack { record: id } => *id == Some(record),
-            _ => false,
-        },
-        _ => false,
-    }
-}
-
-/// Whether an event concerns a partition: what is sent to it, read from it, committed for it, who
-/// leads and who owns it.
-#[must_use]
-pub fn concerns_partition(history: &History, kind: &EventKind, it: TopicPartition) -> bool {
-    match kind {
-        EventKind::Client(client) => client_concerns(history, client, it),
-        EventKind::World(world) => world_concerns(history, world, it),
-        EventKind::External(event) => match event {
-            ExternalEvent::OffsetStored { partition, .. }
-            | ExternalEvent::OffsetServed { partition, .. }
-            | ExternalEvent::Prepared { partition, .. }
-            | ExternalEvent::Finished { partition, .. } => *partition == it,
-            _ => false,
-        },
-    }
-}
-
-fn client_concerns(history: &History, client: &ClientKind, it: TopicPartition) -> bool {
-    match client {
-        ClientKind::SendInvoke { partition, .. }
-        | ClientKind::Emitted { partition, .. }
-        | ClientKind::StateRestored { changelog: partition, .. }
-        | ClientKind::Processed { partition, .. }
-        | ClientKind::PositionReset { partition, .. }
-        | ClientKind::Drained { partition, .. } => *partition == it,
-        ClientKind::SendEnd { partition, .. } => *partition == Some(it),
-        ClientKind::SendOffsets { offsets, .. } | ClientKind::CommitInvoke { offsets, .. } => {
-            history.commits(*offsets).iter().any(|entry| entry.partition == it)
-        }
-        ClientKind::Assigned { added, .. } => history.partitions(*added).contains(&it),
-        ClientKind::Revoked { partitions, .. } | ClientKind::Lost { partitions, .. } => {
-            history.partitions(*partitions).contains(&it)
-        }
-        ClientKind::PollEnd { records, .. } => {
-            history.polled(*records).iter().any(|polled| polled.partition == it)
-        }
-        _ => false,
-    }
-}
-
-fn world_concerns(history: &History, world: &WorldEvent, it: TopicPartition) -> bool {
-    match world {
-        WorldEvent::Append { partition, .. }
-        | WorldEvent::Marker { partition, .. }
-        | WorldEvent::MarkerRejected { partition, .. }
-        | WorldEvent::LastStableOffset { partition, .. }
-        | WorldEvent::OffsetPending { partition, .. }
-        | WorldEvent::OffsetResolved { partition, .. }
-        | WorldEvent::Truncate { partition, .. }
-        | WorldEvent::DiskLoss { partition, .. }
-        | WorldEvent::Flushed { partition, .. }
-        | WorldEvent::HighWatermark { partition, .. }
-        | WorldEvent::BecameLeader { partition, .. }
-        | WorldEvent::BecameFollower { partition, .. }
-        | WorldEvent::AckedAll { partition, .. }
-        | WorldEvent::ProducerStateRejected { partition, .. }
-        | WorldEvent::Served { partition, .. }
-        | WorldEvent::PartitionChanged { partition, .. }
-        | WorldEvent::OffsetAccepted { partition, .. }
-        | WorldEvent::CoordinatorLoaded { partition, .. }
-        | WorldEvent::Retry { partition, .. } => *partition == it,
-        WorldEvent::InvariantBroken { partition, .. } | WorldEvent::Stuck { partition, .. } => {
-            *partition == Some(it)
-        }
-        WorldEvent::TransactionState { partitions, .. } => {
-            history.partitions(*partitions).contains(&it)
-        }
-        WorldEvent::Generation { assignment, .. } => {
-            history.assignment(*assignment).iter().any(|(_, owned)| *owned == it)
-        }
-        _ => false,
-    }
+/// What an event is about by its own words.
+fn about(history: &History, event: &Event) -> About {
+    Sessions::default().about(history, event.actor, &event.kind)
 }
 
 /// Every partition of a history, by name.

@@ -125,11 +125,7 @@ impl Tally {
     /// What the seeds say together: broken by any, held by at least one, or unknown.
     #[must_use]
     pub fn holds(&self) -> Holds {
-        match (self.violated, self.held) {
-            (1.., _) => Holds::Violated,
-            (0, 1..) => Holds::Holds,
-            (0, 0) => Holds::Unknown,
-        }
+        Holds::together(self.held, self.violated)
     }
 
     /// Seeds that exercise it.

@@ -4,7 +4,6 @@
 //! decided here: which rows matter, how long a silence is folded, what changes the state. The
 //! program in the page filters, draws the rows in sight, and replays the changes.
 
-mod about;
 mod campaign;
 mod data;
 mod intern;

@@ -7,7 +7,7 @@ use oncesim_history::trace::{About, LineKind, StepId, Trace};
 use oncesim_history::{ClientKind, Event, EventKind, ExternalEvent, History, Outcome, WorldEvent};
 use oncesim_types::{ActorId, Instant, RecordId};
 
-use super::about::Sessions;
+use crate::about::Sessions;
 use crate::event::event_text;
 
 /// What a row is, as the diagram draws it. The page knows the numbers.

@@ -11,7 +11,7 @@ use super::story::story;
 use crate::model::{ExplanationView, RunView};
 use crate::number::{grouped, seconds, short_count, virtual_seconds};
 use crate::row::Recording;
-use crate::run::{by_weight, failure_line, promise, severity};
+use crate::run::{by_weight, checked, failure_line, promise, severity};
 
 const STYLE: &str = include_str!("../../templates/run.css");
 const PROGRAM: &str = concat!(
@@ -130,15 +130,8 @@ fn facts(run: &RunView) -> Vec<(&'static str, String)> {
         ("events", grouped(run.events)),
         ("messages", grouped(run.messages)),
     ];
-    let saw: Vec<String> = run
-        .verdict
-        .witnesses
-        .iter()
-        .filter(|witness| witness.count > 0)
-        .map(|witness| format!("{} {}", witness.what, grouped(witness.count)))
-        .collect();
-    if !saw.is_empty() {
-        facts.push(("checked", saw.join("; ")));
+    if let Some(saw) = checked(&run.verdict) {
+        facts.push(("checked", saw));
     }
     if run.verdict.excused > 0 {
         facts.push(("not owed", short_count(run.verdict.excused, "record", "records")));

@@ -161,11 +161,7 @@ impl MatrixPromiseView {
     /// Broken by any seed, held by at least one, or unknown.
     #[must_use]
     pub fn holds(&self) -> Holds {
-        match (self.violated, self.held) {
-            (1.., _) => Holds::Violated,
-            (0, 1..) => Holds::Holds,
-            (0, 0) => Holds::Unknown,
-        }
+        Holds::together(self.held, self.violated)
     }
 
     /// `holds in 200 of 200 exercised seeds (at most 1.5 % break it, 95 % confidence)`.

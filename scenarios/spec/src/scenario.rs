@@ -55,9 +55,10 @@ pub struct Scenario {
     pub scripted: Vec<PlannedFault>,
     /// Whether each run takes one of the scripted faults: seed n the (n modulo their number)-th.
     pub walk: bool,
-    /// The worlds that each seed draws one of (`vary`), instead of this one; empty: there is this
-    /// one alone.
+    /// Other worlds that seeds draw (`vary`, and networks).
     pub variants: Vec<Variant>,
+    /// Whether this one is drawn as well, as one among the variants. If there are none it is.
+    pub drawn_itself: bool,
     /// Bounds of a run.
     pub limits: Limits,
     /// Planted bugs.
@@ -82,6 +83,20 @@ impl Scenario {
     pub fn with<'a>(self: &'a Arc<Self>, settings: &[Setting]) -> &'a Arc<Scenario> {
         let variant = self.variants.iter().find(|variant| variant.settings == settings);
         variant.map_or(self, |variant| &variant.scenario)
+    }
+
+    /// The scenario without its planted bugs, in all of its worlds.
+    #[must_use]
+    pub fn without_bugs(&self) -> Scenario {
+        let variant = |variant: &Variant| Variant {
+            settings: variant.settings.clone(),
+            scenario: Arc::new(variant.scenario.without_bugs()),
+        };
+        Scenario {
+            mutations: Mutations::NONE,
+            variants: self.variants.iter().map(variant).collect(),
+            ..self.clone()
+        }
     }
 }
 

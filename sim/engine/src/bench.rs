@@ -139,6 +139,7 @@ fn empty_scenario() -> Scenario {
         scripted: Vec::new(),
         walk: false,
         variants: Vec::new(),
+        drawn_itself: true,
         limits: Limits { events: u64::from(u32::MAX), ..Limits::default() },
         mutations: Mutations::NONE,
         source: "".into(),

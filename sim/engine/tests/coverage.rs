@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use oncesim::kafka::mutation::Mutations;
 use oncesim::spec::{discover, load};
 use oncesim::{Coverage, RunOptions, run};
 
@@ -18,9 +17,8 @@ fn nothing_happens_in_the_corpus_that_no_point_stands_for() {
     let mut strays = std::collections::BTreeMap::new();
     let mut all = Coverage::default();
     for file in files {
-        let mut scenario = load(&file).expect("the corpus is valid").scenario;
-        scenario.mutations = Mutations::NONE;
-        let scenario = Arc::new(scenario);
+        let scenario = load(&file).expect("the corpus is valid").scenario;
+        let scenario = Arc::new(scenario.without_bugs());
         for seed in 0..SEEDS {
             let options = RunOptions { seed, keep_history: true, ..RunOptions::default() };
             let outcome = run(&scenario, &options);

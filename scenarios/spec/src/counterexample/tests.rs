@@ -230,6 +230,7 @@ proptest! {
         // Apart from the faults it is the scenario that it was.
         let expected = Scenario {
             swarm: None,
+            variants: Vec::new(),
             scripted: plan.faults.clone(),
             source: Arc::clone(&read.scenario.source),
             ..original

@@ -85,8 +85,9 @@ pub fn parse_with(
     sets: &[(String, String)],
 ) -> Result<Loaded, Diagnostics> {
     let mut out = Diagnostics::default();
-    let (mut scenario, replay, varied) = one(path_shown, text, base_dir, sets, &mut out)?;
-    match vary::variants(&scenario, base_dir, &varied, &mut out) {
+    let (mut scenario, replay, varies) = one(path_shown, text, base_dir, sets, &mut out)?;
+    scenario.drawn_itself = varies.nothing();
+    match vary::variants(&scenario, base_dir, &varies, &mut out) {
         Some(variants) => scenario.variants = variants,
         None => return Err(out),
     }
@@ -101,7 +102,7 @@ fn one(
     base_dir: Option<&Path>,
     sets: &[(String, String)],
     out: &mut Diagnostics,
-) -> Result<(Scenario, Option<Replay>, Vec<vary::Varied>), Diagnostics> {
+) -> Result<(Scenario, Option<Replay>, vary::Varies), Diagnostics> {
     let source = out.source(path_shown, text);
     let mut root = node::read(text, source, out);
     let broken = out.has_errors();
@@ -117,7 +118,8 @@ fn one(
     let document = document.expect("a scenario without errors is complete");
     let top::Document { mut scenario, replay, inlined, vary } = document;
     scenario.source = set::self_contained(text, sets, &inlined).into();
-    Ok((scenario, replay, vary))
+    let varies = vary::Varies::new(vary, &root, &scenario);
+    Ok((scenario, replay, varies))
 }
 
 #[cfg(test)]

@@ -89,6 +89,7 @@ pub(super) fn document(
         scripted,
         walk,
         variants: Vec::new(),
+        drawn_itself: true,
         limits,
         mutations,
         source: Arc::from(""),

@@ -1,4 +1,9 @@
-//! `vary` in `[faults]`: values that each seed draws, as `--set` would change them.
+//! `vary` in `[faults]`: values that each seed draws, as `--set` would change them; and the networks
+//! of a scenario that draws faults and says nothing about its network.
+//!
+//! A configuration is what a scenario is about, so none of its values is another one in some seed
+//! unless the scenario says so. The network is its surroundings: a promise has to hold on a fast one
+//! and on a slow one.
 //!
 //! Every combination is read as a scenario of its own, so that no seed can draw one that Kafka would
 //! refuse.
@@ -9,7 +14,7 @@ use std::sync::Arc;
 use crate::diagnostic::{Diagnostic, DiagnosticLevel, Diagnostics, Place};
 use crate::fault::Setting;
 use crate::id;
-use crate::node::{Entry, Node, Value};
+use crate::node::{Entry, Node, Table, Value};
 use crate::scenario::{Scenario, Variant};
 use crate::section::{Section, wrong_type};
 
@@ -18,6 +23,9 @@ const MOST: usize = 64;
 
 /// What cannot be another thing in another seed: what is promised, and the faults themselves.
 const FIXED: [&str; 6] = ["title", "claim", "expect", "faults", "fault", "mutation"];
+
+/// Mean latencies that seeds draw beside the default one, if the network is open.
+const NETWORK: (&str, [&str; 2]) = ("network.latency.mean", ["300us", "6ms"]);
 
 /// One path, and the values that it may have.
 #[derive(Debug, Clone)]
@@ -89,14 +97,36 @@ fn value(node: &Node, path: &str, out: &mut Diagnostics) -> Option<(String, Plac
     text.map(|text| (text, node.place))
 }
 
+/// What seeds draw of a scenario's world.
+#[derive(Debug, Clone)]
+pub(super) struct Varies {
+    values: Vec<Varied>,
+    /// Whether the network, too: neither the scenario nor what it varies says anything of it.
+    network: bool,
+}
+
+impl Varies {
+    /// Whether seeds draw the scenario as it stands, too.
+    pub(super) fn nothing(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    pub(super) fn new(values: Vec<Varied>, root: &Table, scenario: &Scenario) -> Varies {
+        let said = |it: &Varied| it.path.split('.').next() == Some("network");
+        let said = root.get("network").is_some() || values.iter().any(said);
+        Varies { values, network: scenario.swarm.is_some() && !said }
+    }
+}
+
 /// Every combination as a scenario; `None` after a complaint.
 pub(super) fn variants(
     scenario: &Scenario,
     base_dir: Option<&Path>,
-    varied: &[Varied],
+    varies: &Varies,
     out: &mut Diagnostics,
 ) -> Option<Vec<Variant>> {
-    if varied.is_empty() {
+    let varied = &varies.values;
+    if varied.is_empty() && !varies.network {
         return Some(Vec::new());
     }
     // Each value alone first: what is wrong with it is said at its place.
@@ -116,14 +146,19 @@ pub(super) fn variants(
         return None;
     }
     let mut variants = Vec::new();
-    for settings in combinations(varied) {
+    // The scenario as it stands is no variant of itself.
+    for settings in combinations(varies).into_iter().filter(|settings| !settings.is_empty()) {
         match variant(scenario, base_dir, &settings) {
             Ok(scenario) => variants.push(Variant { settings, scenario }),
             Err(complaint) => {
                 let words: Vec<String> =
                     settings.iter().map(|it| format!("{}={}", it.path, it.value)).collect();
                 let message = format!("{} do not go together: {complaint}", words.join(", "));
-                out.push(Diagnostic::error(id::BAD_VARIATION, message).at(varied[0].place));
+                let mut diagnostic = Diagnostic::error(id::BAD_VARIATION, message);
+                if let Some(first) = varied.first() {
+                    diagnostic = diagnostic.at(first.place);
+                }
+                out.push(diagnostic);
                 out.sort();
                 return None;
             }
@@ -132,9 +167,14 @@ pub(super) fn variants(
     Some(variants)
 }
 
-fn combinations(varied: &[Varied]) -> Vec<Vec<Setting>> {
+fn combinations(varies: &Varies) -> Vec<Vec<Setting>> {
     let mut all = vec![Vec::new()];
-    for it in varied {
+    if varies.network {
+        let (path, means) = NETWORK;
+        let mean = |mean: &str| vec![Setting { path: path.to_owned(), value: mean.to_owned() }];
+        all.extend(means.map(mean));
+    }
+    for it in &varies.values {
         let longer = |settings: &Vec<Setting>| {
             let each = it.values.iter().map(|(value, _)| {
                 let mut settings = settings.clone();
@@ -164,5 +204,50 @@ fn variant(
             let first = items.find(|item| item.level == DiagnosticLevel::Error);
             Err(first.map_or_else(String::new, |item| item.message.clone()))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::parse;
+
+    fn settings(faults: &str) -> Vec<String> {
+        let text = format!(
+            "title = \"Open or not\"\nclaim = {{ log = \"at-least-once\" }}\n\
+             topics.orders = {{ partitions = 1 }}\nproducers.shop = {{ to = \"orders\" }}\n{faults}"
+        );
+        let scenario = parse("open.toml", &text, None).expect("it is valid").scenario;
+        let words = |it: &crate::Variant| {
+            assert_eq!(scenario.brokers, it.scenario.brokers);
+            let each = it.settings.iter().map(|it| format!("{}={}", it.path, it.value));
+            each.collect::<Vec<_>>().join(" ")
+        };
+        scenario.variants.iter().map(words).collect()
+    }
+
+    #[test]
+    fn a_network_is_drawn_where_nothing_is_said_of_it() {
+        let swarm = "faults.swarm = { kinds = [\"crash\"] }\n";
+        let drawn = ["network.latency.mean=300us", "network.latency.mean=6ms"];
+        assert_eq!(settings(swarm), drawn, "beside the one that it has");
+        let fixed = format!("{swarm}network.latency = \"1ms\"\n");
+        assert!(settings(&fixed).is_empty());
+        let lossy = format!("{swarm}network.loss = \"1 in 100\"\n");
+        assert!(settings(&lossy).is_empty(), "who writes of the network means it as it stands");
+        assert!(settings("").is_empty(), "nothing is drawn without a swarm");
+    }
+
+    #[test]
+    fn values_that_vary_and_networks_go_together() {
+        let swarm = "faults.swarm = { kinds = [\"crash\"] }\n";
+        let linger = "faults.vary = { \"producers.shop.config.linger.ms\" = [0, 20] }\n";
+        let both = settings(&format!("{swarm}{linger}"));
+        assert_eq!(both.len(), 6);
+        assert_eq!(both[0], "producers.shop.config.linger.ms=0");
+        assert_eq!(both[5], "network.latency.mean=6ms producers.shop.config.linger.ms=20");
+        let network = "faults.vary = { \"network.latency.mean\" = [\"2ms\", \"5ms\"] }\n";
+        let own = settings(&format!("{swarm}{network}"));
+        assert_eq!(own, ["network.latency.mean=2ms", "network.latency.mean=5ms"]);
+        assert_eq!(settings(linger).len(), 2, "without a swarm, what varies alone");
     }
 }

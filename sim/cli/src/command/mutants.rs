@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use oncesim::kafka::mutation::{Mutation, Mutations};
+use oncesim::kafka::mutation::Mutation;
 use oncesim::semantics::Severity;
 use oncesim::{Outcome, RunEnd, RunOptions};
 use oncesim_render::{MutantView, mutants_json, mutants_markdown, mutants_text};
@@ -106,8 +106,7 @@ fn hunt(
 
 /// Runs the same seeds without the planted bug.
 fn clean(scenario: &Arc<Scenario>, anomaly: &str, view: &mut MutantView, line: &mut ProgressLine) {
-    let mut faithful = Scenario::clone(scenario);
-    faithful.mutations = Mutations::NONE;
+    let faithful = scenario.without_bugs();
     let limit = view.seeds.max(CLEAN_SEEDS);
     sweep(&Arc::new(faithful), limit, &mut |outcome| {
         view.clean_seeds += 1;

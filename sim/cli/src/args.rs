@@ -138,7 +138,7 @@ pub(crate) struct ViewArgs {
 pub(crate) enum Strategy {
     /// Faults of all declared kinds alike
     Random,
-    /// Each seed draws which of the declared kinds it uses
+    /// Each seed draws what it is like, then its faults
     #[default]
     Swarm,
     /// Keeps plans that reached something new, and varies them

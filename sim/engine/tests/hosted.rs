@@ -103,7 +103,10 @@ fn its_records_reach_the_history_and_the_final_read() {
         let acknowledged = Arc::new(Mutex::new(0));
         let outcome = run_hosted(&scenario, &options(seed), &[thirty(&acknowledged)]);
         assert_eq!(outcome.end, RunEnd::Settled, "seed {seed}: {:?}", outcome.verdict.anomalies);
-        assert_eq!(judge(&scenario, &outcome), Judgement::AsClaimed, "seed {seed}");
+        // A partition that has no leader at that moment has none to crash.
+        let leaderless = outcome.faults.iter().any(|it| it.scripted && it.struck.is_none());
+        let due = if leaderless { Judgement::Vacuous } else { Judgement::AsClaimed };
+        assert_eq!(judge(&scenario, &outcome), due, "seed {seed}");
         assert_eq!(*acknowledged.lock().expect("nobody panicked"), 30, "seed {seed}");
         assert_eq!(drained(&outcome, "billing").len(), 30, "seed {seed}");
         assert_eq!(drained(&outcome, "background").len(), 20, "seed {seed}");

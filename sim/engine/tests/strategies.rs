@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use oncesim::spec::{Counterexample, Scenario, load, parse, write_counterexample};
+use oncesim::spec::{
+    Counterexample, FaultAction, PlannedFault, Scenario, Trigger, load, parse, write_counterexample,
+};
 use oncesim::{Feedback, RunOptions, StrategyKind, hunt, run};
 
 fn scenario(file: &str) -> Arc<Scenario> {
@@ -92,4 +94,70 @@ fn seeds_draw_settings_and_say_so() {
 fn a_hunt_ends_with_what_it_looks_for() {
     let found = hunt(&scenario("mutants/repl-truncate-to-hw.toml"), StrategyKind::Swarm, 0, 200);
     assert!(found.found && found.runs <= 200);
+}
+
+const NARROW: &str = r#"
+title = "Faults on some"
+claim = { log = "at-least-once" }
+topics.orders = { partitions = 2, replication-factor = 3 }
+producers.shop = { to = "orders", records = 20 }
+consumers.mailer = { from = "orders" }
+cluster.brokers = 3
+"#;
+
+#[test]
+fn every_fault_is_declared_and_strikes_whom_it_may() {
+    let swarm = "faults.swarm = { kinds = [\"crash\", \"pause\", \"leader-change\"], count = 6, \
+                 targets = [\"TARGET\"] }";
+    for (target, may) in [
+        ("b1", vec!["b1"]),
+        ("mailer", vec!["mailer"]),
+        ("brokers", vec!["b1", "b2", "b3", "leader of ", "coordinator of "]),
+    ] {
+        let text = format!("{NARROW}{}", swarm.replace("TARGET", target));
+        let scenario = Arc::new(parse("narrow.toml", &text, None).expect("it is valid").scenario);
+        let mut struck = BTreeSet::new();
+        for seed in 0..300 {
+            for fault in oncesim::plan(&scenario, seed).faults {
+                let actor = match fault.action {
+                    FaultAction::Crash { actor, .. } | FaultAction::Pause { actor, .. } => actor,
+                    FaultAction::LeaderChange { .. } => continue,
+                    other => panic!("{other:?} was not declared"),
+                };
+                let whom = may.iter().find(|name| actor.starts_with(**name));
+                struck.insert(*whom.unwrap_or_else(|| panic!("{actor} is not {target}")));
+            }
+        }
+        assert_eq!(struck.len(), may.len(), "each of {may:?}");
+    }
+}
+
+#[test]
+fn seeds_differ_in_character() {
+    let scenario = scenario("corpus/exactly-once/orders-to-invoices.toml");
+    let count = scenario.swarm.as_ref().expect("it draws faults").count as usize;
+    let plans: Vec<_> = (0..400).map(|seed| oncesim::plan(&scenario, seed)).collect();
+    let share = |is: &dyn Fn(&oncesim::spec::FaultPlan) -> bool| {
+        plans.iter().filter(|plan| is(plan)).count()
+    };
+    let aims = |fault: &PlannedFault| {
+        matches!(fault.trigger, Trigger::Sent { .. } | Trigger::Delivered { .. })
+    };
+    assert!((150..350).contains(&share(&|plan| plan.faults.iter().any(aims))), "half of them aim");
+    assert!(share(&|plan| plan.faults.len() == count) > 300, "most have as many as are declared");
+    assert!(share(&|plan| plan.settings.is_empty()) > 90, "a third has the network as it is");
+    assert!(share(&|plan| !plan.settings.is_empty()) > 220, "the others another one");
+    let moments = |plan: &oncesim::spec::FaultPlan| -> Vec<u64> {
+        let at = |fault: &PlannedFault| match fault.trigger {
+            Trigger::At(at) => Some(at.0),
+            _ => None,
+        };
+        plan.faults.iter().filter_map(at).collect()
+    };
+    let burst = |plan: &oncesim::spec::FaultPlan| {
+        let moments = moments(plan);
+        let spread = moments.iter().max().zip(moments.iter().min());
+        moments.len() > 2 && spread.is_some_and(|(last, first)| last - first < 100_000_000)
+    };
+    assert!(share(&burst) > 10, "some strike within a tenth of a second");
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bound::to_f64;
 use super::part::{FaultCount, claims};
+use crate::search::swarm;
 use crate::world::faults::kind;
 
 /// What a result has to know of its scenario, to be judged where the scenario is not at hand.
@@ -87,7 +88,8 @@ impl ScenarioFacts {
         if self.scripted.iter().any(|it| it == kind) {
             return seeds >= self.walk.unwrap_or(1);
         }
-        let missed = 1.0 - chance(self.drawn.len() as u64, u64::from(self.drawn_count.max(1)));
+        let missed =
+            1.0 - swarm::chance(self.drawn.len() as u64, u64::from(self.drawn_count.max(1)));
         to_f64(seeds) * missed.max(f64::MIN_POSITIVE).ln() < CHANCE_TO_MISS.ln()
     }
 }
@@ -123,24 +125,6 @@ pub struct SilentKind {
     pub telling: bool,
 }
 
-/// The chance that a seed plans a given one of so many kinds: each is taken with one half (one of
-/// them, if none was), and up to `count` faults are drawn from those that were.
-fn chance(kinds: u64, count: u64) -> f64 {
-    let others = kinds.saturating_sub(1);
-    let mut chance = 0.0;
-    let mut ways = 0.5_f64.powi(i32::try_from(others).unwrap_or(i32::MAX));
-    for taken in 0..=others {
-        // One of `taken + 1` kinds is missed by a draw with taken / (taken + 1).
-        let missed = to_f64(taken) / to_f64(taken + 1);
-        let mean: f64 =
-            (1..=count).map(|n| missed.powi(i32::try_from(n).unwrap_or(i32::MAX))).sum();
-        chance += ways * (1.0 - mean / to_f64(count));
-        ways *= to_f64(others - taken) / to_f64(taken + 1);
-    }
-    let none = 0.5_f64.powi(i32::try_from(kinds).unwrap_or(i32::MAX)) / to_f64(kinds.max(1));
-    chance / 2.0 + none
-}
-
 /// The kind of a planned fault, as `swarm.kinds` names it: losing a message is two of them.
 pub(super) fn kind_of(fault: &PlannedFault) -> &'static str {
     match (&fault.action, &fault.trigger) {
@@ -156,16 +140,6 @@ pub(super) fn kind_of(fault: &PlannedFault) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_chance_of_a_kind_is_what_plans_show() {
-        assert!((chance(1, 6) - 1.0).abs() < 1e-12, "there is no other");
-        // Both, one of them, the other, none: 3/4 and 1/2 of the draws, each or all.
-        assert!((chance(2, 1) - 0.5).abs() < 1e-12);
-        // With 12 kinds and up to 6 faults: somewhat more than one seed in five.
-        let many = chance(12, 6);
-        assert!((0.20..0.25).contains(&many), "{many}");
-    }
 
     #[test]
     fn few_seeds_tell_nothing_and_many_do() {

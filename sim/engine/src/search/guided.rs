@@ -1,10 +1,9 @@
 //! Guided search: plans that reached something new are kept, and varied.
 //!
 //! A run that shows a feature which no earlier one had is kept with its plan, the seed of its world
-//! and the moments of its steps. Later proposals vary what is kept, in the same world most of the
-//! time, so that everything before the first difference happens again. The others are drawn anew: as
-//! many faults as the scenario declares, of all its kinds, because more faults meet more of the
-//! protocol in one run; or as random would draw them, because many faults also hide each other.
+//! and the moments of its steps. Later proposals vary what is kept, half of the time in the same world,
+//! so that everything before the first difference happens again. The others are what swarm makes of
+//! their seeds.
 //!
 //! The shares are measured with `oncesim mutants --strategies`.
 
@@ -15,7 +14,6 @@ use oncesim_spec::{FaultPlan, Scenario};
 use oncesim_types::Instant;
 
 use super::mutate::Mutator;
-use super::random;
 use super::swarm;
 use super::{Feedback, Proposal, Strategy};
 use crate::draw::{Draws, Purpose};
@@ -24,17 +22,10 @@ use crate::draw::{Draws, Purpose};
 const LAG: u64 = 16;
 /// Bits of the set of features that have been seen; a collision hides a feature.
 const FEATURE_BITS: usize = 1 << 21;
-/// Of a hundred proposals, those that swarm would make too,
-const SWARM: u64 = 5;
-/// those that random would make,
-const RANDOM: u64 = 15;
-/// and those with as many faults as are declared. The others vary what is kept,
-const DENSE: u64 = 40;
+/// Of a hundred proposals, those that swarm makes too. The others vary what is kept,
+const FRESH: u64 = 60;
 /// so many in a hundred of them in the same world.
 const SAME_WORLD: u64 = 50;
-/// So many in a hundred faults that are drawn anew strike near what happened in another run. None:
-/// what is kept is aimed at by its variations, and the rest looks elsewhere.
-const AIMED: u64 = 0;
 /// Plans that are kept; then the least promising one goes.
 const CORPUS: usize = 256;
 
@@ -93,28 +84,15 @@ impl Guided {
         self.draws.below_inclusive(99)
     }
 
-    /// What comes next; `None`: what swarm would run.
+    /// What comes next; `None`: what swarm makes of the seed.
     fn other(&mut self, seed: u64) -> Option<Proposal> {
         let scenario = Arc::clone(&self.scenario);
         scenario.swarm.as_ref()?;
-        let dice = self.percent();
-        if dice < SWARM {
+        if self.percent() < FRESH || self.corpus.is_empty() {
             return None;
         }
-        if dice < SWARM + RANDOM {
-            return Some(Proposal { seed, plan: Some(random::plan(&scenario, seed)) });
-        }
         let draws = Draws::new(self.draws.next_bits(), Purpose::Guided, 1, 0);
-        if dice >= SWARM + RANDOM + DENSE && !self.corpus.is_empty() {
-            return self.variation(&scenario, seed, draws);
-        }
-        let (world, settings) = swarm::world(&scenario, seed);
-        let faults = swarm::scripted(world, seed);
-        let mut mutator = Mutator::new(world, draws, faults.len())?;
-        let near = if self.corpus.is_empty() { None } else { Some(self.pick()) };
-        let moments = near.map_or(&[][..], |kept| &self.corpus[kept].moments);
-        let faults = mutator.dense(faults, moments, AIMED);
-        Some(Proposal { seed, plan: Some(FaultPlan { faults, settings }) })
+        self.variation(&scenario, seed, draws)
     }
 
     /// A variation of something that was kept.

@@ -6,6 +6,7 @@
 //! threads.
 
 mod desk;
+mod fault;
 mod features;
 mod guided;
 mod hunt;

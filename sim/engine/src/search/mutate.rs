@@ -4,15 +4,16 @@
 //! allows.
 
 use oncesim_spec::{FaultPlan, PlannedFault, Scenario, SwarmSpec, Trigger};
-use oncesim_types::{Duration, Instant};
+use oncesim_types::Instant;
 
-use super::swarm::Swarm;
+use super::fault::FaultDraw;
+use super::swarm::microseconds;
 use crate::coverage::kind_of;
 use crate::draw::Draws;
 
 /// Varies plans. The first `scripted` faults of a plan are the scenario's, and stay.
 pub(super) struct Mutator<'a> {
-    swarm: Swarm<'a>,
+    draw: FaultDraw<'a>,
     spec: &'a SwarmSpec,
     scripted: usize,
 }
@@ -21,8 +22,8 @@ impl<'a> Mutator<'a> {
     /// `None` when the scenario declares no faults to be drawn.
     pub(super) fn new(scenario: &'a Scenario, draws: Draws, scripted: usize) -> Option<Self> {
         let spec = scenario.swarm.as_ref()?;
-        let swarm = Swarm::with_draws(scenario, spec, draws);
-        Some(Mutator { swarm, spec, scripted })
+        let draw = FaultDraw::new(scenario, spec, draws);
+        Some(Mutator { draw, spec, scripted })
     }
 
     /// A variation of a plan, and maybe of another plan that goes into it; `moments` are those of the
@@ -37,7 +38,7 @@ impl<'a> Mutator<'a> {
         if self.one_in(6) {
             self.splice(&mut varied.faults, other);
         }
-        let changes = self.swarm.draws.between(1, 5);
+        let changes = self.draw.draws.between(1, 5);
         for _ in 0..changes {
             self.change(&mut varied.faults, moments);
         }
@@ -47,25 +48,6 @@ impl<'a> Mutator<'a> {
             varied.faults.remove(at);
         }
         varied
-    }
-
-    /// As many faults as are declared, of all kinds, behind `faults`; `aimed` in a hundred of them
-    /// near one of `moments`, or at a message.
-    pub(super) fn dense(
-        &mut self,
-        mut faults: Vec<PlannedFault>,
-        moments: &[Instant],
-        aimed: u64,
-    ) -> Vec<PlannedFault> {
-        for _ in 0..self.spec.count.max(1) {
-            let Some(kind) = self.swarm.draws.pick(&self.spec.kinds).copied() else { break };
-            let Some(mut fault) = self.swarm.fault(kind) else { continue };
-            if self.swarm.draws.below_inclusive(99) < aimed {
-                self.retime(&mut fault, moments);
-            }
-            faults.push(fault);
-        }
-        faults
     }
 
     fn change(&mut self, faults: &mut Vec<PlannedFault>, moments: &[Instant]) {
@@ -87,8 +69,8 @@ impl<'a> Mutator<'a> {
     }
 
     fn add(&mut self, faults: &mut Vec<PlannedFault>, moments: &[Instant]) {
-        let Some(kind) = self.swarm.draws.pick(&self.spec.kinds).copied() else { return };
-        let Some(mut fault) = self.swarm.fault(kind) else { return };
+        let Some(kind) = self.draw.draws.pick(&self.spec.kinds).copied() else { return };
+        let Some(mut fault) = self.draw.fault(kind) else { return };
         if self.one_in(2) {
             self.retime(&mut fault, moments);
         }
@@ -97,7 +79,7 @@ impl<'a> Mutator<'a> {
 
     /// Another fault of the same kind; at the same time, half of the time.
     fn redraw(&mut self, fault: &mut PlannedFault) {
-        let Some(mut drawn) = kind_of(fault).and_then(|kind| self.swarm.fault(kind)) else {
+        let Some(mut drawn) = kind_of(fault).and_then(|kind| self.draw.fault(kind)) else {
             return;
         };
         let of_message = matches!(drawn.trigger, Trigger::OnMessage { .. });
@@ -111,31 +93,25 @@ impl<'a> Mutator<'a> {
     fn retime(&mut self, fault: &mut PlannedFault, moments: &[Instant]) {
         if let Trigger::OnMessage { nth, .. } = &mut fault.trigger {
             // The neighbours first: what is lost next to it matters in another way.
-            let by = self.swarm.draws.between(1, 4);
+            let by = self.draw.draws.between(1, 4);
             let by = u32::try_from(by).expect("a small number");
             *nth = if self.one_in(2) { nth.saturating_sub(by).max(1) } else { (*nth + by).min(64) };
             return;
         }
-        let delay = self.swarm.short();
+        let delay = self.draw.short();
         match self.below(5) {
             0 | 1 => {
-                if let Some(pattern) = self.swarm.some_message() {
-                    let nth = self.swarm.draws.log_between(Duration(1), Duration(64)).0;
-                    let nth = u32::try_from(nth).expect("a small number");
-                    fault.trigger = if self.one_in(2) {
-                        Trigger::Sent { pattern, nth, delay }
-                    } else {
-                        Trigger::Delivered { pattern, nth, delay }
-                    };
+                if let Some(trigger) = self.draw.aimed(&fault.action) {
+                    fault.trigger = trigger;
                 }
             }
             2 | 3 if !moments.is_empty() => {
                 let moment = moments[self.below(moments.len())];
-                let at = (moment + delay).min(self.swarm.until);
+                let at = (moment + delay).min(self.draw.until);
                 fault.trigger = Trigger::At(microseconds(at));
             }
             _ => {
-                let at = self.swarm.draws.below_inclusive(self.swarm.until.0);
+                let at = self.draw.draws.below_inclusive(self.draw.until.0);
                 fault.trigger = Trigger::At(microseconds(Instant(at)));
             }
         }
@@ -151,16 +127,11 @@ impl<'a> Mutator<'a> {
     }
 
     fn one_in(&mut self, n: u64) -> bool {
-        self.swarm.draws.below_inclusive(n - 1) == 0
+        self.draw.draws.below_inclusive(n - 1) == 0
     }
 
     fn below(&mut self, n: usize) -> usize {
         let last = (n as u64).saturating_sub(1);
-        usize::try_from(self.swarm.draws.below_inclusive(last)).expect("below a length")
+        usize::try_from(self.draw.draws.below_inclusive(last)).expect("below a length")
     }
-}
-
-/// Whole microseconds: a plan that is printed and read back is the same plan.
-fn microseconds(at: Instant) -> Instant {
-    Instant(at.0 / 1_000 * 1_000)
 }

@@ -58,20 +58,14 @@ pub fn write_counterexample(counterexample: &Counterexample<'_>) -> String {
     // What was drawn for this seed is written out.
     let variant = scenario.variants.iter().find(|variant| variant.settings == plan.settings);
     let source = variant.map_or(&scenario.source, |variant| &variant.scenario.source);
-    let mut document: DocumentMut =
+    let document: DocumentMut =
         source.parse().expect("the text of a scenario that was read is TOML");
     let origin = document
         .get("replay")
         .and_then(|replay| replay.get("scenario"))
         .and_then(|origin| origin.as_str())
         .map_or_else(|| scenario.path.clone(), str::to_owned);
-    for key in ["faults", "fault", "replay"] {
-        document.remove(key);
-    }
-    let mut text = document.to_string();
-    if !text.ends_with('\n') {
-        text.push('\n');
-    }
+    let mut text = without_faults(document);
     text.push_str(&print::faults(&plan.faults));
     let version = quote(env!("CARGO_PKG_VERSION"));
     // TOML integers end at 2^63.
@@ -82,6 +76,18 @@ pub fn write_counterexample(counterexample: &Counterexample<'_>) -> String {
          version = {version}\nseed = {seed}\ndigest = {digest}\nscenario = {origin}\n\
          fingerprint = {fingerprint}\n"
     ));
+    text
+}
+
+/// A scenario's text without its faults, ready for others.
+pub(crate) fn without_faults(mut document: DocumentMut) -> String {
+    for key in ["faults", "fault", "replay"] {
+        document.remove(key);
+    }
+    let mut text = document.to_string();
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
     text
 }
 

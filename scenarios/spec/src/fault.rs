@@ -3,6 +3,7 @@
 
 use oncesim_kafka::message::ApiKey;
 use oncesim_types::{Duration, Instant, Operation};
+use serde::{Deserialize, Serialize};
 
 /// Everything that goes wrong in one run, in the order of the scenario file, then as drawn; and the
 /// settings that were drawn for its world.
@@ -22,7 +23,7 @@ impl From<Vec<PlannedFault>> for FaultPlan {
 }
 
 /// A value of a scenario that is another one in a run, as `--set` would change it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Setting {
     /// The dotted path: `network.latency.mean`.
     pub path: String,

@@ -23,6 +23,7 @@ mod section;
 mod set;
 mod template;
 mod unit;
+mod written;
 
 pub use counterexample::{Counterexample, Replay, write_counterexample};
 pub use diagnostic::{Diagnostic, DiagnosticLevel, Diagnostics, Place, SourceText};
@@ -49,3 +50,4 @@ pub use scenario::{
 };
 pub use schema::schema;
 pub use template::{TEMPLATES, template};
+pub use written::{WrittenPlan, read_plans};

@@ -16,6 +16,11 @@ const SEEDS_SHOWN: usize = 8;
 #[must_use]
 pub fn bound_in_words(violations: u64, seeds: u64, bound_95: f64) -> String {
     let all = short_count(seeds, "seed", "seeds");
+    // Only what is no sample has no bound.
+    let unbound = bound_95 >= 1.0 && seeds > 0 && violations < seeds;
+    if violations == 0 && unbound {
+        return format!("0 violations in {all}, chosen by what others had shown: no bound follows");
+    }
     if violations == 0 {
         let bound = percent(bound_95);
         return format!(
@@ -27,10 +32,20 @@ pub fn bound_in_words(violations: u64, seeds: u64, bound_95: f64) -> String {
     if violations == seeds {
         return format!("every one of {all} fails");
     }
+    if unbound {
+        return format!("{failing} of {all} fail, chosen by what others had shown");
+    }
     format!(
         "{failing} of {all} fail: {share}, at most {} of all seeds (95 % confidence)",
         percent(bound_95)
     )
+}
+
+/// Which shards are not there, if any: `missing: the results of shard 2/3; ...`.
+pub(crate) fn missing_in_words(summary: &SummaryView) -> Option<String> {
+    let missing = summary.missing.join(", ");
+    let any = !summary.missing.is_empty();
+    any.then(|| format!("missing: the results of shard {missing}; without them nothing is proved"))
 }
 
 /// The report on one scenario's campaign.
@@ -174,12 +189,8 @@ pub fn summary_text(summary: &SummaryView, styled: bool) -> String {
     let wall = summary.wall.as_secs_f64();
     let rate = if wall > 0.0 { seeds as f64 / wall } else { 0.0 };
     out.push_str(&coverage::together(summary, styled));
-    if !summary.missing.is_empty() {
-        let missing = summary.missing.join(", ");
-        let _ = writeln!(
-            out,
-            "missing: the results of shard {missing}; without them nothing is proved"
-        );
+    if let Some(missing) = missing_in_words(summary) {
+        let _ = writeln!(out, "{missing}");
     }
     if !summary.skipped.is_empty() {
         let _ = writeln!(out, "not run: {}", summary.skipped.join(", "));

@@ -27,21 +27,20 @@ fn claims(campaign: &CampaignView) -> Option<String> {
     if campaign.claims.is_empty() || (told(&campaign.claims) && !failing) {
         return None;
     }
-    let claims = campaign.claims.iter().map(|claim| match (claim.broken, claim.exercised) {
-        (_, 0) => format!("{} was never put to the test", claim.claim),
-        (0, n) => format!(
-            "{} held in {} (at most {} break it)",
-            claim.claim,
-            grouped(n),
-            percent(claim.bound_95)
-        ),
-        (broken, n) => format!(
-            "{} was broken by {} of {} (at most {} break it)",
-            claim.claim,
-            grouped(broken),
-            grouped(n),
-            percent(claim.bound_95),
-        ),
+    let claims = campaign.claims.iter().map(|claim| {
+        // Of what is no sample, or never holds, nothing more is to be said.
+        let bound = match percent(claim.bound_95) {
+            bound if claim.bound_95 < 1.0 => format!(" (at most {bound} break it)"),
+            _ => String::new(),
+        };
+        match (claim.broken, claim.exercised) {
+            (_, 0) => format!("{} was never put to the test", claim.claim),
+            (0, n) => format!("{} held in {}{bound}", claim.claim, grouped(n)),
+            (broken, n) => {
+                let (broken, n) = (grouped(broken), grouped(n));
+                format!("{} was broken by {broken} of {n}{bound}", claim.claim)
+            }
+        }
     });
     Some(format!("claim by claim: {}", claims.collect::<Vec<_>>().join("; ")))
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use crate::campaign::missing_in_words;
 use crate::coverage::{MISSING_SHOWN, areas};
 use crate::model::{Judgement, RegressionState, SummaryView};
 use crate::number::{grouped, percent, seconds, short_count};
@@ -13,7 +14,7 @@ const TOLD: usize = 50;
 const ROWS: usize = 2_000;
 
 /// One `::error` line per scenario that is not as claimed, and per regression that fails again: its
-/// file, its problems, how to replay.
+/// file, its problems, how to replay; and one for shards that are missing.
 #[must_use]
 pub fn github_annotations(summary: &SummaryView) -> String {
     let mut out = String::new();
@@ -28,6 +29,9 @@ pub fn github_annotations(summary: &SummaryView) -> String {
             property(&title),
             data(&told.join("\n\n")),
         );
+    }
+    if let Some(missing) = missing_in_words(summary) {
+        let _ = writeln!(out, "::error title=oncesim::{}", data(&missing));
     }
     out
 }
@@ -58,6 +62,9 @@ pub fn github_summary(summary: &SummaryView) -> String {
     let plural = if all == 1 { "scenario" } else { "scenarios" };
     let good = grouped(all - bad);
     let _ = writeln!(out, "## oncesim: {good} of {} {plural} as claimed\n", grouped(all));
+    if let Some(missing) = missing_in_words(summary) {
+        let _ = writeln!(out, "**{}**\n", inline(&missing));
+    }
     regressions(&mut out, summary);
     for Failing { title, problems, .. } in failing.iter().take(TOLD) {
         let _ = writeln!(out, "### {}\n", inline(title));

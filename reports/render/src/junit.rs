@@ -2,6 +2,7 @@
 
 use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
 
+use crate::campaign::missing_in_words;
 use crate::model::{CampaignView, Judgement, RegressionView, SummaryView};
 use crate::problem::{Problem, of_regression, problems, stem};
 
@@ -18,6 +19,9 @@ pub fn junit_xml(summary: &SummaryView) -> String {
         let mut status = TestCaseStatus::skipped();
         status.set_message("not run: the campaign was ended, or another shard runs it");
         suite.add_test_case(named(path, status));
+    }
+    if let Some(missing) = missing_in_words(summary) {
+        suite.add_test_cases(summary.missing.iter().map(|shard| absent(shard, &missing)));
     }
     let mut report = Report::new("oncesim");
     report.set_time(summary.wall);
@@ -45,6 +49,16 @@ fn named(path: &str, status: TestCaseStatus) -> TestCase {
     let mut case = TestCase::new(stem(path), status);
     case.set_classname(class);
     case.extra.insert("file".into(), path.into());
+    case
+}
+
+/// A shard whose results are missing: a failure, since nothing is proved without them.
+fn absent(shard: &str, missing: &str) -> TestCase {
+    let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+    status.set_message(missing);
+    status.set_type(Judgement::Vacuous.name());
+    let mut case = TestCase::new(format!("shard {shard}"), status);
+    case.set_classname("oncesim");
     case
 }
 

@@ -322,6 +322,28 @@ fn campaigns_say_what_they_are_worth() {
     insta::assert_snapshot!("campaign_json", campaign_json(&summary));
 }
 
+#[test]
+fn what_is_no_sample_gives_no_bound() {
+    let claims = vec![ClaimView { bound_95: 1.0, ..claim("log exactly-once", 40, 0) }];
+    let claims = [claims, vec![ClaimView { bound_95: 1.0, ..claim("ordering", 40, 3) }]].concat();
+    for (broken, words) in [
+        (0, "0 violations in 40 seeds, chosen by what others had shown: no bound follows"),
+        (3, "3 of 40 seeds fail, chosen by what others had shown"),
+        (40, "every one of 40 seeds fails"),
+    ] {
+        assert_eq!(bound_in_words(broken, 40, 1.0), words);
+    }
+    let text = campaign_text(
+        &CampaignView { claims, bound_95: 1.0, ..campaign(Judgement::AsClaimed, None) },
+        false,
+    );
+    assert!(
+        text.contains("log exactly-once held in 40; ordering was broken by 3 of 40\n"),
+        "{text}"
+    );
+    assert!(!text.contains("at most"), "{text}");
+}
+
 /// A campaign of each kind, with everything that a format has to escape.
 fn awkward() -> SummaryView {
     let hostile = CampaignView {
@@ -366,7 +388,7 @@ fn awkward() -> SummaryView {
         regressions: kept(),
         campaigns,
         skipped: vec!["c.toml".to_owned()],
-        missing: Vec::new(),
+        missing: vec!["2/4".to_owned(), "4/4".to_owned()],
         wall,
     }
 }

@@ -62,16 +62,18 @@ fn junit_is_what_build_systems_accept() {
     assert!(bad.is_empty(), "characters that XML 1.0 forbids: {bad:?}");
     let tags = tags(&xml);
     let of = |name: &str| tags.iter().filter(|(tag, _)| tag == name).count();
-    assert_eq!(of("testcase"), 7 + 5);
-    assert_eq!((of("failure"), of("error"), of("skipped")), (3 + 3, 1, 1));
+    // Scenarios, regressions, shards that are missing.
+    assert_eq!(of("testcase"), 7 + 5 + 2);
+    assert_eq!((of("failure"), of("error"), of("skipped")), (3 + 3 + 2, 1, 1));
     for (tag, attributes) in &tags {
         for (key, value) in attributes {
             assert!(KNOWN.contains(&key.as_str()), "{tag} {key}");
             assert!(!value.contains('<') && !value.contains('>'), "{tag} {key}: {value}");
         }
         let has = |key: &str| attributes.iter().any(|(known, _)| known == key);
+        let shard = attributes.iter().any(|(key, it)| key == "name" && it.starts_with("shard "));
         match tag.as_str() {
-            "testcase" => assert!(has("name") && has("classname") && has("file")),
+            "testcase" => assert!(has("name") && has("classname") && has("file") != shard),
             "testsuite" => assert!(has("name") && has("tests") && has("failures") && has("errors")),
             "failure" | "error" => assert!(has("message") && has("type")),
             _ => {}
@@ -85,7 +87,7 @@ fn junit_is_what_build_systems_accept() {
         number("testsuite", "tests").iter().sum::<usize>(),
         number("testsuites", "tests")[0]
     );
-    assert_eq!(number("testsuites", "failures"), [3 + 3]);
+    assert_eq!(number("testsuites", "failures"), [3 + 3 + 2]);
 }
 
 /// What SARIF 2.1.0 requires of what is written.
@@ -138,6 +140,9 @@ fn sarif_has_what_its_schema_requires() {
 #[test]
 fn annotations_are_one_line_each_and_say_no_more_than_they_should() {
     let annotations = github_annotations(&awkward());
+    // The last one is of no file: it names the shards that are missing.
+    let (annotations, shards) = annotations.trim_end().rsplit_once('\n').expect("several");
+    assert!(shards.starts_with("::error title=oncesim::missing: "), "{shards}");
     assert_eq!(annotations.lines().count(), 4 + 3, "{annotations}");
     for line in annotations.lines() {
         let rest = line.strip_prefix("::error file=").expect("an error in a file");

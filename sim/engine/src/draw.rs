@@ -65,8 +65,20 @@ impl Draws {
     #[must_use]
     pub fn at(seed: u64, purpose: Purpose, a: u16, b: u16, index: u64) -> u64 {
         let mut draws = Draws::new(seed, purpose, a, b);
-        draws.rng.set_word_pos(u128::from(index) * 2);
+        draws.seek(index);
         draws.next_bits()
+    }
+
+    /// How many draws were taken.
+    #[must_use]
+    pub(crate) fn index(&self) -> u64 {
+        // Each draw is two words of 32 bits.
+        u64::try_from(self.rng.get_word_pos() / 2).unwrap_or(u64::MAX)
+    }
+
+    /// Goes to an index.
+    pub(crate) fn seek(&mut self, index: u64) {
+        self.rng.set_word_pos(u128::from(index) * 2);
     }
 
     /// The next draw: 64 uniform bits.

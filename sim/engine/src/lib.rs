@@ -70,8 +70,8 @@ mod world;
 #[cfg(madsim)]
 pub use campaign::{
     Campaign, CampaignOptions, CampaignReport, ClaimCount, ClaimSum, DigestSum, Distinct, Failure,
-    FaultCount, Found, Nondeterminism, One, Part, Progress, ScenarioFacts, Seeds, SilentKind, Sum,
-    bound_95, fingerprint,
+    FaultCount, Found, Nondeterminism, One, Part, Progress, ScenarioFacts, Seeds, SilentKind,
+    Standing, Sum, bound_95, fingerprint,
 };
 #[cfg(madsim)]
 pub use coverage::{AreaCoverage, Coverage};
@@ -96,7 +96,7 @@ pub use run::run;
 #[cfg(madsim)]
 pub use search::swarm::plan;
 #[cfg(madsim)]
-pub use search::{Feedback, Hunt, Proposal, Strategy, StrategyKind, hunt};
+pub use search::{Feedback, Hunt, Memory, Proposal, Strategy, StrategyKind, WrittenRun, hunt};
 #[cfg(madsim)]
 pub use shrink::{
     DoesNotFail, ShrinkEnd, ShrinkOptions, ShrinkProgress, Shrunk, Size, failure, shrink,

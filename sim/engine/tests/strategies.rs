@@ -38,7 +38,7 @@ fn campaign(scenario: &Arc<Scenario>, kind: StrategyKind, runs: u64) -> Vec<once
             ..RunOptions::default()
         };
         let outcome = run(scenario, &options);
-        strategy.learn(index, Feedback::of(&outcome));
+        strategy.learn(index, &Feedback::of(&outcome));
         outcomes.push(outcome);
     }
     outcomes

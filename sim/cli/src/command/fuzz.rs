@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use oncesim::{Campaign, CampaignOptions, Failure, Judgement, Nondeterminism, Part, ShrinkOptions};
+use oncesim::{
+    Campaign, CampaignOptions, Failure, Judgement, Nondeterminism, ShrinkOptions, Standing,
+};
 use oncesim_render::{
     ShrinkView, SummaryView, campaign_json, campaign_text, regressions_text, summary_text,
 };
@@ -208,11 +210,12 @@ impl Search<'_> {
         let seeds = campaign.options.seeds;
         let total = (seeds < u64::MAX / 2).then_some(seeds);
         let mut line = ProgressLine::new(position, total);
-        let mut watch = |part: &Part| {
-            line.update(&part.progress());
-            self.journal.note(i, part);
+        let mut watch = |standing: &Standing<'_>| {
+            line.update(&standing.part.progress());
+            self.journal.note(i, standing);
         };
-        let mut report = campaign.go_on(part, &mut watch, &oncesim::run);
+        let report = campaign.go_on(part, &mut watch, &oncesim::run);
+        let mut report = report.map_err(|cause| self.journal.refuse(&cause))?;
         line.finish();
         let left = campaign.options.budget;
         let left = left.map(|left| left.saturating_sub(report.sum.wall).max(SHRINK_TIME / 20));

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use oncesim::{Part, ScenarioFacts, Seeds, StrategyKind};
+use oncesim::{Part, ScenarioFacts, Seeds, Standing, StrategyKind};
 use oncesim_spec::Scenario;
 
 use super::{Results, ScenarioResults, Shard};
@@ -43,14 +43,11 @@ impl Journal {
             told: Default::default(),
         });
         let mut results = Results::begin(shard, each.collect());
-        if let Some(path) = &args.resume {
-            refuse_learning(args, scenarios)?;
-            if path.exists() {
-                let old = Results::read(path)?;
-                match other(&results, &old) {
-                    Some(cause) => return Err(not_this(path, &cause)),
-                    None => results = old,
-                }
+        if let Some(path) = args.resume.as_deref().filter(|path| path.exists()) {
+            let old = Results::read(path)?;
+            match other(&results, &old) {
+                Some(cause) => return Err(not_this(path, &cause)),
+                None => results = old,
             }
         }
         let before = Duration::from_millis(results.shards[0].wall_ms);
@@ -79,17 +76,21 @@ impl Journal {
             planned.map_or_else(|| "as many seeds as fit".to_owned(), |n| format!("{n} seeds"))
         };
         let (then, now) = (seeds(part.seeds.planned), seeds(wanted.planned));
-        let path = self.path.as_deref().unwrap_or(Path::new(""));
-        Err(not_this(path, &format!("it has {then} per scenario, and this one {now}")))
+        Err(self.refuse(&format!("it has {then} per scenario, and this one {now}")))
     }
 
-    /// Takes in how far a scenario is; writes it down from time to time.
-    pub(crate) fn note(&mut self, i: usize, part: &Part) {
-        if self.path.is_none() || Instant::now() < self.due {
+    /// A campaign that cannot go on from what the file has of it.
+    pub(crate) fn refuse(&self, cause: &str) -> Refusal {
+        not_this(self.path.as_deref().unwrap_or(Path::new("")), cause)
+    }
+
+    /// Takes in where a scenario stands; writes it down from time to time.
+    pub(crate) fn note(&mut self, i: usize, standing: &Standing<'_>) {
+        let began = Instant::now();
+        if self.path.is_none() || began < self.due {
             return;
         }
-        self.results.scenarios[i].parts = vec![part.clone()];
-        let began = Instant::now();
+        self.results.scenarios[i].parts = vec![standing.checkpoint()];
         if let Err(refusal) = self.save() {
             output::note(&format!("{refusal}\n"));
         }
@@ -102,20 +103,6 @@ impl Journal {
             u64::try_from(self.spent().as_millis()).unwrap_or(u64::MAX);
         self.path.as_deref().map_or(Ok(()), |path| self.results.write(path))
     }
-}
-
-/// What a strategy has learned is in no file.
-fn refuse_learning(args: &FuzzArgs, scenarios: &[Arc<Scenario>]) -> Result<(), Refusal> {
-    let kind = StrategyKind::from(args.strategy);
-    let learns = scenarios.first().is_some_and(|first| kind.begin(first, 0).lag().is_some());
-    if !learns {
-        return Ok(());
-    }
-    Err(Refusal::new(
-        format!("a campaign by {} cannot be continued: what it had learned is lost", kind.name()),
-        "--resume",
-        "run it as a whole, or choose --strategy swarm",
-    ))
 }
 
 /// Why a file is of another campaign.

@@ -101,7 +101,10 @@ impl ScenarioResults {
         if parts.is_empty() {
             return None;
         }
-        let sum = Sum::of(&self.facts, &parts);
+        let mut sum = Sum::of(&self.facts, &parts);
+        if self.strategy == oncesim::StrategyKind::Guided.name() {
+            sum.is_no_sample();
+        }
         let kept = self.told.iter().map(|(id, told)| {
             let Told { sentence, file, shrunk, .. } = told.clone();
             (id.clone(), Kept { sentence, file, shrunk })

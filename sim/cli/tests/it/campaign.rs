@@ -14,6 +14,26 @@ const FINDS: &str =
     "scenarios/corpus/at-least-once/a-lost-acknowledgement-makes-a-retry-a-duplicate.toml";
 const BREAK: &str = "producers.shop.config.enable.idempotence=false";
 
+/// A claim that drawn faults break, if producers are not idempotent: there is something to learn.
+const LEARNS: &str = r#"
+title = "A producer under drawn faults"
+claim = { log = "exactly-once" }
+cluster = { brokers = 3 }
+topics.orders = { partitions = 2, replication-factor = 3 }
+producers.shop = { to = "orders", records = 20, keys = 4, interval = "3ms" }
+
+[faults]
+swarm = { kinds = ["ack-loss", "delay", "leader-change", "crash", "pause", "clog"], count = 4 }
+vary = { "producers.shop.config.linger.ms" = [0, 5] }
+"#;
+
+/// A folder with a scenario that suits a strategy.
+fn suited(strategy: &str) -> (Folder, &'static str) {
+    let folder = Folder::new();
+    folder.write("learns.toml", LEARNS);
+    (folder, if strategy == "guided" { "learns.toml" } else { HOLDS })
+}
+
 /// Takes out what no two machines have in common: wall time.
 pub(crate) fn timeless(value: &mut Value) {
     const WALL: [&str; 6] =
@@ -83,10 +103,18 @@ fn merged_shards_are_the_whole_campaign() {
 fn a_missing_shard_is_named_and_nothing_is_proved() {
     let folder = Folder::new();
     shards(&folder, &[]);
-    let some = folder.oncesim(&["merge", "1.json", "3.json", "--junit", "out.xml"]);
+    let merge = ["merge", "1.json", "3.json", "--junit", "out.xml", "--github"];
+    let mut command = folder.command(&merge);
+    let some = command.env("GITHUB_STEP_SUMMARY", folder.path("summary.txt")).output();
+    let some = Done::of(some.expect("oncesim starts"));
     assert_eq!(some.code, 5, "{}{}", some.out, some.err);
-    assert!(some.out.contains("missing: the results of shard 2/3"), "{}", some.out);
-    assert!(folder.path("out.xml").exists());
+    let missing = "missing: the results of shard 2/3";
+    assert!(some.out.contains(missing), "{}", some.out);
+    assert!(some.out.contains(&format!("::error title=oncesim::{missing}")), "{}", some.out);
+    for file in ["out.xml", "summary.txt"] {
+        let text = std::fs::read_to_string(folder.path(file)).expect("it was written");
+        assert!(text.contains(missing), "{file}: {text}");
+    }
     let document = folder.oncesim(&["merge", "1.json", "3.json", "--format", "json"]).json();
     assert_eq!(document["missing_shards"], serde_json::json!(["2/3"]));
     // The shard that searched for the pitfall is the second one.
@@ -177,31 +205,102 @@ fn killed_and_continued(folder: &Folder, args: &[&str]) -> u32 {
 
 #[test]
 fn a_campaign_that_is_killed_loses_and_repeats_no_seed() {
-    let folder = Folder::new();
-    let args = ["fuzz", HOLDS, FINDS, "--seeds", "1200", "--set", BREAK, "--no-shrink"];
-    let whole = folder.oncesim(&[&args[..], &["--resume", "whole.json"]].concat());
-    assert_eq!(whole.code, 1, "{}", whole.err);
-    let resumed = [&args[..], &["--resume", "state.json", "--format", "json"]].concat();
-    let kills = killed_and_continued(&folder, &resumed);
-    let last = folder.oncesim(&resumed);
-    assert_eq!(last.code, 1, "{}", last.err);
-    assert!(kills > 1, "it was killed {kills} times");
-    assert_eq!(results(&folder, "state.json"), results(&folder, "whole.json"));
-    assert_eq!(last.json()["scenarios"][0]["seeds"], 1200);
-    for (more, cause) in [
-        (&["--shard", "1/2"][..], "shard 1/1 from seed 0"),
-        (&["--from", "7"], "from seed 7"),
-        (&["--recheck", "9"], "--recheck 9"),
-        (&["--set", "producers.shop.records=50"], "is not the same scenario"),
-    ] {
-        let done = folder.oncesim(&[&resumed[..], more].concat());
-        assert_eq!(done.code, 2, "{more:?}: {}", done.err);
-        assert!(done.err.contains(cause), "{more:?}: {}", done.err);
+    for strategy in ["swarm", "guided"] {
+        let (folder, path) = suited(strategy);
+        let args = ["fuzz", path, FINDS, "--seeds", "1200", "--set", BREAK, "--no-shrink"];
+        let args = [&args[..], &["--strategy", strategy]].concat();
+        let whole = folder.oncesim(&[&args[..], &["--resume", "whole.json"]].concat());
+        assert_eq!(whole.code, 1, "{}", whole.err);
+        let no_sample = whole.out.contains("chosen by what others had shown");
+        assert_eq!(no_sample, strategy == "guided", "{}", whole.out);
+        let resumed = [&args[..], &["--resume", "state.json", "--format", "json"]].concat();
+        let kills = killed_and_continued(&folder, &resumed);
+        // The rest on another number of threads.
+        let last = folder.oncesim(&[&resumed[..], &["--jobs", "3"]].concat());
+        assert_eq!(last.code, 1, "{}", last.err);
+        assert!(kills > 1, "it was killed {kills} times");
+        assert_eq!(results(&folder, "state.json"), results(&folder, "whole.json"), "{strategy}");
+        assert_eq!(last.json()["scenarios"][0]["seeds"], 1200);
+        let other = if strategy == "swarm" { "guided" } else { "swarm" };
+        for (more, cause) in [
+            (&["--shard", "1/2"][..], "shard 1/1 from seed 0"),
+            (&["--from", "7"], "from seed 7"),
+            (&["--recheck", "9"], "--recheck 9"),
+            (&["--strategy", other], "--recheck 5 and not --strategy"),
+            (&["--seeds", "800"], "it has 1200 seeds per scenario, and this one 800"),
+            (&["--set", "producers.shop.records=50"], "is not the same scenario"),
+        ] {
+            let mut args = resumed.clone();
+            // An option that is there is replaced.
+            let known = args.iter().position(|arg| *arg == more[0] && *arg != "--set");
+            known.into_iter().for_each(|at| drop(args.drain(at..at + 2)));
+            let done = folder.oncesim(&[&args[..], more].concat());
+            assert_eq!(done.code, 2, "{more:?}: {}", done.err);
+            assert!(done.err.contains(cause), "{more:?}: {}", done.err);
+        }
     }
-    let more = ["fuzz", HOLDS, FINDS, "--seeds", "800", "--set", BREAK, "--resume", "state.json"];
-    let done = folder.oncesim(&more);
-    assert_eq!(done.code, 2, "{}", done.out);
-    assert!(done.err.contains("it has 1200 seeds per scenario, and this one 800"), "{}", done.err);
+}
+
+/// Kills a campaign as soon as its file knows a failure; gives what the file says.
+fn killed_with_a_failure(folder: &Folder, args: &[&str]) -> Value {
+    let mut command = folder.command(args);
+    command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    let mut child = command.spawn().expect("oncesim starts");
+    let began = Instant::now();
+    let read = || -> Option<Value> {
+        let text = std::fs::read_to_string(folder.path("state.json")).ok()?;
+        let value: Value = serde_json::from_str(&text).expect("it is whole at any time");
+        let found = &value["scenarios"][0]["parts"][0]["found"];
+        found.as_object().is_some_and(|found| !found.is_empty()).then_some(value)
+    };
+    while read().is_none() {
+        assert!(began.elapsed() < Duration::from_secs(60), "it finds something soon");
+        assert!(child.try_wait().expect("it is our child").is_none(), "it has much to do");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().expect("it is our child");
+    child.wait().expect("it was killed");
+    read().expect("it was there before")
+}
+
+#[test]
+fn a_campaign_that_does_not_run_as_before_ends_with_4() {
+    for strategy in ["swarm", "guided"] {
+        let (folder, path) = suited(strategy);
+        let args = ["fuzz", path, "--set", BREAK, "--seeds", "1000000", "--no-shrink"];
+        let args = [&args[..], &["--strategy", strategy, "--resume", "state.json"]].concat();
+        let mut state = killed_with_a_failure(&folder, &args);
+        // As if the machine that ran it before had computed something else.
+        let found = &mut state["scenarios"][0]["parts"][0]["found"];
+        let found = found.as_object_mut().expect("failures").values_mut().next().expect("one");
+        let (seed, digest) = (found["seeds"][0].clone(), found["digest"].clone());
+        found["digest"] = "00000000000000000000000000000000".into();
+        folder.write("state.json", &state.to_string());
+        folder.write("again.json", &state.to_string());
+        let done = folder.oncesim(&args);
+        assert_eq!(done.code, 4, "{}{}", done.out, done.err);
+        let digest = digest.as_str().expect("a digest");
+        for part in [
+            "nondeterministic  ",
+            &format!("seed {seed}"),
+            &format!("digests 00000000000000000000000000000000 and {digest}"),
+            "the campaign before it was continued",
+            "the same seed, now",
+        ] {
+            assert!(done.out.contains(part), "{part}: {}", done.out);
+        }
+        // In JSON, and of what the file holds from then on.
+        let last = args.len() - 1;
+        let again = [&args[..last], &["again.json", "--format", "json"]].concat();
+        let again = folder.oncesim(&again);
+        assert_eq!(again.code, 4, "{}", again.err);
+        let scenario = &again.json()["scenarios"][0];
+        assert_eq!(scenario["outcome"], "nondeterministic");
+        assert_eq!(scenario["nondeterminism"][0]["seed"], seed);
+        assert_eq!(scenario["nondeterminism"][0]["digests"][1], digest);
+        let merged = folder.oncesim(&["merge", "again.json"]);
+        assert_eq!(merged.code, 4, "{}{}", merged.out, merged.err);
+    }
 }
 
 #[test]

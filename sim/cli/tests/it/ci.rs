@@ -10,12 +10,7 @@ fn fuzz(folder: &Folder, args: &[&str]) -> Done {
     let all = [&["fuzz", HOLDS, "--seeds", "10", "--set", BREAK][..], args].concat();
     let mut command = folder.command(&all);
     command.env("GITHUB_STEP_SUMMARY", folder.path("summary.txt"));
-    let output = command.output().expect("oncesim starts");
-    Done {
-        code: output.status.code().unwrap_or(-1),
-        out: String::from_utf8(output.stdout).expect("results are UTF-8"),
-        err: String::from_utf8(output.stderr).expect("diagnostics are UTF-8"),
-    }
+    Done::of(command.output().expect("oncesim starts"))
 }
 
 fn read(folder: &Folder, name: &str) -> String {

@@ -1,7 +1,7 @@
 //! Commands, run as a person would run them: in a folder that sees the checkout's scenarios.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 /// The root of the checkout.
 pub(crate) fn root() -> PathBuf {
@@ -18,6 +18,14 @@ pub(crate) struct Done {
 }
 
 impl Done {
+    pub(crate) fn of(output: Output) -> Done {
+        Done {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8(output.stdout).expect("results are UTF-8"),
+            err: String::from_utf8(output.stderr).expect("diagnostics are UTF-8"),
+        }
+    }
+
     /// The one JSON document on standard output.
     pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.out)
@@ -47,12 +55,7 @@ impl Folder {
 
     /// Runs `oncesim` with these arguments.
     pub(crate) fn oncesim(&self, args: &[&str]) -> Done {
-        let output = self.command(args).output().expect("oncesim starts");
-        Done {
-            code: output.status.code().unwrap_or(-1),
-            out: String::from_utf8(output.stdout).expect("results are UTF-8"),
-            err: String::from_utf8(output.stderr).expect("diagnostics are UTF-8"),
-        }
+        Done::of(self.command(args).output().expect("oncesim starts"))
     }
 
     pub(crate) fn command(&self, args: &[&str]) -> Command {

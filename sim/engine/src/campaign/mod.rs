@@ -7,11 +7,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc;
 
 use oncesim_semantics::{Anomaly, Severity};
-use oncesim_spec::Scenario;
+use oncesim_spec::{Scenario, read_plans};
 
 use crate::outcome::{Judgement, Outcome, RunEnd, RunOptions, judge};
 use crate::run::run;
-use crate::search::{Desk, Feedback, StrategyKind};
+use crate::search::{Course, Desk, Feedback, Proposal, StrategyKind, WrittenRun};
 
 mod bound;
 mod part;
@@ -70,6 +70,25 @@ pub struct Progress {
     pub messages: u64,
 }
 
+/// Where a campaign stands after some of its seeds.
+#[derive(Clone, Copy)]
+pub struct Standing<'a> {
+    /// What is kept of them; without what its strategy has learned.
+    pub part: &'a Part,
+    course: Option<&'a Course>,
+}
+
+impl Standing<'_> {
+    /// Everything that another process needs to go on from here.
+    #[must_use]
+    pub fn checkpoint(&self) -> Part {
+        let course = self.course.filter(|_| self.part.is_open());
+        let mut part = self.part.clone();
+        part.memory = course.and_then(Course::memory);
+        part
+    }
+}
+
 /// One distinct failure (or find): runs with the same anomalies in the same places.
 #[derive(Debug, Clone)]
 pub struct Failure {
@@ -116,7 +135,9 @@ impl Campaign {
     /// ([`crate::run_hosted`]).
     #[must_use]
     pub fn run_with(&self, progress: &mut dyn FnMut(&Progress), one: &One<'_>) -> CampaignReport {
-        self.go_on(self.start(), &mut |part| progress(&part.progress()), one)
+        let mut watch = |standing: &Standing<'_>| progress(&standing.part.progress());
+        let report = self.go_on(self.start(), &mut watch, one);
+        report.expect("a campaign that has not begun has nothing to remember")
     }
 
     /// Nothing has run yet.
@@ -126,25 +147,41 @@ impl Campaign {
     }
 
     /// Runs the seeds that `part` does not have; each seed counts once, however often this was
-    /// killed. `watch` sees the part after each further seed.
+    /// killed. `watch` sees where the campaign stands after each further seed.
     ///
-    /// # Panics
-    /// If `part` has begun and the strategy learns: what it had learned is not part of it.
-    #[must_use]
+    /// # Errors
+    /// Why `part` is none of this campaign, a fragment: what its strategy had learned is missing or
+    /// damaged.
     pub fn go_on(
         &self,
         mut part: Part,
-        watch: &mut dyn FnMut(&Part),
+        watch: &mut dyn FnMut(&Standing<'_>),
         one: &One<'_>,
-    ) -> CampaignReport {
-        let started = std::time::Instant::now();
+    ) -> Result<CampaignReport, String> {
         part.reopen();
-        let mut tally =
-            Tally { campaign: self, before: part.wall_ms, started, part, firsts: BTreeMap::new() };
-        tally.remember(one);
-        let from = tally.part.done;
-        let desk = Desk::new(self.options.strategy.begin(&self.scenario, self.master()), from);
-        let halt = AtomicBool::new(tally.is_enough());
+        let mut tally = Tally::new(self, part);
+        tally.remember(one)?;
+        if !tally.is_enough() && !tally.part.is_complete() {
+            let course = self.course(&tally.part)?;
+            if course.learns() {
+                tally.course = Some(self.course(&tally.part)?);
+                tally.part.memory = None;
+            }
+            self.search(&mut tally, course, watch, one);
+        }
+        Ok(tally.report())
+    }
+
+    /// Runs what a course proposes, on all threads.
+    fn search(
+        &self,
+        tally: &mut Tally<'_>,
+        course: Course,
+        watch: &mut dyn FnMut(&Standing<'_>),
+        one: &One<'_>,
+    ) {
+        let (started, from) = (tally.started, tally.part.done);
+        let (desk, halt) = (Desk::new(course), AtomicBool::new(false));
         let (sender, receiver) = mpsc::channel();
         std::thread::scope(|scope| {
             for _ in 0..self.options.jobs.max(1) {
@@ -167,11 +204,25 @@ impl Campaign {
                     }
                     tally.add(done);
                     halt.store(tally.is_enough(), Relaxed);
-                    watch(&tally.part);
+                    watch(&tally.standing());
                 }
             }
         });
-        tally.report()
+    }
+
+    /// What proposes the runs behind those of `part`.
+    fn course(&self, part: &Part) -> Result<Course, String> {
+        let kind = self.options.strategy;
+        let begin = || kind.begin(&self.scenario, self.master());
+        match &part.memory {
+            Some(memory) => {
+                Course::recall(kind, (&self.scenario, self.master()), part.done, memory)
+            }
+            None if part.done > 0 && begin().lag().is_some() => {
+                Err(format!("what {} had learned is not in it", kind.name()))
+            }
+            None => Ok(Course::begin(begin(), part.done)),
+        }
     }
 
     /// The seeds of this shard.
@@ -212,17 +263,18 @@ impl Campaign {
                 ..RunOptions::default()
             };
             let mut outcome = one(&self.scenario, &options);
-            if desk.learns() {
-                desk.deliver(index, Feedback::of(&outcome));
+            let feedback = desk.learns().then(|| Arc::new(Feedback::of(&outcome)));
+            if let Some(feedback) = &feedback {
+                desk.deliver(index, Arc::clone(feedback));
             }
             if !due {
                 outcome.history = None;
             }
             if let Some(waiting) = waiting.take() {
-                let _ = sender.send(self.again(waiting, one));
+                let _ = sender.send(self.twice(waiting, one));
             }
             let judgement = judge(&self.scenario, &outcome);
-            let done = Done { seed, outcome, judgement, rechecked: due, differs: None };
+            let done = Done { seed, outcome, judgement, rechecked: due, differs: None, feedback };
             if due {
                 waiting = Some((index, options, done));
             } else if sender.send((index, done)).is_err() {
@@ -232,12 +284,23 @@ impl Campaign {
         if let Some(waiting) = waiting {
             let other = RunOptions { seed: waiting.1.seed ^ 0x5eed, ..RunOptions::default() };
             let _ = one(&self.scenario, &other);
-            let _ = sender.send(self.again(waiting, one));
+            let _ = sender.send(self.twice(waiting, one));
         }
     }
 
+    /// What ran by a seed of the campaign.
+    fn again(&self, seed: u64, run: Option<&WrittenRun>) -> Result<Proposal, String> {
+        let Some(run) = run else {
+            let mut strategy = self.options.strategy.begin(&self.scenario, 0);
+            return Ok(strategy.propose(0, seed));
+        };
+        let plans = read_plans(&self.scenario, std::slice::from_ref(&run.plan));
+        let plans = plans.map_err(|cause| format!("the run of seed {seed} is damaged: {cause}"))?;
+        Ok(Proposal { seed: run.seed, plan: plans.into_iter().next() })
+    }
+
     /// Runs a seed a second time.
-    fn again(&self, (index, options, mut done): Waiting, one: &One<'_>) -> (u64, Done) {
+    fn twice(&self, (index, options, mut done): Waiting, one: &One<'_>) -> (u64, Done) {
         let differs = recheck::again(&self.scenario, &options, &mut done.outcome, one);
         done.differs = differs.map(|differs| Nondeterminism { seed: done.seed, ..differs });
         (index, done)
@@ -255,6 +318,8 @@ struct Done {
     judgement: Judgement,
     rechecked: bool,
     differs: Option<Nondeterminism>,
+    /// What it reached, for a strategy that learns.
+    feedback: Option<Arc<Feedback>>,
 }
 
 /// A campaign in progress.
@@ -266,9 +331,20 @@ struct Tally<'a> {
     part: Part,
     /// The first run of each distinct failure.
     firsts: BTreeMap<String, Outcome>,
+    /// A strategy that learns, exactly as far as the part: threads are ahead with theirs.
+    course: Option<Course>,
 }
 
-impl Tally<'_> {
+impl<'a> Tally<'a> {
+    fn new(campaign: &'a Campaign, part: Part) -> Self {
+        let (before, started) = (part.wall_ms, std::time::Instant::now());
+        Tally { campaign, before, started, part, firsts: BTreeMap::new(), course: None }
+    }
+
+    fn standing(&self) -> Standing<'_> {
+        Standing { part: &self.part, course: self.course.as_ref() }
+    }
+
     /// Whether nothing more has to run.
     fn is_enough(&mut self) -> bool {
         let part = &mut self.part;
@@ -284,26 +360,18 @@ impl Tally<'_> {
     }
 
     /// Runs the first seed of each known failure again: a file keeps no runs.
-    fn remember(&mut self, one: &One<'_>) {
+    fn remember(&mut self, one: &One<'_>) -> Result<(), String> {
         let scenario = &self.campaign.scenario;
-        let known: Vec<(String, u64, String)> = self
-            .part
-            .found
-            .iter()
-            .filter_map(|(id, found)| {
-                Some((id.clone(), *found.seeds.first()?, found.digest.clone()))
-            })
-            .collect();
-        for (fingerprint, seed, digest) in known {
-            let mut strategy = self.campaign.options.strategy.begin(scenario, 0);
-            let proposal = strategy.propose(0, seed);
+        for (fingerprint, found) in &self.part.found {
+            let Some(seed) = found.seeds.first().copied() else { continue };
+            let proposal = self.campaign.again(seed, found.run.as_ref())?;
             let options =
                 RunOptions { seed: proposal.seed, plan: proposal.plan, ..RunOptions::default() };
             let outcome = one(scenario, &options);
-            if outcome.digest.to_string() != digest {
+            if outcome.digest.to_string() != found.digest {
                 self.part.nondeterministic.push(Nondeterminism {
                     seed,
-                    digests: [digest, outcome.digest.to_string()],
+                    digests: [found.digest.clone(), outcome.digest.to_string()],
                     event: None,
                     sides: ["the campaign before it was continued", "the same seed, now"]
                         .map(str::to_owned),
@@ -311,26 +379,38 @@ impl Tally<'_> {
                     histories: None,
                 });
             }
-            self.firsts.insert(fingerprint, outcome);
+            self.firsts.insert(fingerprint.clone(), outcome);
         }
+        Ok(())
     }
 
     fn add(&mut self, done: Done) {
-        let Done { seed, outcome, judgement, rechecked, differs } = done;
+        let Done { seed, outcome, judgement, rechecked, differs, feedback } = done;
         self.part.rechecked += u64::from(rechecked);
         self.part.nondeterministic.extend(differs);
+        if let (Some(course), Some(feedback)) = (&mut self.course, feedback) {
+            let index = course.next();
+            let proposal = course.propose(seed);
+            assert_eq!(proposal.seed, outcome.seed, "every thread walks the same course");
+            course.deliver(index, feedback);
+        }
         let wall = self.wall_ms();
         let first = self.part.add(&self.campaign.scenario, (seed, outcome), judgement, wall);
-        self.firsts.extend(first);
+        let Some((fingerprint, outcome)) = first else { return };
+        if self.course.is_some()
+            && let Some(found) = self.part.found.get_mut(&fingerprint)
+        {
+            found.run = Some(WrittenRun::of(outcome.seed, &outcome.plan));
+        }
+        self.firsts.insert(fingerprint, outcome);
     }
 
     fn report(mut self) -> CampaignReport {
         self.part.wall_ms = self.wall_ms();
+        self.part = self.standing().checkpoint();
         let mut sum = Sum::of(&ScenarioFacts::of(&self.campaign.scenario), &[&self.part]);
         if self.campaign.options.strategy == StrategyKind::Guided {
-            // What a strategy chose by what it had seen is no sample: nothing follows from counts.
-            sum.bound_95 = 1.0;
-            sum.claims.iter_mut().for_each(|claim| claim.bound_95 = 1.0);
+            sum.is_no_sample();
         }
         let failures = sum.failures.iter().filter_map(|distinct| {
             let first = self.firsts.remove(&distinct.fingerprint)?;

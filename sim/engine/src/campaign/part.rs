@@ -12,6 +12,7 @@ use super::vacuity::kind_of;
 use super::{Progress, fingerprint};
 use crate::coverage::Coverage;
 use crate::outcome::{Judgement, Outcome, shows_expected};
+use crate::search::{Memory, WrittenRun};
 
 /// Seeds listed per failure.
 const SEEDS_KEPT: usize = 100;
@@ -107,6 +108,9 @@ pub struct Found {
     pub count: u64,
     /// The digest of the first.
     pub digest: String,
+    /// What ran first, if that seed alone does not say it: its strategy had learned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<WrittenRun>,
     /// Wall time after which it was found.
     pub after_ms: u64,
 }
@@ -149,6 +153,9 @@ pub struct Part {
     pub claims: BTreeMap<String, ClaimCount>,
     /// By area and name of each point that was reached: the first seed that did.
     pub reached: BTreeMap<String, BTreeMap<String, u64>>,
+    /// What a strategy that learns knew after them, while there are more seeds to come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Memory>,
     /// The same points as a set.
     #[serde(skip)]
     coverage: Coverage,
@@ -218,6 +225,7 @@ impl Part {
             witnesses: BTreeMap::new(),
             claims: claims.map(|(name, _)| (name, ClaimCount::default())).collect(),
             reached: BTreeMap::new(),
+            memory: None,
             coverage: Coverage::default(),
         }
     }
@@ -234,6 +242,11 @@ impl Part {
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.seeds.count().is_some_and(|count| self.done >= count)
+    }
+
+    /// Whether more of its seeds have to run.
+    pub(super) fn is_open(&self) -> bool {
+        !self.stopped && !self.is_complete()
     }
 
     /// How far it is.
@@ -348,6 +361,7 @@ impl Part {
             seeds: vec![seed],
             count: 1,
             digest: outcome.digest.to_string(),
+            run: None,
             after_ms: self.wall_ms,
         };
         self.found.insert(fingerprint.clone(), found);
@@ -361,6 +375,7 @@ impl Found {
         if other.seeds.first() < self.seeds.first() {
             self.judgement = other.judgement;
             self.digest.clone_from(&other.digest);
+            self.run.clone_from(&other.run);
             self.after_ms = other.after_ms;
         }
         self.count += other.count;

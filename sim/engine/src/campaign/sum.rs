@@ -147,6 +147,12 @@ impl Sum {
         sum
     }
 
+    /// The runs were chosen by what earlier ones had shown: nothing follows from their counts.
+    pub fn is_no_sample(&mut self) {
+        self.bound_95 = 1.0;
+        self.claims.iter_mut().for_each(|claim| claim.bound_95 = 1.0);
+    }
+
     fn judge(&mut self, subject: &ScenarioFacts, found: bool) {
         let worst = self.failures.iter().map(|failure| failure.judgement).max();
         let not_found = subject.expect.is_some() && !found;

@@ -156,17 +156,124 @@ proptest! {
             let goal = state.done + after;
             // What was written when it was killed, not what it returned.
             let mut written = state.clone();
-            let _ = campaign.go_on(state, &mut |part| {
-                if part.done <= goal { written = part.clone(); }
-                if part.done >= goal { stop.store(true, Relaxed); }
+            let _ = campaign.go_on(state, &mut |standing| {
+                if standing.part.done <= goal { written = standing.checkpoint(); }
+                if standing.part.done >= goal { stop.store(true, Relaxed); }
             }, &cheap);
             let text = serde_json::to_string(&written).expect("it is plain data");
             state = serde_json::from_str(&text).expect("it is what was written");
         }
-        let resumed = campaign(7, seeds, None).go_on(state, &mut |_| {}, &cheap);
+        let resumed = campaign(7, seeds, None).go_on(state, &mut |_| {}, &cheap).expect("its own state");
         prop_assert!(resumed.part.agrees(&whole), "{:?}\n{:?}", resumed.part, whole);
         prop_assert_eq!(said(&[resumed.part]), said(&[whole]));
     }
+}
+
+/// A world in which faults break the claim, and in which there is something to learn.
+fn guided(seeds: u64, jobs: usize) -> Campaign {
+    let text = r#"
+        title = "Retries of a producer that is not idempotent"
+        claim = { log = "exactly-once" }
+        cluster = { brokers = 3 }
+        topics.t = { partitions = 2, replication-factor = 3 }
+
+        [producers.shop]
+        to = "t"
+        records = 6
+        keys = 2
+        interval = "5ms"
+        config.acks = 1
+        config.enable.idempotence = false
+
+        [faults]
+        swarm = { kinds = ["ack-loss", "delay", "leader-change", "crash"], count = 2 }
+        vary = { "producers.shop.config.linger.ms" = [0, 5] }
+        "#;
+    let loaded = oncesim_spec::parse("learning.toml", text, None);
+    let scenario = loaded.unwrap_or_else(|d| panic!("{}", d.render(false))).scenario;
+    let options =
+        CampaignOptions { jobs, strategy: StrategyKind::Guided, ..options(3, seeds, Some((2, 3))) };
+    Campaign { scenario: Arc::new(scenario), options }
+}
+
+/// What a campaign had written down after so many seeds; those in hand are lost.
+fn cut(campaign: &Campaign, state: Part, after: u64) -> Part {
+    let mut written = state.clone();
+    let watch = &mut |standing: &Standing<'_>| {
+        if standing.part.done == after {
+            written = standing.checkpoint();
+            campaign.options.stop.store(true, Relaxed);
+        }
+    };
+    campaign.go_on(state, watch, &run).expect("its own state");
+    let text = serde_json::to_string(&written).expect("it is plain data");
+    serde_json::from_str(&text).expect("it is what was written")
+}
+
+#[test]
+fn a_strategy_that_learns_goes_on_as_if_nothing_had_happened() {
+    let whole = guided(300, 2).run_with(&mut |_| {}, &run);
+    assert_eq!((whole.part.done, whole.part.memory.as_ref()), (100, None));
+    assert!(whole.failures.len() > 1, "{:?}", whole.part.found);
+    let digests = |report: &CampaignReport| {
+        let firsts = report.failures.iter().map(|it| (it.fingerprint.clone(), it.first.digest));
+        firsts.collect::<Vec<_>>()
+    };
+    for (jobs, cuts) in
+        [([1, 3], &[1][..]), ([3, 1], &[16, 17, 18]), ([3, 3], &[5, 41, 99]), ([1, 1], &[63])]
+    {
+        let mut state = guided(300, jobs[0]).start();
+        for after in cuts {
+            state = cut(&guided(300, jobs[0]), state, *after);
+            assert_eq!(state.done, *after);
+        }
+        let resumed = guided(300, jobs[1]).go_on(state, &mut |_| {}, &run).expect("its own state");
+        assert!(resumed.part.agrees(&whole.part), "{cuts:?}");
+        assert_eq!(digests(&resumed), digests(&whole), "{cuts:?}");
+    }
+}
+
+#[test]
+fn what_a_strategy_knows_is_the_same_however_often_it_was_killed() {
+    let at = |cuts: &[u64], jobs| {
+        let state = guided(300, jobs).start();
+        cuts.iter().fold(state, |state, after| cut(&guided(300, jobs), state, *after))
+    };
+    let once = at(&[70], 1);
+    assert!(once.memory.is_some());
+    assert!(once.agrees(&at(&[2, 19, 44, 70], 3)));
+}
+
+#[test]
+fn a_memory_that_is_missing_or_damaged_is_refused() {
+    let state = cut(&guided(300, 2), guided(300, 2).start(), 40);
+    let text = serde_json::to_string(&state).expect("it is plain data");
+    let first = state.found.values().next().expect("something was found");
+    let fault = first.run.as_ref().and_then(|run| run.plan.faults.first());
+    let quoted = serde_json::to_string(fault.expect("it failed by a fault")).expect("a text");
+    for (from, to, cause) in [
+        ("\"memory\":", "\"forgotten\":", "what guided had learned is not in it"),
+        ("\"runs\":40", "\"runs\":39", "of 39 runs and not of 40"),
+        ("\"seen\":\"", "\"seen\":\"!", "what was learned is damaged"),
+        ("\"seen\":\"", "\"seen\":\"_____A", "what was learned is damaged"),
+        ("\"novelty\":", "\"novelty\":99999999", "what was learned is damaged"),
+        ("\"varied\":", "\"varied\":99999999", "what was learned is damaged"),
+        ("leader-change", "leader-chance", "there is no fault `leader-chance`"),
+        ("\\\"t-1\\\"", "\\\"t-9\\\"", "`t` has no partition 9"),
+        ("linger.ms", "linger.us", "a plan sets `producers.shop.config.linger.us` otherwise"),
+        (&quoted, "\"\"", "is damaged"),
+    ] {
+        let damaged = text.replace(from, to);
+        assert_ne!(damaged, text, "{from}");
+        let damaged = serde_json::from_str(&damaged).expect("it has the shape of a part");
+        let refused = guided(300, 2).go_on(damaged, &mut |_| {}, &run);
+        let refused = refused.map(|report| report.part).expect_err(cause);
+        assert!(refused.contains(cause), "{refused}");
+    }
+    let mut swarm = guided(300, 2);
+    swarm.options.strategy = StrategyKind::Swarm;
+    let refused = swarm.go_on(state, &mut |_| {}, &run).map(|report| report.part);
+    assert_eq!(refused.expect_err("it learns nothing"), "swarm has no memory");
 }
 
 #[test]

@@ -10,9 +10,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use oncesim_spec::{FaultPlan, Scenario};
+use oncesim_spec::{FaultPlan, Scenario, read_plans};
 use oncesim_types::Instant;
 
+use super::memory::{Memory, WrittenKept, WrittenRecent, WrittenRun, read_bits, written_bits};
 use super::mutate::Mutator;
 use super::swarm;
 use super::{Feedback, Proposal, Strategy};
@@ -116,13 +117,68 @@ impl Guided {
     fn see(&mut self, features: &[u64]) -> u64 {
         let mut new = 0;
         for feature in features {
-            let bit = usize::try_from(feature % FEATURE_BITS as u64).expect("below a length");
-            let (word, mask) = (&mut self.seen[bit / 64], 1 << (bit % 64));
+            let (word, mask) = place(*feature);
+            let word = &mut self.seen[word];
             new += u64::from(*word & mask == 0);
             *word |= mask;
         }
         new
     }
+
+    /// What of a run's feedback will count: most of what runs reach has been seen before.
+    fn news(&self, feedback: &Feedback) -> Feedback {
+        let new = |feature: &&u64| {
+            let (word, mask) = place(**feature);
+            self.seen[word] & mask == 0
+        };
+        let new = feedback.features.iter().filter(new);
+        let features: Vec<u64> = new.map(|feature| feature % FEATURE_BITS as u64).collect();
+        let moments = if features.is_empty() { Vec::new() } else { feedback.moments.clone() };
+        Feedback { features, moments }
+    }
+
+    /// Goes on after `runs` proposals with what was written down then; and gives what the runs
+    /// reached that are not learned yet.
+    pub(super) fn recall(
+        scenario: Arc<Scenario>,
+        master: u64,
+        runs: u64,
+        memory: &Memory,
+    ) -> Result<(Guided, Vec<Feedback>), String> {
+        let Memory { kept, recent, .. } = memory;
+        if memory.runs != runs {
+            return Err(format!("what was learned is of {} runs and not of {runs}", memory.runs));
+        }
+        let counts = |it: &WrittenKept| it.varied <= runs && it.novelty <= FEATURE_BITS as u64;
+        let sound = recent.len() as u64 == runs.min(LAG + 1) && kept.len() <= CORPUS;
+        let seen = read_bits(&memory.seen, FEATURE_BITS / 64);
+        let (Some(seen), true) = (seen, sound && kept.iter().all(counts)) else {
+            return Err("what was learned is damaged".to_owned());
+        };
+        let written = kept.iter().map(|it| &it.run).chain(recent.iter().map(|it| &it.run));
+        let plans: Vec<_> = written.map(|run| run.plan.clone()).collect();
+        let plans = read_plans(&scenario, &plans)
+            .map_err(|cause| format!("what was learned is damaged: {cause}"))?;
+        let mut plans = plans.into_iter();
+        let corpus = kept.iter().zip(plans.by_ref()).map(|(it, plan)| Kept {
+            seed: it.run.seed,
+            plan,
+            moments: it.moments.clone(),
+            novelty: it.novelty,
+            varied: it.varied,
+        });
+        let corpus = corpus.collect();
+        let proposed = recent.iter().zip(plans).map(|(it, plan)| it.run.proposal(plan)).collect();
+        let mut guided = Guided { seen, corpus, proposed, ..Guided::new(scenario, master) };
+        guided.draws.seek(memory.drawn);
+        Ok((guided, recent.iter().map(|it| it.feedback.clone()).collect()))
+    }
+}
+
+/// Where the bit of a feature is: a word, and its bit in it.
+fn place(feature: u64) -> (usize, u64) {
+    let bit = usize::try_from(feature % FEATURE_BITS as u64).expect("below a length");
+    (bit / 64, 1 << (bit % 64))
 }
 
 impl Strategy for Guided {
@@ -139,7 +195,7 @@ impl Strategy for Guided {
         proposal
     }
 
-    fn learn(&mut self, _: u64, feedback: Feedback) {
+    fn learn(&mut self, _: u64, feedback: &Feedback) {
         let Some(Proposal { seed, plan: Some(plan) }) = self.proposed.pop_front() else { return };
         let novelty = self.see(&feedback.features);
         if novelty == 0 {
@@ -149,7 +205,31 @@ impl Strategy for Guided {
             let least = (0..CORPUS).min_by_key(|index| self.corpus[*index].promise());
             self.corpus.swap_remove(least.expect("the corpus is not empty"));
         }
-        let moments = feedback.moments;
+        let moments = feedback.moments.clone();
         self.corpus.push(Kept { seed, plan, moments, novelty, varied: 0 });
+    }
+
+    fn memory(&self, runs: u64, recent: &[&Feedback]) -> Option<Memory> {
+        let run = |proposal: &Proposal| {
+            let plan = proposal.plan.as_ref().expect("it is always proposed with its plan");
+            WrittenRun::of(proposal.seed, plan)
+        };
+        let kept = self.corpus.iter().map(|it| WrittenKept {
+            run: WrittenRun::of(it.seed, &it.plan),
+            moments: it.moments.clone(),
+            novelty: it.novelty,
+            varied: it.varied,
+        });
+        let recent = self.proposed.iter().zip(recent).map(|(proposal, feedback)| WrittenRecent {
+            run: run(proposal),
+            feedback: self.news(feedback),
+        });
+        Some(Memory {
+            runs,
+            drawn: self.draws.index(),
+            seen: written_bits(&self.seen),
+            kept: kept.collect(),
+            recent: recent.collect(),
+        })
     }
 }

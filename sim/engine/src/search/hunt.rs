@@ -1,11 +1,10 @@
 //! A hunt: how many runs a strategy needs until it shows what a scenario expects.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use oncesim_spec::Scenario;
 
-use super::{Feedback, Proposal, StrategyKind};
+use super::{Course, Feedback, Proposal, StrategyKind};
 use crate::outcome::{RunOptions, shows_expected};
 use crate::run::run;
 
@@ -22,24 +21,17 @@ pub struct Hunt {
 /// scenario expects, or `most` runs have not. It is what a campaign would run.
 #[must_use]
 pub fn hunt(scenario: &Arc<Scenario>, kind: StrategyKind, master: u64, most: u64) -> Hunt {
-    let mut strategy = kind.begin(scenario, master);
-    let lag = strategy.lag();
-    let mut waiting = VecDeque::new();
+    let mut course = Course::begin(kind.begin(scenario, master), 0);
     for index in 0..most {
-        if lag.is_some_and(|lag| index > lag)
-            && let Some((learned, feedback)) = waiting.pop_front()
-        {
-            strategy.learn(learned, feedback);
-        }
-        let Proposal { seed, plan } = strategy.propose(index, master.wrapping_add(index));
-        let keep_history = lag.is_some();
+        let Proposal { seed, plan } = course.propose(master.wrapping_add(index));
+        let keep_history = course.learns();
         let options = RunOptions { seed, plan, keep_history, ..RunOptions::default() };
         let outcome = run(scenario, &options);
         if shows_expected(scenario, &outcome) {
             return Hunt { runs: index + 1, found: true };
         }
-        if lag.is_some() {
-            waiting.push_back((index, Feedback::of(&outcome)));
+        if course.learns() {
+            course.deliver(index, Arc::new(Feedback::of(&outcome)));
         }
     }
     Hunt { runs: most, found: false }

@@ -5,11 +5,13 @@
 //! than [`Strategy::lag`] before it: what a campaign runs is therefore the same on any number of
 //! threads.
 
+mod course;
 mod desk;
 mod fault;
 mod features;
 mod guided;
 mod hunt;
+mod memory;
 mod mutate;
 mod random;
 pub(crate) mod swarm;
@@ -18,13 +20,16 @@ use std::sync::Arc;
 
 use oncesim_spec::{FaultPlan, Scenario};
 use oncesim_types::Instant;
+use serde::{Deserialize, Serialize};
 
 use crate::coverage::Coverage;
 use crate::outcome::Outcome;
 
+pub(crate) use course::Course;
 pub(crate) use desk::Desk;
 use guided::Guided;
 pub use hunt::{Hunt, hunt};
+pub use memory::{Memory, WrittenRun};
 
 /// How a campaign chooses its runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -76,7 +81,13 @@ pub trait Strategy: Send {
     fn propose(&mut self, index: u64, seed: u64) -> Proposal;
 
     /// What the run of an index reached; in the order of the indices.
-    fn learn(&mut self, _index: u64, _feedback: Feedback) {}
+    fn learn(&mut self, _index: u64, _feedback: &Feedback) {}
+
+    /// What has to be written down after so many proposals, so that another process can go on from
+    /// there; `recent` is what the runs reached that are not learned yet. `None`: nothing.
+    fn memory(&self, _runs: u64, _recent: &[&Feedback]) -> Option<Memory> {
+        None
+    }
 }
 
 /// One run.
@@ -89,11 +100,9 @@ pub struct Proposal {
 }
 
 /// What a run reached, for a strategy that learns.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Feedback {
-    /// Known points.
-    pub coverage: Coverage,
-    /// What is new in more detail than the known points have: hashes, each once.
+    /// What happened, in more detail than the known points of coverage have: hashes, each once.
     pub features: Vec<u64>,
     /// Moments at which the protocol took a step that it does not take all the time.
     pub moments: Vec<Instant>,
@@ -103,7 +112,7 @@ impl Feedback {
     /// Of a run that kept its history.
     #[must_use]
     pub fn of(outcome: &Outcome) -> Feedback {
-        let mut feedback = Feedback { coverage: outcome.coverage.clone(), ..Feedback::default() };
+        let mut feedback = Feedback::default();
         if let Some(history) = &outcome.history {
             let mut reader = features::Reader::default();
             Coverage::sequence(history, &outcome.plan, &mut |point, at| reader.next(point, at));

@@ -10,9 +10,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use oncesim_spec::{FaultPlan, Scenario, read_plans};
+use oncesim_spec::{FaultPlan, Scenario, Setting, read_plans};
 use oncesim_types::Instant;
 
+use super::elsewhere::settled;
 use super::memory::{Memory, WrittenKept, WrittenRecent, WrittenRun, read_bits, written_bits};
 use super::mutate::Mutator;
 use super::swarm;
@@ -27,6 +28,8 @@ const FEATURE_BITS: usize = 1 << 21;
 const FRESH: u64 = 60;
 /// so many in a hundred of them in the same world.
 const SAME_WORLD: u64 = 50;
+/// Of a hundred variations of a scenario with several worlds, those whose world is drawn anew.
+const OTHER_SETTINGS: u64 = 15;
 /// Plans that are kept; then the least promising one goes.
 const CORPUS: usize = 256;
 
@@ -100,17 +103,27 @@ impl Guided {
     fn variation(&mut self, scenario: &Arc<Scenario>, seed: u64, draws: Draws) -> Option<Proposal> {
         let (parent, other) = (self.pick(), self.pick());
         let same_world = self.percent() < SAME_WORLD;
+        let settings = self.settings(parent);
         self.corpus[parent].varied += 1;
-        let parent = &self.corpus[parent];
-        // What goes into a plan must know its actors: it comes from the same settings.
-        let other = &self.corpus[other].plan;
-        let other = if other.settings == parent.plan.settings { other } else { &parent.plan };
-        let world = scenario.with(&parent.plan.settings);
+        let world = scenario.with(&settings);
         let scripted = if world.walk { 1 } else { world.scripted.len() };
+        // What goes into a plan must know its actors.
+        let here = |index: usize| settled(&self.corpus[index].plan, scripted, world, &settings);
+        let (plan, other) = (here(parent), here(other));
         let mut mutator = Mutator::new(world, draws, scripted)?;
-        let plan = mutator.vary(&parent.plan, other, &parent.moments);
+        let parent = &self.corpus[parent];
+        let plan = mutator.vary(&plan, &other, &parent.moments);
         let seed = if same_world { parent.seed } else { seed };
         Some(Proposal { seed, plan: Some(plan) })
+    }
+
+    /// The settings of a variation: those of its parent most of the time.
+    fn settings(&mut self, parent: usize) -> Vec<Setting> {
+        let scenario = Arc::clone(&self.scenario);
+        if !scenario.variants.is_empty() && self.percent() < OTHER_SETTINGS {
+            return swarm::world(&scenario, self.draws.next_bits()).1;
+        }
+        self.corpus[parent].plan.settings.clone()
     }
 
     /// Marks features as seen: how many were not.
@@ -231,5 +244,71 @@ impl Strategy for Guided {
             kept: kept.collect(),
             recent: recent.collect(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use oncesim_spec::WrittenPlan;
+
+    use super::*;
+
+    const VARIED: &str = r#"
+        title = "Values that seeds draw"
+        claim = { log = "at-least-once" }
+        cluster = { brokers = 3 }
+        topics.orders = { partitions = 2, replication-factor = 3 }
+        producers.shop = { to = "orders", records = 20 }
+
+        [faults]
+        swarm = { kinds = ["crash", "ack-loss", "delay", "leader-change"], count = 6 }
+
+        [faults.vary]
+        "producers.shop.instances" = [1, 2]
+        "network.latency.mean" = ["1ms", "5ms"]
+        "#;
+
+    fn scenario() -> Arc<Scenario> {
+        let loaded = oncesim_spec::parse("varied.toml", VARIED, None);
+        Arc::new(loaded.unwrap_or_else(|d| panic!("{}", d.render(false))).scenario)
+    }
+
+    #[test]
+    fn a_plan_that_is_kept_is_varied_under_other_settings_too() {
+        let scenario = scenario();
+        let mut guided = Guided::new(Arc::clone(&scenario), 5);
+        let parent = (0..).find_map(|seed| {
+            let proposal = guided.propose(0, seed);
+            guided.learn(0, &Feedback { features: vec![seed], moments: Vec::new() });
+            let plan = proposal.plan.expect("it has one");
+            (plan.faults.len() == 6 && plan.settings[0].value == "2").then_some(plan)
+        });
+        let parent = parent.expect("some plan is like that");
+        guided.corpus.retain(|kept| kept.plan == parent);
+        let (mut same, mut other, mut moved) = (0, 0, 0);
+        for index in 0..400 {
+            let draws = Draws::new(index, Purpose::Guided, 9, 9);
+            let varied = guided.variation(&scenario, index, draws).expect("it declares faults");
+            let plan = varied.plan.expect("it has one");
+            assert!(read_plans(&scenario, &[WrittenPlan::from(&plan)]).is_ok(), "{plan:?}");
+            let kept = plan.faults.iter().filter(|fault| parent.faults.contains(fault)).count();
+            if plan.settings == parent.settings {
+                same += 1;
+            } else {
+                other += 1;
+                moved += u64::from(kept > 0);
+            }
+        }
+        assert!(same > other && other > 40, "{same} under the same settings, {other} under others");
+        assert!(moved > other / 2, "{moved} of {other} have faults of their parent");
+    }
+
+    #[test]
+    fn settings_that_are_drawn_anew_are_all_drawn() {
+        let scenario = scenario();
+        let mut guided = Guided::new(Arc::clone(&scenario), 1);
+        let plans = (0..80).filter_map(|seed| guided.propose(seed, seed).plan);
+        let drawn: std::collections::BTreeSet<_> = plans.map(|plan| plan.settings).collect();
+        assert_eq!(drawn.len(), scenario.variants.len());
     }
 }

@@ -7,6 +7,7 @@
 
 mod course;
 mod desk;
+mod elsewhere;
 mod fault;
 mod features;
 mod guided;

@@ -10,6 +10,9 @@ const HOLDS: &str =
 const EXPECTS: &str =
     "scenarios/corpus/at-least-once/a-lost-acknowledgement-makes-a-retry-a-duplicate.toml";
 
+const SMALL: &str = "scenarios/corpus/small/an-idempotent-producer.toml";
+const PLANTED: &str = "mutation.plant=psm.no-dup-cache";
+
 /// Whether a value is what a schema says: the part of JSON Schema that our schemas use. Anything
 /// else in them is an error.
 fn check(schema: &Value, root: &Value, value: &Value, at: &str) -> Result<(), String> {
@@ -106,7 +109,7 @@ fn every_document_is_what_its_schema_says() {
     let args = ["run", HOLDS, "--history", "h.jsonl"];
     assert_eq!(folder.oncesim(&args).code, 0);
     let broken = "producers.shop.config.enable.idempotence=false";
-    let documents: [(&str, &[&str]); 11] = [
+    let documents: [(&str, &[&str]); 17] = [
         ("run", &["run", EXPECTS, "--seed", "1"]),
         ("run", &["run", HOLDS]),
         ("run", &["replay", EXPECTS, "--seed", "1"]),
@@ -118,6 +121,12 @@ fn every_document_is_what_its_schema_says() {
         ("explain", &["explain", EXPECTS, "--seed", "1", "--budget", "1s"]),
         ("measure", &["measure", HOLDS]),
         ("anomalies", &["anomalies", "lost-write"]),
+        ("explore", &["explore", SMALL]),
+        ("explore", &["explore", SMALL, "--kinds", "ack-loss", "--set", PLANTED]),
+        ("matrix", &["matrix", "--rows=acks-0,idempotent", "--columns=none,crash", "--seeds=20"]),
+        ("mutants", &["mutants", "scenarios/mutants/psm-no-dup-cache.toml"]),
+        ("mutants", &["mutants", "scenarios/mutants/psm-no-dup-cache.toml", "--seeds", "1"]),
+        ("bench", &["bench", "--quick", "--seeds", "200"]),
     ];
     for (kind, args) in documents {
         let done = folder.oncesim(&[args, &["--format", "json"]].concat());

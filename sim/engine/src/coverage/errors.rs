@@ -16,7 +16,9 @@ pub(super) const COMMIT_REFUSED: &[ErrorCode] = &[
     ErrorCode::CoordinatorNotAvailable,
 ];
 
-/// A producer sends a batch again.
+/// A producer sends a batch again. A broker without room for it halts, and its answer
+/// `KAFKA_STORAGE_ERROR` is lost with its connections; a partition that does not exist is in no
+/// scenario.
 pub(super) const RETRIED: &[ErrorCode] = &[
     ErrorCode::NetworkException,
     ErrorCode::NotLeaderOrFollower,
@@ -24,8 +26,6 @@ pub(super) const RETRIED: &[ErrorCode] = &[
     ErrorCode::NotEnoughReplicasAfterAppend,
     ErrorCode::RequestTimedOut,
     ErrorCode::OutOfOrderSequenceNumber,
-    ErrorCode::KafkaStorageError,
-    ErrorCode::UnknownTopicOrPartition,
     ErrorCode::ConcurrentTransactions,
 ];
 
@@ -58,6 +58,7 @@ pub(super) const fn of_call(call: Call) -> (&'static [ErrorCode], &'static [Erro
                 E::RequestTimedOut,
                 E::NetworkException,
                 E::NotLeaderOrFollower,
+                E::OutOfOrderSequenceNumber,
                 E::InvalidProducerEpoch,
                 E::ProducerFenced,
                 E::TransactionAbortable,
@@ -71,7 +72,13 @@ pub(super) const fn of_call(call: Call) -> (&'static [ErrorCode], &'static [Erro
                 E::ProducerFenced,
                 E::TransactionAbortable,
             ],
-            &[E::RequestTimedOut, E::UnknownMemberId, E::ProducerFenced, E::TransactionAbortable],
+            &[
+                E::RequestTimedOut,
+                E::UnknownMemberId,
+                E::InvalidProducerEpoch,
+                E::ProducerFenced,
+                E::TransactionAbortable,
+            ],
         ),
         Call::CommitTransaction => (
             &[
@@ -81,11 +88,12 @@ pub(super) const fn of_call(call: Call) -> (&'static [ErrorCode], &'static [Erro
                 E::ProducerFenced,
                 E::TransactionAbortable,
             ],
-            &[E::RequestTimedOut, E::InvalidTxnState],
+            &[E::RequestTimedOut, E::InvalidTxnState, E::ProducerFenced],
         ),
-        Call::AbortTransaction => {
-            (&[E::InvalidRequest, E::InvalidTxnState, E::ProducerFenced], &[])
-        }
+        Call::AbortTransaction => (
+            &[E::InvalidRequest, E::InvalidTxnState, E::ProducerFenced],
+            &[E::RequestTimedOut, E::ProducerFenced],
+        ),
         Call::Commit => (
             &[E::UnknownMemberId, E::RebalanceInProgress, E::CoordinatorNotAvailable],
             &[
@@ -114,9 +122,13 @@ pub(super) const fn of_operation(operation: Operation) -> &'static [SystemError]
         Operation::Commit => {
             &[E::ConnectionLost, E::Timeout, E::Unavailable, E::Deadlock, E::IdleTimeout]
         }
-        Operation::Perform => &[E::ConnectionLost, E::Timeout, E::Unavailable],
-        Operation::Prepare | Operation::Finish => {
-            &[E::ConnectionLost, E::Timeout, E::Unavailable, E::Fenced]
+        Operation::Perform => &[E::ConnectionLost, E::Timeout, E::Unavailable, E::InProgress],
+        Operation::Prepare => {
+            &[E::ConnectionLost, E::Timeout, E::Unavailable, E::Fenced, E::UnknownTransaction]
+        }
+        // The fence is asked when something is prepared; what is prepared may be finished by anybody.
+        Operation::Finish => {
+            &[E::ConnectionLost, E::Timeout, E::Unavailable, E::UnknownTransaction]
         }
     }
 }

@@ -3,6 +3,8 @@
 //! | left out | why |
 //! |---|---|
 //! | the group state `Dead` | groups are neither deleted nor expired while a run lasts |
+//! | a broker that registers after a clean end | brokers crash; nothing shuts one down |
+//! | a commit without membership | only who assigns partitions by hand could, and those (restore consumers, the last reader) commit nothing |
 //! | errors that only an administrator, an authorizer or another version causes | neither is modelled |
 //! | what only a planted bug does: a transaction's end that ends the next one, a commit with an old generation | reaching it is an anomaly, and checkers report it |
 //! | responses with an error that the client retries by itself | the client's answer counts; a producer's retries have points of their own |
@@ -79,7 +81,6 @@ facts! {
         Loaded = "a coordinator loads its groups",
         LoadedAgain = "another broker becomes the coordinator",
         Committed = "a commit becomes durable",
-        CommittedWithoutMember = "a commit without membership becomes durable",
         Pending = "an offset waits for its transaction",
         PendingCommitted = "an offset counts with its transaction",
         PendingAborted = "an offset is dropped with its transaction",
@@ -101,8 +102,7 @@ facts! {
         Unclean = "an unclean election",
         Fenced = "a broker is fenced",
         Unfenced = "a broker is unfenced",
-        CleanRestart = "a broker registers again after a clean end",
-        UncleanRestart = "a broker registers again after a crash",
+        Restarted = "a broker registers again after a crash",
         Truncated = "a follower truncates its log",
         DiskLoss = "a power failure cuts a log",
     }
@@ -302,8 +302,7 @@ impl Point {
         matches!(
             self,
             Point::Consumer(Consumer::Polled | Consumer::CommitSync | Consumer::CommitAsync)
-                | Point::Group(Group::Committed | Group::CommittedWithoutMember | Group::Pending)
-                | Point::Group(Group::PendingCommitted)
+                | Point::Group(Group::Committed | Group::Pending | Group::PendingCommitted)
                 | Point::Producer(Producer::Transactional | Producer::CommitMarker)
                 | Point::System(System::Applied | System::OffsetStored)
                 | Point::Partition(Partition::Follower | Partition::FirstLeader)

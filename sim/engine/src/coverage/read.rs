@@ -235,12 +235,12 @@ impl<'a> Reader<'a> {
                 Partition::Fenced
             }
             WorldEvent::BrokerFenced { fenced: false, .. } => Partition::Unfenced,
-            WorldEvent::BrokerRegistered { broker, clean, .. } => {
+            WorldEvent::BrokerRegistered { broker, .. } => {
                 if !self.registered.contains(broker) {
                     self.registered.push(*broker);
                     return;
                 }
-                if *clean { Partition::CleanRestart } else { Partition::UncleanRestart }
+                Partition::Restarted
             }
             WorldEvent::Truncate { .. } => {
                 self.step(Step::Truncated);
@@ -309,7 +309,6 @@ impl<'a> Reader<'a> {
                 self.step(Step::CommitRefused);
                 return self.reach(Point::CommitRefused(*error));
             }
-            WorldEvent::OffsetAccepted { member: None, .. } => Group::CommittedWithoutMember,
             WorldEvent::OffsetAccepted { .. } => Group::Committed,
             WorldEvent::OffsetPending { .. } => Group::Pending,
             WorldEvent::OffsetResolved { result: TransactionResult::Commit, .. } => {

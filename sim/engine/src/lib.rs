@@ -102,4 +102,4 @@ pub use shrink::{
     DoesNotFail, ShrinkEnd, ShrinkOptions, ShrinkProgress, Shrunk, Size, failure, shrink,
 };
 #[cfg(madsim)]
-pub use sighting::{Moment, Sighting};
+pub use sighting::{Act, Moment, Sighting};

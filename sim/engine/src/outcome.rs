@@ -12,7 +12,7 @@ use oncesim_types::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::coverage::Coverage;
-use crate::sighting::Sighting;
+use crate::sighting::{Act, Sighting};
 
 /// What to run, besides the scenario.
 #[derive(Debug, Clone, Default)]
@@ -119,6 +119,8 @@ pub struct Outcome {
     pub traffic: Traffic,
     /// Messages as triggers count them, if the trace was asked for.
     pub sightings: Vec<Sighting>,
+    /// The steps in which processes act, if the trace was asked for.
+    pub acts: Vec<Act>,
 }
 
 /// What an outcome means for the claim of its scenario. The order is the order of severity.

@@ -79,6 +79,7 @@ impl World {
             trace: parts.trace,
             traffic: parts.traffic,
             sightings: parts.sightings,
+            acts: parts.acts,
         }
     }
 }
@@ -107,5 +108,6 @@ pub(crate) fn panicked(
         trace: Trace::default(),
         traffic: Traffic::default(),
         sightings: Vec::new(),
+        acts: Vec::new(),
     }
 }

@@ -1,5 +1,5 @@
-//! Messages as triggers of faults count them: what was sent and what was delivered while faults may
-//! strike, in the order of the run. Kept with a trace.
+//! What a run offers to faults: messages as triggers count them, sent and delivered, and the steps in
+//! which processes act; both while faults may strike, in the order of the run. Kept with a trace.
 
 use oncesim_history::trace::StepId;
 use oncesim_spec::MessageApi;
@@ -22,6 +22,17 @@ pub struct Sighting {
     pub api: MessageApi,
     /// Whether it answers.
     pub response: bool,
+}
+
+/// A process does something in a step: its machine or its application takes an input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Act {
+    /// In which step of the run.
+    pub step: StepId,
+    /// When.
+    pub time: Instant,
+    /// Which actor of the process.
+    pub actor: ActorId,
 }
 
 /// Where on its way a message is seen.

@@ -23,6 +23,7 @@ impl World {
             self.actor_mut(actor).app_inbox.push(input);
             return;
         }
+        self.acts(actor);
         let now = self.actor(actor).clock.read(self.now);
         let mut out = Vec::new();
         match (&mut self.actor_mut(actor).app, input) {

@@ -29,6 +29,7 @@ impl World {
     }
 
     pub(super) fn step_now(&mut self, actor: ActorId, input: Input) {
+        self.acts(actor);
         let mut effects = std::mem::take(&mut self.effects);
         let now = self.actor(actor).clock.read(self.now);
         let incarnation = self.actor(actor).incarnation;

@@ -50,7 +50,7 @@ use crate::network::Network;
 use crate::outcome::{FaultReport, Fork, RunEnd};
 use crate::queue::Queue;
 use crate::recorder::Recorder;
-use crate::sighting::Sighting;
+use crate::sighting::{Act, Sighting};
 use crate::timers::{Due, Timers};
 use oncesim_history::trace::{StepId, Trace};
 
@@ -466,6 +466,7 @@ pub(crate) struct Parts {
     pub(crate) trace: Trace,
     pub(crate) traffic: oncesim_history::traffic::Traffic,
     pub(crate) sightings: Vec<Sighting>,
+    pub(crate) acts: Vec<Act>,
 }
 
 impl World {
@@ -500,6 +501,7 @@ impl World {
             traffic,
             trace: tracing.trace,
             sightings: tracing.sightings,
+            acts: tracing.acts,
         };
         (end, parts)
     }

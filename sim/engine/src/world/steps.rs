@@ -6,9 +6,9 @@ use oncesim_kafka::machine::TimerKey;
 use oncesim_types::{ActorId, ConnectionId, CorrelationId, Instant};
 
 use super::build::CONTROLLER;
-use super::{Event, World};
+use super::{Event, Phase, World};
 use crate::network::Message;
-use crate::sighting::{Moment, Sighting};
+use crate::sighting::{Act, Moment, Sighting};
 use oncesim_history::trace::{About, Step, StepId, Trace, Via};
 
 /// A trace while it is being written.
@@ -17,6 +17,8 @@ pub(super) struct Tracing {
     pub(super) trace: Trace,
     /// Messages, as triggers count them.
     pub(super) sightings: Vec<Sighting>,
+    /// The steps in which processes act.
+    pub(super) acts: Vec<Act>,
     /// In which step what is in the queue was put there.
     scheduled: BTreeMap<Event, StepId>,
     /// In which step a timer was set last: moving it makes no entry in the queue.
@@ -70,6 +72,27 @@ impl World {
         let (from, to) = (message.from, message.to);
         if let Some(tracing) = &mut self.tracing {
             tracing.sightings.push(Sighting { step, time, moment, from, to, api, response });
+        }
+    }
+
+    /// An actor's machine or application is about to take an input.
+    #[inline(always)]
+    pub(super) fn acts(&mut self, actor: ActorId) {
+        if self.tracing.is_some() {
+            self.note_act(actor);
+        }
+    }
+
+    #[cold]
+    fn note_act(&mut self, actor: ActorId) {
+        if self.phase != Phase::Faults || !self.actor(actor).is_up() {
+            return;
+        }
+        let act = Act { step: self.steps, time: self.now, actor };
+        if let Some(tracing) = &mut self.tracing
+            && tracing.acts.last() != Some(&act)
+        {
+            tracing.acts.push(act);
         }
     }
 

@@ -270,6 +270,7 @@ impl World {
     /// An input goes into a system, its effects come out and are performed. One that is down takes
     /// nothing but what befalls its host.
     pub(super) fn step_system(&mut self, system: ActorId, input: Input) {
+        self.acts(system);
         let now = self.actor(system).clock.read(self.now);
         let mut effects = std::mem::take(&mut self.system_effects);
         match (&mut self.actor_mut(system).process, &input) {

@@ -53,6 +53,11 @@ impl Addresses {
         self.end(actor).process
     }
 
+    /// Whether faults can name the process of an actor.
+    pub(crate) fn is_named(&self, actor: ActorId) -> bool {
+        self.end(actor).name.is_some()
+    }
+
     fn end(&self, actor: ActorId) -> &End {
         &self.ends[usize::from(actor.0)]
     }

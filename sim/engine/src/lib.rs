@@ -82,8 +82,7 @@ pub use explain::{
 };
 #[cfg(madsim)]
 pub use explore::{
-    DepthReport, Exploration, ExploreOptions, ExploreProgress, ExploreReport, NOT_PLACED,
-    default_kinds,
+    DepthReport, Exploration, ExploreOptions, ExploreProgress, ExploreReport, default_kinds,
 };
 #[cfg(madsim)]
 pub use hosted::{HostedProducer, HostedTask, TaskFuture, run_hosted, sleep};

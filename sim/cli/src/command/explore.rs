@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use oncesim::{
-    Exploration, ExploreOptions, ExploreReport, Failure, Judgement, NOT_PLACED, ShrinkOptions,
-    default_kinds,
+    Exploration, ExploreOptions, ExploreReport, Failure, Judgement, ShrinkOptions, default_kinds,
 };
 use oncesim_render::{
     DepthView, ExploreView, FindView, explore_json, explore_text, grouped, seconds, short_count,
@@ -64,23 +63,19 @@ fn kinds(args: &ExploreArgs, scenario: &Scenario) -> Result<Vec<FaultKind>, Refu
     if args.kinds.is_empty() {
         return Ok(default_kinds(scenario));
     }
-    let placed = || FaultKind::ALL.iter().filter(|kind| !NOT_PLACED.contains(kind));
     let mut kinds = Vec::new();
     for name in &args.kinds {
         let name = name.trim();
-        let cause = match FaultKind::ALL.iter().find(|kind| kind.name() == name) {
-            Some(kind) if !NOT_PLACED.contains(kind) => {
-                kinds.push(*kind);
-                continue;
-            }
-            Some(_) => format!("`{name}` cannot be placed: how much of it is no small set"),
-            None => format!("there is no kind of fault `{name}`"),
+        let Some(kind) = FaultKind::ALL.iter().find(|kind| kind.name() == name) else {
+            let names: Vec<&str> = FaultKind::ALL.iter().map(|kind| kind.name()).collect();
+            let fix = format!("some of: {}", names.join(", "));
+            let cause = format!("there is no kind of fault `{name}`");
+            return Err(Refusal::new(cause, "--kinds", fix));
         };
-        let names: Vec<&str> = placed().map(|kind| kind.name()).collect();
-        return Err(Refusal::new(cause, "--kinds", format!("some of: {}", names.join(", "))));
+        kinds.push(*kind);
     }
     // In one order, however they were given: it is the order of placements.
-    Ok(placed().filter(|kind| kinds.contains(kind)).copied().collect())
+    Ok(FaultKind::ALL.iter().filter(|kind| kinds.contains(kind)).copied().collect())
 }
 
 fn refuse_too_large(args: &ExploreArgs, exploration: &Exploration) -> Result<(), Refusal> {

@@ -63,12 +63,19 @@ fn what_is_not_complete_claims_nothing() {
 #[test]
 fn kinds_that_are_not_there_are_named() {
     let folder = Folder::new();
-    for (kinds, cause) in
-        [("crsh", "there is no kind of fault `crsh`"), ("crash,clog", "`clog` cannot be placed")]
-    {
-        let done = folder.oncesim(&["explore", SMALL, "--kinds", kinds]);
-        assert_eq!(done.code, 2, "{}", done.out);
-        assert!(done.err.contains(cause), "{}", done.err);
-        assert!(done.out.is_empty(), "{}", done.out);
+    let done = folder.oncesim(&["explore", SMALL, "--kinds", "crash,crsh"]);
+    assert_eq!(done.code, 2, "{}", done.out);
+    assert!(done.err.contains("there is no kind of fault `crsh`"), "{}", done.err);
+    assert!(done.err.contains("clog, request-loss"), "{}", done.err);
+    assert!(done.out.is_empty(), "{}", done.out);
+}
+
+#[test]
+fn slow_links_and_wrong_clocks_are_placed() {
+    let folder = Folder::new();
+    let done = folder.oncesim(&["explore", SMALL, "--kinds", "clock-skew,clog,clock-jump"]);
+    assert_eq!(done.code, 0, "{}{}", done.out, done.err);
+    for part in ["No run of this world with up to 1 fault", "kinds: clog, clock-jump, clock-skew"] {
+        assert!(done.out.contains(part), "{part}: {}", done.out);
     }
 }

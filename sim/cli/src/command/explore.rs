@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use oncesim::{
-    Exploration, ExploreOptions, ExploreReport, Failure, Judgement, ShrinkOptions, default_kinds,
+    Exploration, ExploreOptions, ExploreReport, Failure, FaultReport, Judgement, ShrinkOptions,
+    default_kinds,
 };
 use oncesim_render::{
     DepthView, ExploreView, FindView, explore_json, explore_text, grouped, seconds, short_count,
 };
-use oncesim_spec::{FaultKind, Scenario};
+use oncesim_spec::{FaultKind, PlannedFault, Scenario, Trigger};
 
 use crate::args::{ExploreArgs, Format};
 use crate::command::fuzz::{
@@ -111,16 +112,27 @@ fn keep(
     if let Some((text, _)) = &shrunk {
         artifact::write(&path, text)?;
     }
-    let given = failure.first.faults.iter().filter(|fault| !fault.scripted);
+    let planned = failure.first.faults.iter().zip(&failure.first.plan.faults);
+    let placed = planned.filter(|(fault, _)| !fault.scripted);
     Ok(FindView {
         id: failure.fingerprint.clone(),
         judgement: convert::judgement(failure.judgement),
         runs: failure.count,
         sentence: convert::sentence(&failure.fingerprint, &failure.first),
-        faults: given.map(|fault| fault.description.clone()).collect(),
+        faults: placed.map(|(fault, planned)| in_words(fault, planned)).collect(),
         counterexample: Some(quoted_path(&path)),
         shrunk: shrunk.map(|(_, view)| view),
     })
+}
+
+/// A fault, and the moment of one that has no message to go by.
+fn in_words(fault: &FaultReport, planned: &PlannedFault) -> String {
+    match planned.trigger {
+        Trigger::At(at) => format!("{} at {at}", fault.description),
+        Trigger::Sent { .. } | Trigger::Delivered { .. } | Trigger::OnMessage { .. } => {
+            fault.description.clone()
+        }
+    }
 }
 
 fn view(

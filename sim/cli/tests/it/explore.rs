@@ -43,6 +43,24 @@ fn a_placement_that_breaks_the_claim_is_a_file_to_replay() {
     assert!(replayed.out.contains("this is the same run"), "{}", replayed.out);
 }
 
+/// No message goes by when a database starts: the fault strikes at a moment, exact to a nanosecond.
+#[test]
+fn a_placement_after_a_silent_step_is_a_file_to_replay() {
+    let folder = Folder::new();
+    let doubles = "scenarios/corpus/external/a-plain-insert-doubles-on-redelivery.toml";
+    let few = ["--set", "producers.shop.records=10", "--kinds", "unknown-commit"];
+    let done = folder.oncesim(&[&["explore", doubles][..], &few].concat());
+    assert_eq!(done.code, 0, "{}{}", done.out, done.err);
+    let first = "let ledger lose the replies of its commits for 10s at 0.000007s";
+    assert!(done.out.contains(first), "{}", done.out);
+    let command = done.out.lines().find_map(|line| line.trim().strip_prefix("oncesim replay "));
+    let path = command.expect("it is printed");
+    let file = std::fs::read_to_string(folder.path(path)).expect("it is written");
+    assert!(file.contains(r#"at = "7.001us""#), "{file}");
+    let replayed = folder.oncesim(&["replay", path]);
+    assert!(replayed.out.contains("this is the same run"), "{}", replayed.out);
+}
+
 #[test]
 fn what_is_not_complete_claims_nothing() {
     let folder = Folder::new();

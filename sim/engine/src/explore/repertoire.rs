@@ -98,7 +98,8 @@ pub(super) struct Repertoire {
     coordinated: Vec<Coordinated>,
     targets: Vec<String>,
     broker_timeout: Duration,
-    /// Longer than any timeout of this world: what a clock has to jump to skip them all.
+    /// Longer than anybody in this world waits: what a clock has to jump to skip every timeout. (When
+    /// ids expire is no timeout; nobody waits for that.)
     beyond_all: Duration,
 }
 
@@ -110,7 +111,8 @@ impl Repertoire {
         let places: Vec<Place> = places.collect();
         let of_places = places.iter().flat_map(|place| place.timeouts.iter().chain(&place.poll));
         let deliveries = cast.iter().filter_map(|member| delivery_timeout(member.part));
-        let longest = of_places.copied().chain(deliveries).max().unwrap_or(TROUBLE);
+        let lag = scenario.broker_config.replica_lag_time_max;
+        let longest = of_places.copied().chain(deliveries).fold(lag, Duration::max);
         let topics = scenario.topics.iter().filter(|topic| !topic.config.is_internal());
         let groups = scenario.groups.iter().cloned().map(Coordinated::Group);
         let ids = scenario.transactional_ids.iter().cloned().map(Coordinated::Transaction);

@@ -29,7 +29,7 @@
 //! whichever of the step's messages it is addressed, and named from whichever end. The strike is an
 //! event of its own at the moment of the step; if the run has no other event at that moment, it is the
 //! next one in either case, and everything from there on is equal. A test runs all merged placements
-//! and compares digests; another runs all that are not merged and finds no digest twice.
+//! and compares digests; another runs all that are not merged and finds no fault twice.
 //!
 //! Nothing else is merged. Actors are not symmetric: under a seed no two links have the same latencies,
 //! so no two brokers are exchangeable. Whether a fault made no difference (a pause in which nobody

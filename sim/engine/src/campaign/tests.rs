@@ -176,6 +176,7 @@ fn guided(seeds: u64, jobs: usize) -> Campaign {
         claim = { log = "exactly-once" }
         cluster = { brokers = 3 }
         topics.t = { partitions = 2, replication-factor = 3 }
+        network.latency = { mean = "1ms" }
 
         [producers.shop]
         to = "t"

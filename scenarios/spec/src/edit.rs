@@ -95,7 +95,7 @@ pub fn with_story(text: &str, story: &[String]) -> String {
         rest
     };
     let mut out = format!("{schema}{ONCE}.\n");
-    for line in story.iter().flat_map(|line| line.lines()) {
+    for line in story.iter().flat_map(|line| line.split('\n')) {
         out.push_str(format!("# {line}").trim_end());
         out.push('\n');
     }
@@ -147,10 +147,10 @@ mod tests {
 
     #[test]
     fn a_story_replaces_the_one_before() {
-        let first = with_story(TEXT, &["It was long.\nVery long.".to_owned()]);
+        let first = with_story(TEXT, &["It was long.\n\nVery long.".to_owned()]);
         assert!(
             first.starts_with(
-                "#:schema ../scenario.schema.json\n# Shrunk by oncesim.\n# It was long.\n\
+                "#:schema ../scenario.schema.json\n# Shrunk by oncesim.\n# It was long.\n#\n\
                  # Very long.\n\n# Two consumers.\n"
             ),
             "{first}"

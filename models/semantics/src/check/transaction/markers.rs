@@ -183,11 +183,11 @@ fn hanging(
         findings.add(&HANGING_TXN, Severity::Always, || {
             let whose = match producer.txn {
                 NONE => String::new(),
-                txn => format!(" ({})", transactions.name(context, txn)),
+                txn => format!(": {}", transactions.name(context, txn)),
             };
             let sentence = format!(
-                "{} has an open transaction of producer id {id} since offset {}{whose}, and no \
-                 coordinator knows it",
+                "{} has an open transaction of producer id {id} since offset {}{whose}, which \
+                 no coordinator knows",
                 context.history.partition_name(at),
                 producer.base,
             );

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use crate::coverage;
 use crate::model::{CampaignView, FailureView, Judgement, SummaryView};
 use crate::number::{grouped, percent, seconds, short_count, virtual_seconds};
+use crate::problem::{commands, quoted};
 use crate::shrink::shrink_line;
 use crate::style::{FAINT, STRONG, of_judgement, paint};
 
@@ -157,8 +158,9 @@ fn one_failure(out: &mut String, campaign: &CampaignView, failure: &FailureView,
         let _ = writeln!(out, "    {}", shrink_line(shrunk));
     }
     if let Some(file) = &failure.counterexample {
-        let command = format!("oncesim replay {file}");
-        let _ = writeln!(out, "    {}", paint(styled, STRONG, command));
+        for command in commands(&failure.id, &quoted(file)) {
+            let _ = writeln!(out, "    {}", paint(styled, STRONG, command));
+        }
     }
 }
 

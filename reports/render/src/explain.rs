@@ -11,8 +11,11 @@ use unicode_width::UnicodeWidthStr;
 
 use crate::event::event_text;
 use crate::json::{SCHEMA, document, millis};
-use crate::model::{ChangeView, ExplanationView, LinkView, NecessityView};
+use crate::model::{
+    ChangeView, CurveView, ExplanationView, LinkView, NecessityView, UnavoidableView,
+};
 use crate::number::{grouped, seconds, short_count};
+use crate::problem::quoted;
 use crate::style::{BAD, DOUBT, FAINT, GOOD, STRONG, of_judgement, paint};
 use crate::table::widest;
 
@@ -120,14 +123,9 @@ pub fn explain_text(view: &ExplanationView, styled: bool) -> String {
     let _ = writeln!(out, "{}", paint(styled, STRONG, &view.title));
     let _ = writeln!(out, "{}, seed {}", view.scenario, view.seed);
     let id = paint(styled, of_judgement(view.judgement), &view.anomaly);
-    let with: Vec<&str> = view.id.split('+').filter(|id| *id != view.anomaly).collect();
-    let with = match with.is_empty() {
-        true => String::new(),
-        false => format!(", beside {}", with.join(", ")),
-    };
-    let _ = writeln!(out, "explained: {id}{with}\n");
-    for line in wrapped(&view.story.join(" "), COLUMNS) {
-        let _ = writeln!(out, "{line}");
+    let _ = writeln!(out, "explained: {id}{}", beside(view));
+    for paragraph in &view.story {
+        let _ = writeln!(out, "\n{}", wrapped(&paragraph.join(" "), COLUMNS).join("\n"));
     }
     timeline(&mut out, view, styled);
     faults(&mut out, view, styled);
@@ -135,6 +133,12 @@ pub fn explain_text(view: &ExplanationView, styled: bool) -> String {
     changes(&mut out, view, styled);
     commands(&mut out, view, styled);
     out
+}
+
+/// `, beside dup-processing`: what else the run shows.
+pub(crate) fn beside(view: &ExplanationView) -> String {
+    let with: Vec<&str> = view.id.split('+').filter(|id| *id != view.anomaly).collect();
+    if with.is_empty() { String::new() } else { format!(", beside {}", with.join(", ")) }
 }
 
 fn heading(out: &mut String, text: &str, note: &str, styled: bool) {
@@ -229,21 +233,47 @@ pub(crate) fn need(fault: &NecessityView) -> &'static str {
 
 fn moment(out: &mut String, view: &ExplanationView, styled: bool) {
     let Some(sentence) = &view.moment else { return };
-    heading(out, "When it was too late", "forks with other draws and no further faults", styled);
+    heading(out, "When it was too late", "forks of the run, with other draws", styled);
     if let Some(found) = &view.unavoidable {
-        let share = |(failed, of): (u64, u64)| format!("{} of {}", grouped(failed), grouped(of));
-        let _ =
-            writeln!(out, "  {}  {}", paint(styled, STRONG, format!("{}", found.at)), found.event);
-        let _ = writeln!(
-            out,
-            "  before it {} forks fail, after it {}",
-            share(found.before),
-            share(found.after)
-        );
+        let _ = writeln!(out, "  {}  {}", paint(styled, STRONG, found.at.to_string()), found.event);
     }
     for line in wrapped(sentence, COLUMNS - 2) {
         let _ = writeln!(out, "  {line}");
     }
+    curve(out, &view.curve, styled);
+}
+
+/// How many forks fail at each point: a row where that changes, and the ends.
+fn curve(out: &mut String, points: &[CurveView], styled: bool) {
+    let Some(first) = points.first() else { return };
+    let head = format!("without  with  further faults: how many of {} forks fail", first.without.1);
+    let _ = writeln!(out, "  {}", paint(styled, FAINT, head));
+    let times: Vec<String> = points.iter().map(|point| point.at.to_string()).collect();
+    let width = widest(times.iter().map(String::as_str));
+    for (at, event) in turns(points) {
+        let (point, time) = (&points[at], &times[at]);
+        let side = if point.after { "after " } else { "before" };
+        let (without, kept) = (point.without.0, point.kept.0);
+        let text = format!("  {without:>7}  {kept:>4}  {side} {time:>width$}  {event}");
+        let _ = writeln!(out, "{}", text.trim_end());
+    }
+}
+
+/// The points of a curve that say something: its ends, and those beside a change. With each what
+/// happens there, unless the row above has said it.
+pub(crate) fn turns(points: &[CurveView]) -> Vec<(usize, &str)> {
+    let differ = |a: &CurveView, b: &CurveView| (a.without, a.kept) != (b.without, b.kept);
+    let mut shown: Vec<(usize, &str)> = Vec::new();
+    for (at, point) in points.iter().enumerate() {
+        let before = at.checked_sub(1).map(|before| &points[before]);
+        let turns = before.is_none_or(|before| differ(before, point))
+            || points.get(at + 1).is_none_or(|next| differ(point, next));
+        if turns {
+            let said = shown.last().is_some_and(|(last, _)| points[*last].link == point.link);
+            shown.push((at, if said { "" } else { &point.event }));
+        }
+    }
+    shown
 }
 
 fn changes(out: &mut String, view: &ExplanationView, styled: bool) {
@@ -272,12 +302,12 @@ fn changes(out: &mut String, view: &ExplanationView, styled: bool) {
             paint(styled, STRONG, &change.what)
         );
         let mut lines = vec![share_of(change)];
-        lines.extend(change.note.clone());
+        lines.extend(change.remarks());
         for line in lines.iter().flat_map(|line| wrapped(line, COLUMNS - 10)) {
             let _ = writeln!(out, "          {line}");
         }
         let sets: Vec<String> =
-            change.set.iter().map(|set| format!("--set {}", shell(set))).collect();
+            change.set.iter().map(|set| format!("--set {}", quoted(set))).collect();
         if sets.iter().map(String::len).sum::<usize>() <= LONGEST_SET {
             for line in wrapped_words(&sets, COLUMNS - 10) {
                 let _ = writeln!(out, "          {}", paint(styled, FAINT, line));
@@ -286,15 +316,6 @@ fn changes(out: &mut String, view: &ExplanationView, styled: bool) {
             let whole = "(several lines of SQL and settings: --format json has them)";
             let _ = writeln!(out, "          {}", paint(styled, FAINT, whole));
         }
-    }
-}
-
-/// `text`, quoted for a POSIX shell if it has to be.
-fn shell(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
-    match text.chars().all(plain) {
-        true => text.to_owned(),
-        false => format!("'{}'", text.replace('\'', r"'\''")),
     }
 }
 
@@ -362,12 +383,20 @@ pub(crate) struct ExplanationDoc<'a> {
     fingerprint: &'a str,
     anomaly: &'a str,
     outcome: &'static str,
-    story: &'a [String],
+    /// Sentences.
+    story: Vec<&'a str>,
+    /// How many of them each paragraph has.
+    paragraphs: Vec<usize>,
     chain: Vec<LinkDoc<'a>>,
     faults: Vec<FaultDoc<'a>>,
     without_any_fault: Option<&'a str>,
+    /// When it was too late: no luck could have saved it, even without further faults.
     unavoidable: Option<UnavoidableDoc<'a>>,
+    /// When luck was decided, with the faults that were still to come; null: it took none.
+    sealed: Option<UnavoidableDoc<'a>>,
     moment: Option<&'a str>,
+    /// How sure it was at points of the chain, in the order of time.
+    curve: Vec<CurveDoc<'a>>,
     changes: Vec<ChangeDoc<'a>>,
     runs: u64,
     wall_ms: u64,
@@ -406,6 +435,20 @@ struct UnavoidableDoc<'a> {
 }
 
 #[derive(Serialize, JsonSchema)]
+struct CurveDoc<'a> {
+    virtual_ns: u64,
+    /// Just after the event; else just before it.
+    after: bool,
+    event: &'a str,
+    /// The position of the event in the chain.
+    link: usize,
+    /// Forks without the faults that had not struck by then.
+    without_further_faults: ShareDoc,
+    /// Forks with them.
+    with_faults_to_come: ShareDoc,
+}
+
+#[derive(Serialize, JsonSchema)]
 struct ShareDoc {
     failed: u64,
     forks: u64,
@@ -414,13 +457,15 @@ struct ShareDoc {
 #[derive(Serialize, JsonSchema)]
 struct ChangeDoc<'a> {
     change: &'a str,
+    /// Why it works; empty if there is nothing to say.
+    because: &'a str,
     set: &'a [String],
     failed: u64,
     seeds: u64,
     failed_before: u64,
     same_faults: Option<SameFaultsDoc>,
     holds: bool,
-    note: Option<&'a str>,
+    note: Option<String>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -433,7 +478,6 @@ struct SameFaultsDoc {
 /// One explanation.
 #[must_use]
 pub fn explain_json(view: &ExplanationView) -> String {
-    let share = |(failed, forks): (u64, u64)| ShareDoc { failed, forks };
     document(&ExplanationDoc {
         schema: SCHEMA,
         scenario: &view.scenario,
@@ -441,7 +485,8 @@ pub fn explain_json(view: &ExplanationView) -> String {
         fingerprint: &view.id,
         anomaly: &view.anomaly,
         outcome: view.judgement.name(),
-        story: &view.story,
+        story: view.story.iter().flatten().map(String::as_str).collect(),
+        paragraphs: view.story.iter().map(Vec::len).collect(),
         chain: view.chain.iter().map(link_doc).collect(),
         faults: view
             .faults
@@ -455,19 +500,40 @@ pub fn explain_json(view: &ExplanationView) -> String {
             })
             .collect(),
         without_any_fault: view.without_any.as_deref(),
-        unavoidable: view.unavoidable.as_ref().map(|found| UnavoidableDoc {
-            virtual_ns: found.at.0,
-            event: &found.event,
-            link: found.link,
-            before: share(found.before),
-            after: share(found.after),
-        }),
+        unavoidable: view.unavoidable.as_ref().map(unavoidable_doc),
+        sealed: view.sealed.as_ref().map(unavoidable_doc),
         moment: view.moment.as_deref(),
+        curve: view.curve.iter().map(curve_doc).collect(),
         changes: view.changes.iter().map(change_doc).collect(),
         runs: view.runs,
         wall_ms: millis(view.wall),
         complete: view.ended.is_none(),
     })
+}
+
+fn share_doc((failed, forks): (u64, u64)) -> ShareDoc {
+    ShareDoc { failed, forks }
+}
+
+fn unavoidable_doc(found: &UnavoidableView) -> UnavoidableDoc<'_> {
+    UnavoidableDoc {
+        virtual_ns: found.at.0,
+        event: &found.event,
+        link: found.link,
+        before: share_doc(found.before),
+        after: share_doc(found.after),
+    }
+}
+
+fn curve_doc(point: &CurveView) -> CurveDoc<'_> {
+    CurveDoc {
+        virtual_ns: point.at.0,
+        after: point.after,
+        event: &point.event,
+        link: point.link,
+        without_further_faults: share_doc(point.without),
+        with_faults_to_come: share_doc(point.kept),
+    }
 }
 
 fn link_doc(link: &LinkView) -> LinkDoc<'_> {
@@ -487,6 +553,7 @@ fn link_doc(link: &LinkView) -> LinkDoc<'_> {
 fn change_doc(change: &ChangeView) -> ChangeDoc<'_> {
     ChangeDoc {
         change: &change.what,
+        because: &change.because,
         set: &change.set,
         failed: change.failed,
         seeds: change.seeds,
@@ -497,6 +564,6 @@ fn change_doc(change: &ChangeView) -> ChangeDoc<'_> {
             failed_before,
         }),
         holds: change.holds(),
-        note: change.note.as_deref(),
+        note: change.remarks(),
     }
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::json::{SCHEMA, document, millis};
 use crate::model::{DepthView, ExploreView, FindView, Judgement};
 use crate::number::{grouped, seconds, short_count};
+use crate::problem::commands;
 use crate::shrink::shrink_line;
 use crate::style::{FAINT, STRONG, of_judgement, paint};
 
@@ -121,8 +122,9 @@ fn one_find(out: &mut String, find: &FindView, styled: bool) {
         let _ = writeln!(out, "    {}", shrink_line(shrunk));
     }
     if let Some(file) = &find.counterexample {
-        let command = format!("oncesim replay {file}");
-        let _ = writeln!(out, "    {}", paint(styled, STRONG, command));
+        for command in commands(&find.id, file) {
+            let _ = writeln!(out, "    {}", paint(styled, STRONG, command));
+        }
     }
 }
 

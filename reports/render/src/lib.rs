@@ -61,10 +61,10 @@ pub use measure::{
     measure_json, measure_markdown, measure_text, measured_sections, merged,
 };
 pub use model::{
-    AreaView, BenchLine, CampaignView, ChangeView, ClaimView, DepthView, End, ExplanationView,
-    ExploreView, FailureView, FaultView, FindView, Judgement, LinkView, MutantView, NecessityView,
-    NondeterminismView, RegressionState, RegressionView, RunView, ShrinkView, SilentView,
-    SummaryView, UnavoidableView,
+    AreaView, BenchLine, CampaignView, ChangeView, ClaimView, CurveView, DepthView, End,
+    ExplanationView, ExploreView, FailureView, FaultView, FindView, Judgement, LinkView,
+    MutantView, NecessityView, NondeterminismView, RegressionState, RegressionView, RunView,
+    ShrinkView, SilentView, SummaryView, UnavoidableView,
 };
 pub use number::{grouped, percent, seconds, short_count};
 pub use perfetto::perfetto_json;

@@ -104,6 +104,8 @@ pub struct RunView {
     pub note: Option<String>,
     /// The command that shows the same run again.
     pub command: String,
+    /// The command that explains it, if there is something to explain.
+    pub why: Option<String>,
 }
 
 /// One distinct failure (or find) of a campaign.
@@ -155,8 +157,8 @@ pub struct ExplanationView {
     pub anomaly: String,
     /// What it means.
     pub judgement: Judgement,
-    /// The story, a sentence each.
-    pub story: Vec<String>,
+    /// The story: paragraphs of sentences.
+    pub story: Vec<Vec<String>>,
     /// The causal chain: only what the witness depends on, in the order of time.
     pub chain: Vec<LinkView>,
     /// The faults of the plan, with what runs without them showed.
@@ -165,8 +167,12 @@ pub struct ExplanationView {
     pub without_any: Option<String>,
     /// When the failure became unavoidable, if that could be found.
     pub unavoidable: Option<UnavoidableView>,
+    /// When luck was decided, if the faults alone did not decide it.
+    pub sealed: Option<UnavoidableView>,
     /// What was found out about the moment, in a sentence: always, if it was looked for.
     pub moment: Option<String>,
+    /// How sure the failure was at points of the chain, in the order of time.
+    pub curve: Vec<CurveView>,
     /// The nearest changes of the configuration that were tried, those that help first.
     pub changes: Vec<ChangeView>,
     /// What the seeds are with which the changes were tried, in words.
@@ -234,11 +240,30 @@ pub struct UnavoidableView {
     pub after: (u64, u64),
 }
 
+/// How sure a failure was at one point of its run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CurveView {
+    /// When.
+    pub at: Instant,
+    /// Just after what happens then; else just before.
+    pub after: bool,
+    /// What happens then.
+    pub event: String,
+    /// Which link of the chain that is.
+    pub link: usize,
+    /// Of so many forks without the faults that were still to come, so many fail.
+    pub without: (u64, u64),
+    /// The same with them.
+    pub kept: (u64, u64),
+}
+
 /// A change of the configuration that was tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChangeView {
     /// In words.
     pub what: String,
+    /// Why it works, in a sentence; empty if there is nothing to say.
+    pub because: String,
     /// As `--set` takes it: `producers.shop.config.acks=all`; several are one change.
     pub set: Vec<String>,
     /// Seeds that failed with it ...
@@ -250,11 +275,22 @@ pub struct ChangeView {
     /// The same for the faults of the explained run, where the seeds above draw others: how many
     /// fail with it, of how many, and how many without.
     pub same_faults: Option<(u64, u64, u64)>,
+    /// Anomalies that come in its place.
+    pub instead: Vec<String>,
     /// What else it does, if that is worth a word.
     pub note: Option<String>,
 }
 
 impl ChangeView {
+    /// What comes in its place, and what else it does.
+    #[must_use]
+    pub fn remarks(&self) -> Option<String> {
+        let instead = || format!("but then there is {}", self.instead.join(", "));
+        let instead = (!self.instead.is_empty()).then(instead);
+        let remarks: Vec<String> = instead.into_iter().chain(self.note.clone()).collect();
+        (!remarks.is_empty()).then(|| remarks.join("; "))
+    }
+
     /// Whether no run failed with it.
     #[must_use]
     pub fn holds(&self) -> bool {

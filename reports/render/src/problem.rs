@@ -100,6 +100,13 @@ fn nondeterminism(campaign: &CampaignView) -> Problem {
     }
 }
 
+/// What to do with a failure whose run is in a file, as a shell takes it: see it again and, where an
+/// anomaly says what happened, why it did.
+pub(crate) fn commands(id: &str, file: &str) -> Vec<String> {
+    let why = class(id).map(|_| format!("oncesim explain {file}"));
+    std::iter::once(format!("oncesim replay {file}")).chain(why).collect()
+}
+
 /// What is wrong with a regression: it fails again, or in another way, or a pitfall that it was kept
 /// for is no longer there. One that a claim has overcome is good news.
 pub(crate) fn of_regression(regression: &RegressionView) -> Option<Problem> {

@@ -315,4 +315,7 @@ fn conclusion(out: &mut String, run: &RunView, styled: bool) {
         seconds(run.wall.as_secs_f64()),
     );
     let _ = writeln!(out, "again: {}", paint(styled, STRONG, &run.command));
+    if let Some(why) = &run.why {
+        let _ = writeln!(out, "why: {}", paint(styled, STRONG, why));
+    }
 }

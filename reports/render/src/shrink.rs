@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use crate::model::ShrinkView;
+use crate::explain::{beside, wrapped as plain};
+use crate::model::{ExplanationView, ShrinkView};
 use crate::number::{grouped, seconds, short_count};
 use crate::style::{FAINT, STRONG, of_judgement, paint};
 
@@ -21,19 +22,37 @@ pub fn sizes_text(sizes: &[(String, u64, u64)]) -> String {
     parts.join(", ")
 }
 
-/// The comment at the head of a shrunk counterexample, in lines.
+/// The comment at the head of a shrunk counterexample, in lines: what happened, as it is `told`
+/// where an anomaly says it, and how the run became small.
 #[must_use]
-pub fn shrink_story(shrink: &ShrinkView) -> Vec<String> {
-    let mut story = vec![
-        format!("{}: {}", shrink.id, shrink.sentence),
-        format!(
-            "From {}, seed {}: {}, in {}.",
-            shrink.scenario,
-            shrink.seed,
-            sizes_text(&shrink.sizes),
-            short_count(shrink.runs, "run", "runs"),
-        ),
-    ];
+pub fn shrink_story(shrink: &ShrinkView, told: Option<&ExplanationView>) -> Vec<String> {
+    let Some(told) = told else {
+        let mut lines = wrapped(&format!("{}: {}", shrink.id, shrink.sentence));
+        let facts = facts(shrink).into_iter().chain([minimal(shrink)]);
+        lines.extend(facts.flat_map(|line| wrapped(&line)));
+        return lines;
+    };
+    let mut lines = vec![format!("{}{}", told.anomaly, beside(told))];
+    for paragraph in &told.story {
+        lines.push(String::new());
+        lines.extend(plain(&paragraph.join(" "), COLUMNS));
+    }
+    lines.push(String::new());
+    // Which faults it needs is a part of the story, if that is known.
+    let open = shrink.ended.as_ref().map(|_| minimal(shrink));
+    lines.extend(facts(shrink).into_iter().chain(open).flat_map(|line| wrapped(&line)));
+    lines
+}
+
+/// Where a shrunk run comes from, and what went.
+fn facts(shrink: &ShrinkView) -> Vec<String> {
+    let mut story = vec![format!(
+        "From {}, seed {}: {}, in {}.",
+        shrink.scenario,
+        shrink.seed,
+        sizes_text(&shrink.sizes),
+        short_count(shrink.runs, "run", "runs"),
+    )];
     if !shrink.removed.is_empty() {
         let removed: Vec<String> =
             shrink.removed.iter().map(|(kind, n)| format!("{} {kind}", grouped(*n))).collect();
@@ -42,8 +61,7 @@ pub fn shrink_story(shrink: &ShrinkView) -> Vec<String> {
     if !shrink.settings.is_empty() {
         story.push(format!("As well with the defaults of: {}.", shrink.settings.join(", ")));
     }
-    story.push(minimal(shrink));
-    story.iter().flat_map(|line| wrapped(line)).collect()
+    story
 }
 
 fn minimal(shrink: &ShrinkView) -> String {

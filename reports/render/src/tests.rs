@@ -9,6 +9,7 @@ use oncesim_types::{ActorId, Duration, Instant, Offset, RecordId, TopicId, Topic
 use crate::*;
 use trace::recording;
 
+mod explained;
 mod machines;
 mod pages;
 mod trace;
@@ -103,6 +104,9 @@ fn run() -> RunView {
         judgement: Judgement::Violated,
         note: None,
         command: "oncesim run scenarios/corpus/at-least-once/acks-1.toml --seed 42".to_owned(),
+        why: Some(
+            "oncesim explain scenarios/corpus/at-least-once/acks-1.toml --seed 42".to_owned(),
+        ),
     }
 }
 
@@ -183,7 +187,7 @@ fn a_shrink_says_what_went_and_what_it_took() {
     let mut text = String::new();
     for view in [shrunk(), ended, alone] {
         text.push_str(&shrink_text(&view, "reports/out/a-shrunk.toml", false));
-        text.push_str(&shrink_story(&view).join("\n"));
+        text.push_str(&shrink_story(&view, None).join("\n"));
         text.push_str("\n\n");
     }
     let campaign = CampaignView {
@@ -192,7 +196,7 @@ fn a_shrink_says_what_went_and_what_it_took() {
     };
     text.push_str(&campaign_text(&campaign, false));
     insta::assert_snapshot!("shrink_text", text);
-    assert!(shrink_story(&shrunk()).iter().all(|line| line.len() <= 98));
+    assert!(shrink_story(&shrunk(), None).iter().all(|line| line.len() <= 98));
 }
 
 #[test]

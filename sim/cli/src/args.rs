@@ -287,6 +287,9 @@ pub(crate) struct ExplainArgs {
     /// Wall time, at most [default: 20s]
     #[arg(long, value_name = "TIME", value_parser = wall_time)]
     pub(crate) budget: Option<Duration>,
+    /// Change one value of the scenario: producers.shop.config.acks=1 (may be repeated)
+    #[arg(long, value_name = "PATH=VALUE")]
+    pub(crate) set: Vec<String>,
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) format: Format,
     /// Write a page: the story, and what a run's page shows (docs/reports.md)

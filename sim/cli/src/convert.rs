@@ -77,6 +77,7 @@ pub(crate) fn run(
         judgement: judgement(oncesim::judge(scenario, outcome)),
         note: None,
         command,
+        why: None,
     }
 }
 

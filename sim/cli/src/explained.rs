@@ -5,7 +5,8 @@ use std::time::Duration;
 use oncesim::history::{EventKind, History, WorldEvent};
 use oncesim::kafka::message::Acks;
 use oncesim::{
-    Change, Changes, Explanation, Link, LinkWhat, Necessities, Seen, Share, Unavoidable,
+    Change, Changes, CurvePoint, Explanation, Link, LinkWhat, Necessities, Sealed, Seen, Share,
+    Unavoidable,
 };
 use oncesim_render as render;
 use oncesim_spec::{ProducerSpec, Scenario};
@@ -39,7 +40,9 @@ pub(crate) fn view(explanation: &Explanation, told: Told<'_>) -> render::Explana
         faults: faults(explanation),
         without_any: without_any(necessities, explanation.anomaly.id()),
         unavoidable: None,
+        sealed: None,
         moment: None,
+        curve: Vec::new(),
         changes: explanation.changes.iter().flat_map(|it| &it.found).map(change).collect(),
         changes_over: explanation.changes.as_ref().map_or(String::new(), changes_over),
         runs: explanation.runs,
@@ -48,8 +51,11 @@ pub(crate) fn view(explanation: &Explanation, told: Told<'_>) -> render::Explana
         commands,
     };
     if let Some(found) = &explanation.moment {
-        (view.unavoidable, view.moment) = moment(found, &view.chain);
+        view.sealed = found.sealed.and_then(|it| sealed(&it, &view.chain));
+        (view.unavoidable, view.moment) = moment(found, &view.chain, view.sealed.as_ref());
     }
+    let points = explanation.curve.iter();
+    view.curve = points.filter_map(|point| curve_point(point, &view.chain)).collect();
     if let Some(history) = history {
         let facts = render::Facts {
             history,
@@ -120,20 +126,64 @@ fn link(explanation: &Explanation, history: Option<&History>, link: &Link) -> re
     }
 }
 
+const fn pair(share: Share) -> (u64, u64) {
+    (share.failed, share.of)
+}
+
+fn event(link: &render::LinkView) -> String {
+    format!("{}: {}", link.actor, link.text)
+}
+
+/// When luck was decided. A fault that does so is one of those that were still to come.
+fn sealed(found: &Sealed, chain: &[render::LinkView]) -> Option<render::UnavoidableView> {
+    let link = chain.get(found.link).filter(|link| !link.fault)?;
+    let (before, after) = (pair(found.before), pair(found.after));
+    Some(render::UnavoidableView {
+        at: link.time,
+        event: event(link),
+        link: found.link,
+        before,
+        after,
+    })
+}
+
+fn curve_point(point: &CurvePoint, chain: &[render::LinkView]) -> Option<render::CurveView> {
+    let link = chain.get(point.link)?;
+    Some(render::CurveView {
+        at: link.time,
+        after: point.after,
+        event: event(link),
+        link: point.link,
+        without: pair(point.without),
+        kept: pair(point.kept),
+    })
+}
+
 /// When it became unavoidable, and a sentence about it.
 fn moment(
     found: &Unavoidable,
     chain: &[render::LinkView],
+    sealed: Option<&render::UnavoidableView>,
 ) -> (Option<render::UnavoidableView>, Option<String>) {
-    let pair = |share: Share| (share.failed, share.of);
+    let luck = sealed.filter(|it| found.link != Some(it.link)).map(|it| {
+        format!(
+            " Luck was decided at {} ({}): with the faults that were still to come, {} of {} forks \
+             before that fail, and {} of {} after it.",
+            it.at, it.event, it.before.0, it.before.1, it.after.0, it.after.1
+        )
+    });
     let (before, after) = (pair(found.before), pair(found.after));
     let Some(link) = found.link.and_then(|at| chain.get(at).map(|link| (at, link))) else {
         return (
             None,
             Some(format!(
                 "It was never certain before its end: {} of {} forks fail from its first link on, \
-                 {} of {} even after its last. It took luck at every step.",
-                before.0, before.1, after.0, after.1
+                 {} of {} even after its last.{}",
+                before.0,
+                before.1,
+                after.0,
+                after.1,
+                luck.unwrap_or_else(|| " It took luck at every step.".to_owned())
             )),
         );
     };
@@ -151,6 +201,7 @@ fn moment(
     };
     let kept = match found.kept {
         _ if found.before.certain() => String::new(),
+        _ if luck.is_some() => luck.unwrap_or_default(),
         Share { failed, of } if found.kept.certain() => format!(
             " Luck had no part in it: with the faults that were still to come, {failed} of {of} \
              forks before it fail as well."
@@ -161,8 +212,8 @@ fn moment(
         ),
     };
     let sentence = format!("{sentence}{kept}");
-    let event = format!("{}: {}", link.actor, link.text);
-    let view = render::UnavoidableView { at: link.time, event, link: at, before, after };
+    let view =
+        render::UnavoidableView { at: link.time, event: event(link), link: at, before, after };
     (Some(view), Some(sentence))
 }
 
@@ -171,20 +222,19 @@ fn change(change: &Change) -> render::ChangeView {
     let same = change.fresh.map(|_| change.same_faults);
     render::ChangeView {
         what: change.what.clone(),
+        because: change.because.clone(),
         set: change.sets.clone(),
         failed: with.failed,
         seeds: with.of,
         failed_before: before.failed,
         same_faults: same.map(|(with, before)| (with.failed, with.of, before.failed)),
+        instead: change.instead.iter().map(|id| (*id).to_owned()).collect(),
         note: note(change),
     }
 }
 
 fn note(change: &Change) -> Option<String> {
     let mut notes: Vec<String> = Vec::new();
-    if !change.instead.is_empty() {
-        notes.push(format!("but then there is {}", change.instead.join(", ")));
-    }
     if change.stuck > 0 {
         let runs = render::short_count(change.stuck, "run", "runs");
         notes.push(format!("{runs} never come to rest"));
@@ -217,13 +267,15 @@ fn faults(explanation: &Explanation) -> Vec<render::NecessityView> {
         let either = necessities.either.contains(&at);
         let without = match (&fault.without, fault.struck) {
             (_, None) => String::new(),
+            // Something else than a run without it has shown that.
+            (None, Some(_)) if fault.necessary => String::new(),
             (None, Some(_)) => "There was no time to try the run without it.".to_owned(),
             (Some(seen), _) => without(seen, explanation),
         };
         render::NecessityView {
             description: fault.description.clone(),
             struck: fault.struck,
-            necessary: fault.necessary(),
+            necessary: fault.necessary,
             either,
             without,
         }
@@ -266,6 +318,10 @@ fn without_any(necessities: &Necessities, anomaly: &str) -> Option<String> {
             "No single fault is necessary; without all of them there is no {anomaly}."
         )),
         [] => None,
+        [one] => Some(format!(
+            "No single fault is necessary: without {one} another one strikes in its place; without \
+             any of them there is no {anomaly}."
+        )),
         [a, b] => Some(format!(
             "No single fault is necessary: either of {a} and {b} is enough; without both there is \
              no {anomaly}."

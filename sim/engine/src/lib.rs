@@ -77,8 +77,9 @@ pub use campaign::{
 pub use coverage::{AreaCoverage, Coverage};
 #[cfg(madsim)]
 pub use explain::{
-    Change, Changes, Edit, ExplainOptions, Explanation, LeftOut, Link, LinkWhat, Necessities,
-    Necessity, Seen, Share, Sources, Subject, Unavoidable, Unexplained, explain,
+    Change, Changes, CurvePoint, Edit, ExplainOptions, Explanation, LeftOut, Link, LinkWhat,
+    Necessities, Necessity, Sealed, Seen, Share, Sources, Subject, Unavoidable, Unexplained,
+    explain, explainable, tell,
 };
 #[cfg(madsim)]
 pub use explore::{

@@ -3,8 +3,8 @@
 use askama::Template;
 
 use super::page::Markup;
-use crate::explain::{need, share_of, speaker};
-use crate::model::{ChangeView, ExplanationView, LinkView, NecessityView};
+use crate::explain::{need, share_of, speaker, turns};
+use crate::model::{ChangeView, CurveView, ExplanationView, LinkView, NecessityView};
 use crate::number::{grouped, short_count};
 
 #[derive(Template)]
@@ -14,7 +14,9 @@ struct Story<'a> {
     runs: String,
     chain: Vec<Link<'a>>,
     faults: Vec<(&'static str, &'static str, &'a NecessityView)>,
-    unavoidable: Option<[String; 4]>,
+    paragraphs: Vec<String>,
+    unavoidable: Option<[String; 2]>,
+    curve: Vec<(String, &'a str, &'a CurveView)>,
     changes: Vec<(&'static str, String, &'a ChangeView)>,
 }
 
@@ -30,10 +32,10 @@ struct Link<'a> {
 
 /// The story, the chain of causes, the faults, the moment, and what helps.
 pub(super) fn story(view: &ExplanationView) -> Markup {
-    let share = |(failed, of): (u64, u64)| format!("{} of {}", grouped(failed), grouped(of));
     let too_late = view.unavoidable.as_ref().map(|it| it.link);
     let story = Story {
         view,
+        paragraphs: view.story.iter().map(|sentences| sentences.join(" ")).collect(),
         runs: short_count(view.runs, "run", "runs"),
         chain: (0..).zip(&view.chain).map(|(i, it)| link(it, too_late == Some(i))).collect(),
         faults: view
@@ -44,10 +46,8 @@ pub(super) fn story(view: &ExplanationView) -> Markup {
                 (class, need(fault), fault)
             })
             .collect(),
-        unavoidable: view
-            .unavoidable
-            .as_ref()
-            .map(|it| [it.at.to_string(), it.event.clone(), share(it.before), share(it.after)]),
+        unavoidable: view.unavoidable.as_ref().map(|it| [it.at.to_string(), it.event.clone()]),
+        curve: turns(&view.curve).into_iter().map(|it| future(&view.curve[it.0], it.1)).collect(),
         changes: view
             .changes
             .iter()
@@ -62,6 +62,11 @@ pub(super) fn story(view: &ExplanationView) -> Markup {
             .collect(),
     };
     Markup::of(&story)
+}
+
+fn future<'a>(point: &'a CurveView, event: &'a str) -> (String, &'a str, &'a CurveView) {
+    let side = if point.after { "after" } else { "before" };
+    (format!("{side} {}", point.at), event, point)
 }
 
 fn link(view: &LinkView, too_late: bool) -> Link<'_> {

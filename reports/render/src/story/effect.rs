@@ -2,7 +2,8 @@
 
 use oncesim_types::StatementRole;
 
-use super::facts::{Applied, Facts};
+use super::facts::{Applied, Facts, Touched};
+use super::processing::handed_over;
 
 /// An old process had the last word.
 pub(super) fn zombie(facts: &Facts<'_>) -> Option<Vec<String>> {
@@ -14,27 +15,26 @@ pub(super) fn zombie(facts: &Facts<'_>) -> Option<Vec<String>> {
     let asker = facts.last_asker(last.record, last.time)?;
     let slept = facts.stillness(asker, oncesim_types::Instant::ZERO, last.time)?;
     let who = facts.actor(asker);
-    let mut story =
-        vec![format!("{who} held {} when it stood still at {}.", facts.name(last.record), slept)];
+    let name = facts.name(last.record);
+    let mut story = Vec::new();
     let polled = facts.polled(last.record);
-    let holder = polled.iter().find(|it| it.actor == asker);
-    if let Some(holder) = holder {
-        let removed = facts.removed(asker, slept);
-        let partition = facts.history.partition_name(holder.partition);
-        let successor = polled.iter().find(|it| it.actor != asker);
-        let successor = successor.map_or("another member", |it| facts.actor(it.actor));
-        story.push(match removed {
-            Some((at, _)) => format!(
-                "At {at} the group took it for dead and gave {partition} to {successor}, which did the \
-                 work and went further."
-            ),
-            None => format!("Meanwhile {partition} went to {successor}, which did the work and went further."),
-        });
+    match polled.iter().find(|it| it.actor == asker) {
+        Some(holder) => {
+            let place = facts.place(holder.partition, holder.offset);
+            story
+                .push(format!("{who} had polled {name} ({place}) when it stood still at {slept}."));
+            let successor = polled.iter().find(|it| it.actor != asker);
+            let successor = successor.map_or("another member", |it| facts.actor(it.actor));
+            story.push(handed_over(facts, Touched { time: slept, ..*holder }, successor));
+            story.push(format!("{successor} did the work of {name} and went further."));
+        }
+        None => story.push(format!("{who} held {name} when it stood still at {slept}.")),
     }
     let back = facts.back(asker, slept, last.time);
     let woke = back.map_or(String::new(), |at| format!(" at {at}"));
     story.push(format!(
-        "{who} went on{woke} as if nothing had happened and wrote its old work in commit {} ({}).",
+        "{who} went on{woke} as if nothing had happened: a consumer learns of a rebalance when it \
+         polls, and {system} does not ask the group. It wrote its old work in commit {} ({}).",
         last.commit, last.time
     ));
     story.push(match facts.anomaly.id() {
@@ -73,35 +73,42 @@ pub(super) fn doubled(facts: &Facts<'_>) -> Option<Vec<String>> {
     let system = facts.actor(first.system);
     let askers = facts.askers(first.record);
     let (_, who, incarnation) = *askers.first()?;
-    let mut story = vec![format!(
-        "{system} applied the effect of {name} in commit {} at {}.",
-        first.commit, first.time
-    )];
     let actor = facts.actor(who);
     let unanswered = facts.unanswered(first.record).filter(|(at, _)| *at < second.time);
     let upheaval = facts.upheaval(who, first.time, second.time);
-    story.push(match (unanswered, upheaval) {
+    let mut story = vec![match (unanswered, upheaval) {
         (Some((at, _)), None) => format!(
-            "{actor} never heard of it: the request ended without an answer at {at}. It could not know \
-             whether the effect had happened, and asked again."
+            "{actor} never learned of commit {}: its request ended without an answer at {at}. It \
+             could not know whether {system} had done what it asked for, and asked again.",
+            first.commit
         ),
         (_, Some((at, died))) => {
             let what = if died { "died" } else { "stood still" };
             let (_, next, other) = askers.get(1).copied().unwrap_or((at, who, incarnation + 1));
             let again = if (next, other) == (who, incarnation) {
-                "when it went on".to_owned()
+                "When it went on, it".to_owned()
             } else if next == who {
-                "after its restart".to_owned()
+                "After its restart it".to_owned()
             } else {
                 format!("{}, which got the partition,", facts.actor(next))
             };
             format!(
-                "{actor} {what} at {at}, before its offset was committed, so the record was delivered \
-                 again: {again} asked for the effect once more."
+                "{actor} {what} at {at}, after commit {} and before its offset was committed, so the \
+                 group delivered {name} again. {again} asked for the effect once more.",
+                first.commit
             )
         }
-        (None, None) => "The record was delivered again, or is in the topic twice.".to_owned(),
-    });
+        (None, None) => match facts.appended(first.record, true).as_slice() {
+            [one, .., other] if (one.partition, one.offset) != (other.partition, other.offset) => {
+                format!(
+                    "The topic has {name} more than once, at {} and at {}.",
+                    facts.place(one.partition, one.offset),
+                    facts.place(other.partition, other.offset)
+                )
+            }
+            _ => format!("{name} was delivered again."),
+        },
+    }];
     let ledger = format!("at {} in commit {}", second.time, second.commit);
     story.push(match facts.anomaly.id() {
         "dedup-window-miss" => format!(
@@ -118,8 +125,9 @@ pub(super) fn doubled(facts: &Facts<'_>) -> Option<Vec<String>> {
              request and applied it again {ledger}."
         ),
         _ => format!(
-            "Nothing in the statement says that this record was seen before: {system} applied it again \
-             {ledger}. Redelivery is what at-least-once means; the effect has to absorb it."
+            "Nothing in the statement says that this record was seen before, so {system} applied it \
+             again {ledger}. At-least-once delivery repeats records, and the effect has to absorb \
+             that."
         ),
     });
     Some(story)

@@ -7,9 +7,10 @@ use oncesim_history::{
     WorldEvent,
 };
 use oncesim_semantics::Anomaly;
-use oncesim_spec::{ProducerSpec, Scenario};
+use oncesim_spec::{Mistake, ProducerSpec, Scenario};
 use oncesim_types::{
     ActorId, Instant, Offset, ProducerId, RecordId, StatementRole, TopicPartition,
+    TransactionNumber,
 };
 
 use crate::explain::member_name;
@@ -52,6 +53,16 @@ pub(super) struct Touched {
     pub(super) offset: Offset,
 }
 
+/// A coordinator ended another transaction than was meant.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Misdirected {
+    pub(super) at: Instant,
+    pub(super) coordinator: ActorId,
+    pub(super) issued: TransactionNumber,
+    pub(super) applied: TransactionNumber,
+    pub(super) result: &'static str,
+}
+
 /// A system applied an effect.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Applied {
@@ -60,6 +71,11 @@ pub(super) struct Applied {
     pub(super) record: RecordId,
     pub(super) commit: u64,
     pub(super) token: i64,
+}
+
+/// Whether an actor is `of`, or one of its instances: `shop`, `shop-2`.
+fn instance_of(actor: &str, of: &str) -> bool {
+    actor.strip_prefix(of).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
 impl<'a> Facts<'a> {
@@ -392,11 +408,14 @@ impl<'a> Facts<'a> {
     /// The producer of the scenario that an actor is an instance of.
     pub(super) fn producer(&self, actor: ActorId) -> Option<&'a ProducerSpec> {
         let name = self.actor(actor);
-        let is = |spec: &&ProducerSpec| {
-            let rest = name.strip_prefix(spec.name.as_str());
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
-        };
-        self.scenario.producers.iter().find(is)
+        self.scenario.producers.iter().find(|spec| instance_of(name, &spec.name))
+    }
+
+    /// Whether a processor or a transactional producer of the scenario makes a mistake.
+    pub(super) fn mistaken(&self, mistake: Mistake) -> bool {
+        let processors = self.scenario.processors.iter().flat_map(|spec| &spec.mistakes);
+        let producers = self.scenario.producers.iter().filter_map(|it| it.transactions.as_ref());
+        processors.chain(producers.flat_map(|it| &it.mistakes)).any(|made| *made == mistake)
     }
 
     /// A new leader of a partition after a moment: when, who, with which log end.
@@ -413,6 +432,129 @@ impl<'a> Facts<'a> {
             }
             _ => None,
         })
+    }
+
+    /// When the controller fenced a broker, after a moment.
+    pub(super) fn fenced(&self, broker: ActorId, after: Instant) -> Option<Instant> {
+        self.inside().find_map(|(event, kind)| match kind {
+            WorldEvent::BrokerFenced { broker: other, fenced: true }
+                if *other == broker && event.time >= after =>
+            {
+                Some(event.time)
+            }
+            _ => None,
+        })
+    }
+
+    /// Whether a broker was elected outside of the in-sync set, after a moment and up to another.
+    pub(super) fn unclean(
+        &self,
+        partition: TopicPartition,
+        (after, until): (Instant, Instant),
+    ) -> bool {
+        self.inside().filter(|(event, _)| event.time >= after && event.time <= until).any(
+            |(_, kind)| {
+                matches!(kind, WorldEvent::PartitionChanged { partition: place, unclean: true, .. }
+                    if *place == partition)
+            },
+        )
+    }
+
+    /// Whether the topic of a partition lets replicas outside of the in-sync set lead.
+    pub(super) fn may_elect_unclean(&self, partition: TopicPartition) -> bool {
+        let topic = self.scenario.topics.get(usize::from(partition.topic.0));
+        topic.is_some_and(|topic| topic.config.unclean_leader_election)
+    }
+
+    /// The end of another transaction than its client meant: when, by which coordinator, what.
+    pub(super) fn misdirected(&self) -> Option<Misdirected> {
+        self.inside().find_map(|(event, kind)| match kind {
+            WorldEvent::EndTxnApplied { issued, applied, result, .. } if issued != applied => {
+                let (issued, applied, result) = (*issued, *applied, result.name());
+                Some(Misdirected {
+                    at: event.time,
+                    coordinator: event.actor,
+                    issued,
+                    applied,
+                    result,
+                })
+            }
+            _ => None,
+        })
+    }
+
+    /// When a coordinator ended the transaction that was meant.
+    pub(super) fn ended(&self, number: TransactionNumber) -> Option<Instant> {
+        self.inside().find_map(|(event, kind)| match kind {
+            WorldEvent::EndTxnApplied { issued, applied, .. }
+                if *issued == number && *applied == number =>
+            {
+                Some(event.time)
+            }
+            _ => None,
+        })
+    }
+
+    /// When a client began a transaction.
+    pub(super) fn begun(&self, number: TransactionNumber) -> Option<Instant> {
+        self.clients().find_map(|(event, kind)| match kind {
+            ClientKind::TransactionBegin { number: of } if *of == number => Some(event.time),
+            _ => None,
+        })
+    }
+
+    /// When a client asked to end a transaction, and who it was.
+    pub(super) fn asked_to_end(&self, number: TransactionNumber) -> Option<(Instant, ActorId)> {
+        self.clients().find_map(|(event, kind)| match kind {
+            ClientKind::EndTransaction { number: of, .. } if *of == number => {
+                Some((event.time, event.actor))
+            }
+            _ => None,
+        })
+    }
+
+    /// The marker of a producer id in a partition before a moment: when, by whom, at which offset.
+    pub(super) fn marker(
+        &self,
+        partition: TopicPartition,
+        of: ProducerId,
+        before: Instant,
+    ) -> Option<(Instant, Offset, &'static str)> {
+        let markers = self.inside().filter_map(|(event, kind)| match kind {
+            WorldEvent::Marker {
+                partition: at, offset, producer_id, result, leader: true, ..
+            } if *at == partition && *producer_id == of && event.time < before => {
+                Some((event.time, *offset, result.name()))
+            }
+            _ => None,
+        });
+        markers.last()
+    }
+
+    /// When the first send of a record failed, and how.
+    pub(super) fn gave_up(&self, record: RecordId) -> Option<(Instant, String)> {
+        self.clients().find_map(|(event, kind)| match kind {
+            ClientKind::SendEnd { record: id, outcome, .. } if *id == record => match outcome {
+                Outcome::Ok => None,
+                Outcome::Fail(error) | Outcome::Info(error) => {
+                    Some((event.time, error.to_string()))
+                }
+            },
+            _ => None,
+        })
+    }
+
+    /// The relay, and when it died or stood still last in a span.
+    pub(super) fn relay_gone(
+        &self,
+        from: Instant,
+        to: Instant,
+    ) -> Option<(ActorId, Instant, bool)> {
+        let is =
+            |name: &str| self.scenario.relays.iter().any(|relay| instance_of(name, &relay.name));
+        let actors = (0u16..).map(ActorId).zip(&self.history.actors);
+        let mut relays = actors.filter(|(_, info)| is(&info.name)).map(|(actor, _)| actor);
+        relays.find_map(|relay| self.upheaval(relay, from, to).map(|(at, died)| (relay, at, died)))
     }
 
     /// When a broker's log was cut below an offset: by a power failure, or to follow another leader.

@@ -1,5 +1,6 @@
-//! The story of a failure: what was promised, what happened, why, which fault opened the window, when
-//! it was too late, and what helps. A few sentences with names, offsets and times from the run.
+//! The story of a failure, in up to four paragraphs: what was promised and what happened; how it came
+//! about; which fault opened the window, and when it was too late; what prevents it, and why that
+//! works. A few sentences with names, offsets and times from the run.
 //!
 //! Why it happened is told by the family of the anomaly. Where the facts that a family asks for are
 //! not in the history, the catalogue's own words stand in.
@@ -11,22 +12,24 @@ mod outbox;
 mod processing;
 mod transaction;
 
+use crate::model::ChangeView;
 use crate::number::grouped;
 pub use facts::Facts;
 
-/// The story, a sentence each.
+/// The story: paragraphs of sentences.
 #[must_use]
-pub fn story(facts: &Facts<'_>) -> Vec<String> {
-    let mut story = vec![promised(facts), happened(facts)];
-    let why = why(facts);
+pub fn story(facts: &Facts<'_>) -> Vec<Vec<String>> {
+    let mut why = why(facts);
     if why.is_empty() {
-        story.push(facts.anomaly.class.causes.to_owned());
+        why.push(facts.anomaly.class.causes.to_owned());
     }
-    story.extend(why);
-    story.push(window(facts));
-    story.extend(too_late(facts));
-    story.extend(helps(facts));
-    story.retain(|sentence| !sentence.is_empty());
+    let window = std::iter::once(window(facts)).chain(too_late(facts)).collect();
+    let mut story =
+        vec![vec![promised(facts), happened(facts)], why, window, helps(facts).unwrap_or_default()];
+    for paragraph in &mut story {
+        paragraph.retain(|sentence| !sentence.is_empty());
+    }
+    story.retain(|paragraph| !paragraph.is_empty());
     story
 }
 
@@ -81,10 +84,17 @@ fn promised(facts: &Facts<'_>) -> String {
 /// What the witness says.
 fn happened(facts: &Facts<'_>) -> String {
     let sentence = &facts.anomaly.witness.sentence;
-    let count = facts.anomaly.count;
-    match count {
-        0 | 1 => format!("Here {sentence}."),
-        n => format!("Here {sentence} (the first of {}).", grouped(n)),
+    let sentence = match sentence.split_once(": ") {
+        Some((group, rest)) if group.starts_with("group ") && group.matches(' ').count() == 1 => {
+            format!("Here, in {group}, {rest}")
+        }
+        Some((place, rest)) if !place.contains(' ') => format!("Here, at {place}, {rest}"),
+        _ => format!("Here {sentence}"),
+    };
+    match facts.anomaly.count {
+        0 | 1 => format!("{sentence}."),
+        2 => format!("{sentence}. It happens once more in this run."),
+        n => format!("{sentence}. It happens {} times in this run.", grouped(n)),
     }
 }
 
@@ -138,13 +148,15 @@ fn window(facts: &Facts<'_>) -> String {
     let rest = match (not_needed, needed.is_empty()) {
         (0, _) | (_, true) => String::new(),
         (1, _) => "; the other fault that struck has nothing to do with it".to_owned(),
-        (n, _) => format!("; the other {n} faults that struck have nothing to do with it"),
+        (n, _) => {
+            format!("; the other {} faults that struck have nothing to do with it", in_words(n))
+        }
     };
     match needed.as_slice() {
         [] => match &facts.view.without_any {
             Some(sentence) => sentence.clone(),
             None if facts.view.faults.is_empty() => "It needs no fault.".to_owned(),
-            None => String::new(),
+            None => untried(facts),
         },
         [(fault, at)] => {
             format!(
@@ -164,12 +176,24 @@ fn window(facts: &Facts<'_>) -> String {
     }
 }
 
+/// Faults of which nobody knows whether they are needed.
+fn untried(facts: &Facts<'_>) -> String {
+    let struck = facts.view.faults.iter().filter_map(|fault| Some((fault, fault.struck?)));
+    let list: Vec<String> =
+        struck.map(|(fault, at)| format!("\"{}\" at {at}", fault.description)).collect();
+    match list.as_slice() {
+        [] => String::new(),
+        [one] => format!("One fault struck: {one}. Whether it is needed was not tried."),
+        many => format!("These faults struck: {}. Which it needs was not tried.", and(many)),
+    }
+}
+
 /// When it was too late.
 fn too_late(facts: &Facts<'_>) -> Option<String> {
     let found = facts.view.unavoidable.as_ref()?;
     let (before, after) = (found.before, found.after);
     if before.0 == before.1 {
-        return Some("No luck on the way would have changed it.".to_owned());
+        return Some("It was certain from the beginning; luck had no part in it.".to_owned());
     }
     let fault =
         facts.needed().iter().any(|(fault, at)| *at == found.at && found.event.ends_with(fault));
@@ -179,43 +203,58 @@ fn too_late(facts: &Facts<'_>) -> Option<String> {
         (false, _) => format!("It was too late at {} ({})", found.at, found.event),
     };
     Some(format!(
-        "{what}: of {} futures that begin just before, {} fail, of {} that begin just after, {}.",
-        before.1, before.0, after.1, after.0
+        "{what}: of {} futures that begin just before it {}; of {} that begin just after it {}.",
+        before.1,
+        fails(before),
+        after.1,
+        fails(after)
     ))
 }
 
-/// What helps.
-fn helps(facts: &Facts<'_>) -> Option<String> {
+/// `none fails`, `3 fail`, `all fail`.
+fn fails((failed, of): (u64, u64)) -> String {
+    match failed {
+        0 => "none fails".to_owned(),
+        _ if failed == of => "all fail".to_owned(),
+        1 => "one fails".to_owned(),
+        n => format!("{n} fail"),
+    }
+}
+
+/// What helps, and why.
+fn helps(facts: &Facts<'_>) -> Option<Vec<String>> {
     if facts.view.changes_over.is_empty() {
         return None;
     }
-    let clean = |change: &&crate::model::ChangeView| {
-        change.holds() && !change.note.as_ref().is_some_and(|note| note.contains("but then"))
-    };
-    let mut holding: Vec<_> = facts.view.changes.iter().filter(clean).collect();
+    let clean = |change: &&ChangeView| change.holds() && change.instead.is_empty();
+    let mut holding: Vec<&ChangeView> = facts.view.changes.iter().filter(clean).collect();
     if holding.is_empty() {
         holding = facts.view.changes.iter().filter(|change| change.holds()).collect();
     }
     let Some(first) = holding.first() else {
-        return Some(format!(
-            "None of the changes that were tried makes it go away. The catalogue says: {}",
-            facts.anomaly.class.fixes
-        ));
-    };
-    let others: Vec<String> = holding.iter().skip(1).take(2).map(|it| it.what.clone()).collect();
-    let others = match others.as_slice() {
-        [] => String::new(),
-        some => format!(" So would: {}.", some.join("; or ")),
+        return Some(vec![
+            "None of the changes that were tried makes it go away.".to_owned(),
+            format!("The catalogue says: {}", facts.anomaly.class.fixes),
+        ]);
     };
     let (failed, seeds, before) = first
         .same_faults
         .filter(|_| first.failed_before == 0)
         .unwrap_or((first.failed, first.seeds, first.failed_before));
-    let price = first.note.as_ref().map_or(String::new(), |note| format!(" ({note})"));
-    Some(format!(
-        "What prevents it: {}{price}. With it {failed} of {seeds} seeds fail, without it {before}.{others}",
-        first.what
-    ))
+    let others: Vec<&str> = holding.iter().skip(1).take(2).map(|it| it.what.as_str()).collect();
+    let mut story = vec![
+        format!("What prevents it: {}.", first.what),
+        first.because.clone(),
+        format!("With it {failed} of {seeds} seeds fail, without it {before}."),
+    ];
+    if !first.instead.is_empty() {
+        story.push(format!("But then there is {}.", first.instead.join(", ")));
+    }
+    story.extend(first.note.as_ref().map(|note| format!("The price: {note}.")));
+    if !others.is_empty() {
+        story.push(format!("What holds as well: {}.", others.join("; or ")));
+    }
+    Some(story)
 }
 
 /// `a, b and c`.

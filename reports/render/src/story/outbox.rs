@@ -37,15 +37,22 @@ pub(super) fn outbox(facts: &Facts<'_>) -> Option<Vec<String>> {
         }
         "outbox-premature-mark" => {
             let mark = facts.row(record, StatementRole::RelayMark);
-            if let Some((at, commit)) = mark {
-                story.push(format!(
-                    "The relay marks a row as sent before it knows that the log has it: commit {commit} \
-                     at {at} did so for {name}."
-                ));
-            }
+            let commit = mark.map_or(String::new(), |(_, commit)| format!(" (commit {commit})"));
+            story.push(format!(
+                "The relay marks a row as sent when it has handed the record to its producer, and not \
+                 when the log has it; so it did with the row of {name}{commit}."
+            ));
+            let from = row.map_or(Instant::ZERO, |(at, _)| at);
+            story.push(match facts.relay_gone(from, end) {
+                Some((relay, at, true)) => format!(
+                    "At {at} {} died, and with it what its producer had not sent.",
+                    facts.actor(relay)
+                ),
+                _ => "Its send did not get through.".to_owned(),
+            });
             story.push(
-                "Then its send did not get through, and the relay that came after it looks for rows \
-                 without a mark: it never sees this one."
+                "The relay that came after it asks the database for rows without a mark, and so never \
+                 sees this one."
                     .to_owned(),
             );
         }

@@ -1,7 +1,7 @@
 //! Why a record was processed twice, or never.
 
 use oncesim_history::PositionReason;
-use oncesim_types::Instant;
+use oncesim_spec::Mistake;
 
 use super::facts::{Facts, Touched};
 
@@ -16,40 +16,31 @@ pub(super) fn lost(facts: &Facts<'_>) -> Option<Vec<String>> {
     let commit = facts.committed_past(polled.partition, polled.offset, polled.time);
     let processed = facts.processed(record).first().copied();
     let place = facts.place(polled.partition, polled.offset);
-    let work = match processed {
-        Some(done) => format!("made its output at {}", done.time),
-        None => "had not processed it yet".to_owned(),
-    };
-    match commit {
-        Some((at, actor, to)) => {
-            let order = match processed {
-                Some(done) if at >= done.time => {
-                    format!(
-                        "It {work}, and the offset was committed to {to} at {at}, before the \
-                             output was safely in the log"
-                    )
-                }
-                Some(_) => format!("The offset was committed to {to} at {at}; only then it {work}"),
-                None => format!("The offset was committed to {to} at {at}, when it {work}"),
+    let got = format!("{who} polled {name} ({place}) at {}", polled.time);
+    match (commit, processed) {
+        (Some((at, actor, to)), Some(done)) => {
+            story.push(format!("{got} and made its output at {}.", done.time));
+            let by = if actor == polled.actor { "It" } else { facts.actor(actor) };
+            let order = if at >= done.time {
+                "before the output was safely in the log"
+            } else {
+                "before it made that output"
             };
-            story.push(format!("{who} polled {name} ({place}) at {}.", polled.time));
-            story.push(format!(
-                "{order}{}.",
-                if actor == polled.actor {
-                    String::new()
-                } else {
-                    format!(" ({})", facts.actor(actor))
-                }
-            ));
+            story.push(format!("{by} committed offset {to} at {at}, {order}."));
         }
-        None => {
-            story.push(format!("{who} polled {name} ({place}) at {}, and {work}.", polled.time))
+        (Some((at, _, to)), None) => story.push(format!(
+            "{got} and committed offset {to} at {at}, before anybody had processed the record."
+        )),
+        (None, Some(done)) => {
+            story.push(format!("{got} and made its output at {}.", done.time));
         }
+        (None, None) => story.push(format!("{got} and had not processed it yet.")),
     }
-    if let Some((at, died)) = facts.upheaval(polled.actor, polled.time, end) {
-        let what = if died { "died, and the record in its hands was gone" } else { "stood still" };
+    let upheaval = facts.upheaval(polled.actor, polled.time, end);
+    if let Some((at, died)) = upheaval {
+        let what = if died { "died with the record in its hands" } else { "stood still" };
         story.push(format!("At {at} {who} {what}."));
-    } else if facts.scenario.source.contains("no-seek-after-abort") {
+    } else if facts.mistaken(Mistake::NoSeekAfterAbort) {
         story.push(format!(
             "The transaction with the output was aborted, and {who} went on with the next poll instead \
              of seeking back to the last committed offset: an abort takes outputs and offsets back, \
@@ -63,11 +54,15 @@ pub(super) fn lost(facts: &Facts<'_>) -> Option<Vec<String>> {
             PositionReason::Committed => "the committed offset",
             _ => "where it was told to",
         };
+        let place = facts.place(polled.partition, to);
+        let again = upheaval.is_some_and(|(_, died)| died) && actor == polled.actor;
+        let next = match again {
+            true => format!("After its restart it went on at {place} ({why}, {at})"),
+            false => format!("At {at} {} went on at {place} ({why})", facts.actor(actor)),
+        };
         story.push(format!(
-            "{} went on at {} ({why}, {at}), behind the record: to the group it counts as done, and \
-             nobody will look at it again.",
-            facts.actor(actor),
-            facts.place(polled.partition, to)
+            "{next}, behind the record: to the group it counts as done, and nobody will poll it \
+             again."
         ));
     }
     Some(story)
@@ -110,43 +105,51 @@ fn zombie(
     let place = facts.place(holder.partition, holder.offset);
     let still = facts.stillness(holder.actor, holder.time, last.time).unwrap_or(holder.time);
     story.push(format!(
-        "{sleeper} had polled {name} ({place}) at {} when it stood still ({still}).",
+        "{sleeper} polled {name} ({place}) at {} and stood still from {still} on, with the batch in \
+         its hands.",
         holder.time
     ));
-    story.push(handed_over(facts, holder, successor, first.time));
+    story.push(handed_over(facts, holder, successor));
+    let from = facts.resumed_at(holder.partition, still).filter(|(at, ..)| *at <= first.time);
+    let from = from.map_or(String::new(), |(_, _, to, _)| {
+        format!(" went on at the committed offset {to} and")
+    });
+    story.push(format!("{successor}{from} processed the record at {}.", first.time));
     story.push(format!(
-        "When {sleeper} went on at {} it had not heard of any of this; it finished the batch that it \
-         had in its hands, and {name} with it ({}).",
+        "When {sleeper} went on at {}, it knew nothing of that: a consumer learns of a rebalance \
+         when it polls, and before that it finished its batch. It processed {name} a second time \
+         ({}).",
         facts.back(holder.actor, still, last.time).unwrap_or(last.time),
         last.time
     ));
-    if facts.scenario.source.contains("no-group-metadata") {
-        story.push(
-            "Its transaction committed all the same: offsets that are sent without the group's \
-             metadata carry no generation, so the coordinator could not tell that they came from a \
-             member that it had replaced (KIP-447)."
-                .to_owned(),
-        );
-    }
+    story.push(if facts.mistaken(Mistake::NoGroupMetadata) {
+        "Its transaction committed all the same: offsets that are sent without the group's \
+         metadata carry no generation, so the coordinator could not tell that they came from a \
+         member that it had replaced (KIP-447)."
+            .to_owned()
+    } else {
+        format!(
+            "The coordinator refuses a commit of {sleeper} that carries the old generation, but \
+             what it has processed by then is done."
+        )
+    });
     story
 }
 
 /// The group gives a partition to somebody else.
-fn handed_over(facts: &Facts<'_>, holder: Touched, successor: &str, by: Instant) -> String {
+pub(super) fn handed_over(facts: &Facts<'_>, holder: Touched, successor: &str) -> String {
     let partition = facts.history.partition_name(holder.partition);
-    let removed = facts.removed(holder.actor, holder.time).filter(|(at, _)| *at <= by);
-    let why = match removed {
-        Some((at, true)) => format!("At {at} its session timed out, and the group gave"),
-        Some((at, false)) => {
-            format!("At {at} its client left the group (max.poll.interval.ms was over), which gave")
-        }
-        None => "Meanwhile the group gave".to_owned(),
-    };
-    let from = facts.resumed_at(holder.partition, removed.map_or(holder.time, |(at, _)| at));
-    let from = from.filter(|(at, ..)| *at <= by).map_or(String::new(), |(_, _, to, _)| {
-        format!(" went on at the committed offset {to} and")
-    });
-    format!("{why} {partition} to {successor}, which{from} processed the record at {by}.")
+    match facts.removed(holder.actor, holder.time) {
+        Some((at, true)) => format!(
+            "It sent no heartbeats any more, so at {at} its session timed out (session.timeout.ms), \
+             and the coordinator gave {partition} to {successor}."
+        ),
+        Some((at, false)) => format!(
+            "Its heartbeats went on, but it did not poll: at {at} max.poll.interval.ms was over, its \
+             client left the group, and the coordinator gave {partition} to {successor}."
+        ),
+        None => format!("Meanwhile the group gave {partition} to {successor}."),
+    }
 }
 
 /// What was processed was not committed, and came again.
@@ -157,32 +160,36 @@ fn redelivered(facts: &Facts<'_>, name: &str, first: Touched, last: Touched) -> 
     let commit = commit.filter(|(at, ..)| *at < last.time);
     let upheaval = facts.upheaval(first.actor, first.time, last.time);
     let end = match upheaval {
-        Some((at, true)) => format!("then it died ({at})"),
-        Some((at, false)) => format!("then it stood still ({at})"),
+        Some((at, true)) => format!("died at {at}"),
+        Some((at, false)) => format!("stood still at {at}"),
         None => match facts.removed(first.actor, first.time) {
-            Some((at, _)) => format!("then it lost the partition ({at})"),
-            None => "then it lost the partition".to_owned(),
+            Some((at, true)) => {
+                format!("lost the partition at {at}, when its session timed out")
+            }
+            Some((at, false)) => format!("lost the partition at {at}, when it left the group"),
+            None => "lost the partition in a rebalance".to_owned(),
         },
     };
     let committed = match commit {
         Some((at, _, to)) if upheaval.is_none_or(|(end, _)| at < end) => {
-            format!("and asked to commit up to {to} at {at}; ")
+            format!(", asked to commit offset {to} at {at}, and then {end}")
         }
-        _ => "and had not committed that yet; ".to_owned(),
+        _ => format!(", and {end}, before it had committed that"),
     };
-    story.push(format!("{before} processed {name} at {}, {committed}{end}.", first.time));
+    story.push(format!("{before} processed {name} at {}{committed}.", first.time));
     if let Some((at, actor, to, _)) = facts.resumed_at(first.partition, first.time)
         && at <= last.time
     {
         story.push(format!(
-            "What a group remembers is the committed offset, and that was {}: {} went on there at {at}.",
+            "A group remembers nothing but its committed offset, which was {}: {} went on there at \
+             {at}.",
             facts.place(first.partition, to),
             facts.actor(actor)
         ));
     }
     story.push(format!(
-        "So {after} got {name} again and processed it a second time at {}. Processing and committing \
-         are two steps, and whatever lies between them is done again.",
+        "So {after} polled {name} again and processed it a second time at {}. Processing and \
+         committing are two steps, and what was done between them is done again.",
         last.time
     ));
     story

@@ -6,46 +6,9 @@ use super::facts::Facts;
 /// Transactions, and whatever has no family.
 pub(super) fn transaction(facts: &Facts<'_>) -> Option<Vec<String>> {
     Some(match facts.anomaly.id() {
-        "delayed-endtxn" | "decision-mismatch" | "torn-txn" => {
-            let mut story = Vec::new();
-            if let Some(link) = facts.view.chain.iter().find(|link| link.text.starts_with("EndTxn"))
-            {
-                story.push(format!(
-                    "The request that ends the first of them was on its way until {}. The client had \
-                     given up waiting, sent it again on another connection, and gone on to its next \
-                     transaction.",
-                    link.time
-                ));
-            }
-            story.push(
-                "Under transaction version 1 all transactions of a session have the same producer epoch, \
-                 so when the old request came at last, the coordinator had no way to tell which \
-                 transaction it meant, and ended the one that was open."
-                    .to_owned(),
-            );
-            story
-        }
+        "delayed-endtxn" | "decision-mismatch" | "torn-txn" => misdirected(facts),
         "hanging-txn" | "stuck-lso" | "drain-incomplete" | "late-append-after-marker" => {
-            let mut story = Vec::new();
-            if let Some(record) = facts.record().or_else(|| facts.records.first().copied())
-                && let Some(appended) = facts.appended(record, true).last()
-            {
-                story.push(format!(
-                    "The batch with {} came late: {} appended it at {} ({}), when its transaction had \
-                     been aborted and its marker written.",
-                    facts.name(record),
-                    facts.actor(appended.broker),
-                    facts.place(appended.partition, appended.offset),
-                    appended.time
-                ));
-            }
-            story.push(
-                "To the partition's leader it looks like the beginning of a new transaction. The \
-                 coordinator knows of none, so nobody will ever write the marker that ends it, and the \
-                 last stable offset stays where it is: readers at read_committed wait for ever."
-                    .to_owned(),
-            );
-            story
+            hanging(facts)
         }
         "aborted-read" | "precommitted-read" | "read-uncommitted-leak" => {
             vec![
@@ -62,4 +25,84 @@ pub(super) fn transaction(facts: &Facts<'_>) -> Option<Vec<String>> {
         }
         _ => vec![facts.anomaly.class.meaning.to_owned(), facts.anomaly.class.causes.to_owned()],
     })
+}
+
+/// The end of one transaction comes late, and ends another.
+fn misdirected(facts: &Facts<'_>) -> Vec<String> {
+    let mut story = Vec::new();
+    let found = facts.misdirected();
+    if let Some(found) = found {
+        let (first, second) = (found.issued, found.applied);
+        if let Some((at, client)) = facts.asked_to_end(first) {
+            let client = facts.actor(client);
+            story.push(format!(
+                "{client} sent the EndTxn request of {first} at {at}, and it was held up on its way. \
+                 {client} gave up waiting, and sent the request again on another connection."
+            ));
+        }
+        if let Some(at) = facts.ended(first).filter(|at| *at < found.at) {
+            let begun = facts.begun(second);
+            let begun = begun.map_or(String::new(), |at| format!(", and {second} began at {at}"));
+            story.push(format!("That one arrived and ended {first} at {at}{begun}."));
+        }
+    }
+    let (who, which) = found.map_or(("the coordinator".to_owned(), String::new()), |found| {
+        let at = format!(
+            ": the {} of {} hit {} ({})",
+            found.result, found.issued, found.applied, found.at
+        );
+        (facts.actor(found.coordinator).to_owned(), at)
+    });
+    story.push(format!(
+        "Under transaction version 1 all transactions of a session carry the same producer epoch. \
+         When the first request came at last, {who} could not tell which transaction it meant, and \
+         ended the one that was open{which}."
+    ));
+    story
+}
+
+/// A batch that comes behind the marker of its transaction.
+fn hanging(facts: &Facts<'_>) -> Vec<String> {
+    let mut story = Vec::new();
+    let record = facts.record().or_else(|| facts.records.first().copied());
+    let late = record.and_then(|it| facts.appended(it, true).last().copied().map(|at| (it, at)));
+    if let Some((record, late)) = late {
+        let name = facts.name(record);
+        if let Some((sent, shop)) = facts.sent(record) {
+            let shop = facts.actor(shop);
+            let gave_up = facts.gave_up(record).filter(|(at, _)| *at < late.time);
+            let gave_up = gave_up.map_or(String::new(), |(at, error)| {
+                format!(" The client gave up waiting at {at} ({error}).")
+            });
+            story.push(format!(
+                "{shop} sent {name} at {sent}, and its batch was held up on its way.{gave_up}"
+            ));
+        }
+        let marker = facts.marker(late.partition, late.producer_id, late.time);
+        if let Some((at, offset, result)) = marker {
+            story.push(format!(
+                "The coordinator ended the transaction without it: the {result} marker is at {} \
+                 ({at}).",
+                facts.place(late.partition, offset)
+            ));
+        }
+        story.push(format!(
+            "At {} the batch came after all, and {} appended it at {}, behind the marker, without \
+             asking anybody whether its transaction was still open.",
+            late.time,
+            facts.actor(late.broker),
+            facts.place(late.partition, late.offset)
+        ));
+    }
+    let stays = late.map_or(String::new(), |(_, late)| format!(" at {}", late.offset));
+    story.push(
+        "To a leader such a batch is the beginning of a new transaction. The coordinator knows of \
+         none, so nobody will ever write the marker that ends it."
+            .to_owned(),
+    );
+    story.push(format!(
+        "The last stable offset (LSO) therefore stays{stays}, and consumers at read_committed wait \
+         there for ever."
+    ));
+    story
 }

@@ -121,3 +121,14 @@ fn a_run_that_recorded_nothing_has_a_page_too() {
     check_balance(&html).expect("well-formed");
     assert_eq!(data(&html)["rows"]["k"], serde_json::json!([]));
 }
+
+#[test]
+fn the_story_on_a_page_has_its_paragraphs_and_the_table_of_futures() {
+    let html = run_html(&run(), Some(&explained::explanation()));
+    check_balance(&html).expect("well-formed");
+    let body = body(&html);
+    assert_eq!(body.matches("<p class=\"story\">").count(), 2, "a paragraph each");
+    assert!(body.contains("<p class=\"story\">b1 died before anybody had a copy of it.</p>"));
+    let rows = body.split("forks that fail</th>").nth(1).expect("there is a table of futures");
+    assert_eq!(rows.split("</table>").next().map(|table| table.matches("<tr>").count()), Some(5));
+}

@@ -11,7 +11,7 @@ use oncesim_spec::{FaultPlan, Scenario};
 
 use crate::args::{ExplainArgs, Format};
 use crate::command::fuzz::{cores, stop_on_interrupt};
-use crate::command::run::quoted_path;
+use crate::command::run::{given, quoted_path};
 use crate::exit::{Exit, Refusal};
 use crate::explained::{self, Told};
 use crate::progress::Working;
@@ -22,7 +22,7 @@ use crate::{convert, output, page, source};
 const BUDGET: Duration = Duration::from_secs(20);
 
 pub(crate) fn explain(args: &ExplainArgs) -> Result<Exit, Refusal> {
-    let loaded = source::load(&args.file, &[])?;
+    let loaded = source::load(&args.file, &args.set)?;
     page::ensure(args.html.as_deref())?;
     let (seed, plan) = which_run(args, &loaded)?;
     let options = ExplainOptions {
@@ -33,8 +33,8 @@ pub(crate) fn explain(args: &ExplainArgs) -> Result<Exit, Refusal> {
     let began = Instant::now();
     let line = Working::new("explaining", &args.file.display().to_string());
     let origin = origin(args, &loaded);
-    let edit = |sets: &[String]| changed(&args.file, sets);
-    let fresh = |sets: &[String]| origin.as_ref().and_then(|path| changed(path, sets));
+    let edit = |sets: &[String]| changed(&args.file, &args.set, sets);
+    let fresh = |sets: &[String]| origin.as_ref().and_then(|it| changed(it, &args.set, sets));
     let sources = Sources { edit: &edit, fresh: origin.is_some().then_some(&fresh) };
     let done = oncesim::explain(&loaded.scenario, &plan, seed, &sources, &options);
     line.finish();
@@ -72,13 +72,14 @@ fn origin(args: &ExplainArgs, loaded: &Loaded) -> Option<PathBuf> {
         return Some(args.file.clone());
     }
     let path = PathBuf::from(&loaded.replay.as_ref()?.scenario);
-    let origin = source::load_quietly(&path, &[]).ok()?;
+    let origin = source::load_quietly(&path, &args.set).ok()?;
     origin.scenario.swarm.is_some().then_some(path)
 }
 
-/// A scenario with some of its values changed, if it is valid then.
-fn changed(path: &Path, sets: &[String]) -> Option<Arc<Scenario>> {
-    source::load_quietly(path, sets).ok().map(|loaded| loaded.scenario)
+/// A scenario with the values that are `given`, and some more of its values changed, if it is valid
+/// then.
+fn changed(path: &Path, given: &[String], sets: &[String]) -> Option<Arc<Scenario>> {
+    source::load_quietly(path, &[given, sets].concat()).ok().map(|loaded| loaded.scenario)
 }
 
 /// The run that a counterexample recorded, the one of `--seed`, or the first that shows the anomaly
@@ -126,6 +127,11 @@ fn commands(args: &ExplainArgs, loaded: &Loaded, seed: u64) -> Vec<(String, Stri
     let mut which = quoted_path(&args.file);
     if loaded.replay.is_none() {
         which.push_str(&format!(" --seed {seed}"));
+    }
+    // The other commands take a file as it is.
+    if !args.set.is_empty() {
+        let again = format!("oncesim run {which}{}", given(&args.set));
+        return vec![(again, "the same run again".to_owned())];
     }
     let told = loaded.scenario.source.contains("# Shrunk by oncesim");
     let mut commands = vec![(format!("oncesim replay {which}"), "the same run again".to_owned())];

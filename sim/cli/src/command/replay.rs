@@ -3,7 +3,7 @@
 use oncesim_render::Judgement;
 
 use crate::args::ReplayArgs;
-use crate::command::run::{once, quoted_path, show};
+use crate::command::run::{once, quoted_path, show, why};
 use crate::exit::{Exit, Refusal};
 use crate::{convert, export, output, page, source};
 
@@ -15,11 +15,13 @@ pub(crate) fn replay(args: &ReplayArgs) -> Result<Exit, Refusal> {
     export::ensure(&args.export, &[(args.html.as_deref(), "--html")])?;
     let traced = args.view.trace || args.html.is_some() || export::wanted(&args.export);
     let (outcome, wall) = once(&loaded.scenario, seed, args.format, traced);
-    let mut command = format!("oncesim replay {}", quoted_path(&args.file));
+    let mut which = quoted_path(&args.file);
     if let Some(seed) = args.seed {
-        command.push_str(&format!(" --seed {seed}"));
+        which.push_str(&format!(" --seed {seed}"));
     }
+    let command = format!("oncesim replay {which}");
     let mut view = convert::run(&loaded.scenario, &outcome, wall, command);
+    view.why = why(&loaded.scenario, &outcome, &which);
     if let Some(recorded) = recorded {
         if recorded == view.digest {
             view.note = Some("the digest is the recorded one: this is the same run".to_owned());

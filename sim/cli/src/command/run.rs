@@ -17,7 +17,7 @@ use crate::{artifact, convert, export, output, page, source};
 pub(crate) fn run(args: &RunArgs) -> Result<Exit, Refusal> {
     let loaded = source::load(&args.scenario, &args.set)?;
     // A counterexample carries its faults, and its seed unless another is asked for.
-    let recorded = loaded.replay.map_or(0, |replay| replay.seed);
+    let recorded = loaded.replay.as_ref().map_or(0, |replay| replay.seed);
     let seed = args.seed.unwrap_or(recorded);
     super::trace::sensible(&args.view, args.format)?;
     let files = [(args.history.as_deref(), "--history"), (args.html.as_deref(), "--html")];
@@ -27,7 +27,17 @@ pub(crate) fn run(args: &RunArgs) -> Result<Exit, Refusal> {
     if let Some(path) = &args.history {
         record(&loaded.scenario, seed, &outcome, path)?;
     }
-    let view = convert::run(&loaded.scenario, &outcome, wall, again(args, seed));
+    let which = format!("{} --seed {seed}{}", quoted_path(&args.scenario), given(&args.set));
+    let mut view = convert::run(&loaded.scenario, &outcome, wall, format!("oncesim run {which}"));
+    // A counterexample has its own seed, and a run of another is not what it recorded.
+    let which = match loaded.replay {
+        Some(replay) if replay.seed == seed => {
+            Some(format!("{}{}", quoted_path(&args.scenario), given(&args.set)))
+        }
+        Some(_) => None,
+        None => Some(which),
+    };
+    view.why = which.and_then(|which| why(&loaded.scenario, &outcome, &which));
     page::run(args.html.as_deref(), &view, None)?;
     export::write(&args.export, &view)?;
     show(&view, args.format, &args.view)
@@ -91,13 +101,14 @@ pub(crate) fn show(view: &RunView, format: Format, part: &ViewArgs) -> Result<Ex
     Ok(view.judgement.into())
 }
 
-fn again(args: &RunArgs, seed: u64) -> String {
-    let mut command = format!("oncesim run {} --seed {seed}", quoted_path(&args.scenario));
-    for set in &args.set {
-        command.push_str(" --set ");
-        command.push_str(&quoted(set));
-    }
-    command
+/// The command that explains a run, if there is something to explain.
+pub(crate) fn why(scenario: &Scenario, outcome: &Outcome, which: &str) -> Option<String> {
+    oncesim::explainable(scenario, outcome).then(|| format!("oncesim explain {which}"))
+}
+
+/// Changed values, as a command line has them.
+pub(crate) fn given(sets: &[String]) -> String {
+    sets.iter().map(|set| format!(" --set {}", quoted(set))).collect()
 }
 
 pub(crate) fn quoted_path(path: &Path) -> String {

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use oncesim::{RunOptions, ShrinkOptions, Shrunk};
-use oncesim_render::{ShrinkView, shrink_story, shrink_text};
+use oncesim_render::{ExplanationView, ShrinkView, shrink_story, shrink_text};
 use oncesim_spec::FaultPlan;
 
 use crate::args::ShrinkArgs;
 use crate::command::fuzz::{cores, stop_on_interrupt};
 use crate::exit::{Exit, Refusal};
+use crate::explained::{self, Told};
 use crate::progress::ShrinkLine;
 use crate::source::Loaded;
 use crate::{artifact, convert, output, source};
@@ -52,6 +53,15 @@ pub(crate) fn shrink(args: &ShrinkArgs) -> Result<Exit, Refusal> {
     Ok(view.judgement.into())
 }
 
+/// What led to the failure, as far as the run itself says it; `None`: no anomaly says what failed.
+fn told(shrunk: &Shrunk) -> Option<ExplanationView> {
+    let (scenario, first) = (&shrunk.scenario, &shrunk.outcome);
+    // What was cut short may have faults that it does not need.
+    let told = oncesim::tell(scenario, &first.plan, first.seed, shrunk.ended.is_none()).ok()?;
+    let (wall, budget, commands) = Default::default();
+    Some(explained::view(&told, Told { scenario, wall, budget, commands }))
+}
+
 fn which_run(args: &ShrinkArgs, loaded: &Loaded) -> Result<(u64, FaultPlan), Refusal> {
     let seed = loaded.seed(args.seed)?.ok_or_else(|| source::which_run(&args.file))?;
     Ok((seed, oncesim::plan(&loaded.scenario, seed)))
@@ -65,9 +75,10 @@ fn beside(file: &Path) -> PathBuf {
     file.with_file_name(format!("{stem}-shrunk.toml"))
 }
 
-/// The file of a shrunk run: read back and run once, so that it is known to be that run.
+/// The file of a shrunk run, with its story: read back and run once, so that it is known to be that
+/// run.
 pub(crate) fn text(shrunk: &Shrunk, view: &ShrinkView) -> String {
-    let text = source::shrunk(shrunk, &shrink_story(view));
+    let text = source::shrunk(shrunk, &shrink_story(view, told(shrunk).as_ref()));
     let read = oncesim_spec::parse(&shrunk.scenario.path, &text, None)
         .unwrap_or_else(|errors| panic!("a shrunk scenario is valid: {}", errors.render(false)));
     let seed = shrunk.outcome.seed;

@@ -5,7 +5,10 @@ use crate::shell::{Folder, root};
 /// Each with the part of its text that may not get lost.
 const PITFALLS: [(&str, &str); 10] = [
     ("at-least-once/a-lost-acknowledgement-makes-a-retry-a-duplicate", "no sequence number"),
-    ("at-least-once/acks-1-loses-when-the-leader-dies-before-replication", "with acks=1"),
+    (
+        "at-least-once/acks-1-loses-when-the-leader-dies-before-replication",
+        "With acks=1 a leader answers",
+    ),
     ("at-most-once/commit-before-processing-loses-on-a-crash", "behind the record"),
     ("groups/exceeding-max-poll-interval-redelivers", "max.poll.interval.ms"),
     ("exactly-once/a-producer-restart-duplicates", "producer id"),
@@ -69,6 +72,15 @@ fn an_explanation_does_not_depend_on_the_number_of_jobs() {
     assert_eq!(one["faults"][0]["necessary"], true);
     assert_eq!(one["complete"], true);
     assert_eq!(one["unavoidable"]["after"]["failed"], 32);
+    let curve = one["curve"].as_array().expect("there is a curve");
+    assert!(curve.len() >= 8, "{curve:?}");
+    let first = |point: &serde_json::Value| point["without_further_faults"]["failed"].as_u64();
+    assert_eq!((first(&curve[0]), first(&curve[curve.len() - 1])), (Some(0), Some(32)));
+    let sentences = one["story"].as_array().map_or(0, Vec::len) as u64;
+    let paragraphs = one["paragraphs"].as_array().expect("there are paragraphs");
+    assert_eq!(paragraphs.len(), 4, "{paragraphs:?}");
+    let counted: u64 = paragraphs.iter().filter_map(serde_json::Value::as_u64).sum();
+    assert_eq!(counted, sentences);
     let changes = one["changes"].as_array().expect("something helps");
     assert!(changes.iter().any(|change| change["holds"] == true), "{one}");
     let times: Vec<u64> = one["chain"]
@@ -79,6 +91,51 @@ fn an_explanation_does_not_depend_on_the_number_of_jobs() {
         .collect();
     assert!(times.is_sorted(), "{times:?}");
     assert!((4..=25).contains(&times.len()), "{times:?}");
+}
+
+/// The command in a line of a report, as a shell would split it: none of these has quotes.
+fn command<'a>(out: &'a str, starts: &str) -> Vec<&'a str> {
+    let line = out.lines().find_map(|line| line.trim_start().strip_prefix(starts));
+    let line = line.unwrap_or_else(|| panic!("no line starts with {starts}: {out}"));
+    assert!(!line.contains('\''), "{line}");
+    // What follows a gap says what the command does.
+    line.split("  ").next().unwrap_or_default().split(' ').collect()
+}
+
+#[test]
+fn a_run_that_fails_names_the_command_that_explains_it() {
+    let folder = Folder::new();
+    let holds =
+        "scenarios/corpus/exactly-once/a-retry-older-than-the-five-cached-batches-is-refused.toml";
+    let set = "producers.shop.config.enable.idempotence=false";
+    let done = folder.oncesim(&["run", holds, "--seed", "3"]);
+    assert_eq!(done.code, 0, "{}", done.out);
+    assert!(!done.out.contains("why: "), "there is nothing to explain: {}", done.out);
+    let done = folder.oncesim(&["run", holds, "--seed", "3", "--set", set]);
+    assert_eq!(done.code, 1, "{}", done.out);
+    let args = command(&done.out, "why: oncesim ");
+    assert_eq!(args, ["explain", holds, "--seed", "3", "--set", set]);
+    let explained = folder.oncesim(&args);
+    assert_eq!(explained.code, 1, "{}{}", explained.out, explained.err);
+    let out = explained.out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(out.contains("explained: dup-retry"), "{out}");
+    // Changes are made on top of those that were given.
+    assert!(out.contains("What prevents it: enable.idempotence=true for shop."), "{out}");
+    let again = folder.oncesim(&command(&explained.out, "oncesim "));
+    let digest = |out: &str| {
+        let line = out.lines().find(|line| line.starts_with("seed 3, digest ")).map(str::to_owned);
+        line.and_then(|line| line.split(';').next().map(str::to_owned)).expect("it has a digest")
+    };
+    assert_eq!(digest(&again.out), digest(&done.out), "{}", again.out);
+
+    let args = ["fuzz", holds, "--seeds", "1", "--set", set];
+    let found = folder.oncesim(&args);
+    assert_eq!(found.code, 1, "{}", found.out);
+    let args = command(&found.out, "oncesim explain ");
+    let done = folder.oncesim(&["explain", args[0], "--budget", "10m"]);
+    assert_eq!(done.code, 1, "{}{}", done.out, done.err);
+    let replayed = folder.oncesim(&["replay", args[0]]);
+    assert_eq!(command(&replayed.out, "why: oncesim explain "), args, "{}", replayed.out);
 }
 
 #[test]

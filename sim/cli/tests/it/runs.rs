@@ -70,8 +70,10 @@ fn a_run_tells_a_person_the_world_the_verdict_and_how_to_see_it_again() {
     for part in ["world", "faults (virtual time)", "at-most-once", "dup-retry", "  > "] {
         assert!(done.out.contains(part), "{part}: {}", done.out);
     }
-    let again = done.out.lines().last().and_then(|line| line.strip_prefix("again: oncesim "));
-    let again: Vec<&str> = again.expect("a command to paste").split(' ').collect();
+    let last: Vec<&str> = done.out.lines().rev().take(2).collect();
+    let again = last[1].strip_prefix("again: oncesim run ").expect("a command to paste");
+    assert_eq!(last[0], format!("why: oncesim explain {again}"));
+    let again: Vec<&str> = std::iter::once("run").chain(again.split(' ')).collect();
     let digest = |done: &Done| {
         let at = done.out.find("digest ").expect("the digest is shown");
         done.out[at + 7..].split(';').next().map(str::to_owned)

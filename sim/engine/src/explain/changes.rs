@@ -41,6 +41,8 @@ pub struct Sources<'a> {
 pub struct Change {
     /// In words.
     pub what: String,
+    /// Why it works, in a sentence; empty if there is nothing to say.
+    pub because: String,
     /// As `--set` takes it.
     pub sets: Vec<String>,
     /// With the faults of the explained run: how many seeds fail, with it and without.
@@ -156,6 +158,7 @@ fn pairs(found: &[Change], looked: &[(u64, Candidate)]) -> Vec<Candidate> {
             }
             pairs.push(Candidate {
                 what: format!("{}, and {}", a.what, b.what),
+                because: format!("{} {}", a.because, b.because).trim().to_owned(),
                 sets: a.sets.iter().chain(&b.sets).cloned().collect(),
                 cost: a.cost + b.cost,
                 note: a.note.or(b.note),
@@ -208,6 +211,7 @@ impl Bench<'_> {
         let refused = with.refused().saturating_sub(before.refused());
         Some(Some(Change {
             what: candidate.what.clone(),
+            because: candidate.because.clone(),
             sets: candidate.sets.clone(),
             same_faults,
             fresh,

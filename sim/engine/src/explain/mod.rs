@@ -20,20 +20,19 @@ use std::time::{Duration as WallDuration, Instant as WallInstant};
 
 use oncesim_semantics::Anomaly;
 use oncesim_spec::{FaultPlan, Scenario};
-use oncesim_types::ActorId;
 
 pub use changes::{Change, Changes, Edit, Sources};
 pub use lab::Seen;
 pub use necessity::{Necessities, Necessity};
 pub use slice::{LeftOut, Link, LinkWhat};
 pub use subject::Subject;
-pub use unavoidable::{Share, Unavoidable};
+pub use unavoidable::{CurvePoint, Sealed, Share, Unavoidable};
 
-use crate::cast::{Part, cast};
 use crate::outcome::{Judgement, Outcome, RunOptions};
 use crate::run::run;
 use crate::shrink::failure;
 use lab::Lab;
+use unavoidable::Forks;
 
 /// How to explain.
 #[derive(Debug, Clone)]
@@ -63,9 +62,12 @@ pub struct Explanation {
     pub chain: Vec<Link>,
     /// What the faults have to do with it.
     pub necessities: Necessities,
-    /// When it became unavoidable; `None`: there was no time to find out.
+    /// When it became unavoidable; `None`: nobody asked, or there was no time to find out.
     pub moment: Option<Unavoidable>,
-    /// Changes of the configuration that were tried; `None`: there was no time for all of them.
+    /// How sure it was at points of the chain, in the order of time.
+    pub curve: Vec<CurvePoint>,
+    /// Changes of the configuration that were tried; `None`: nobody asked, or there was no time for
+    /// all of them.
     pub changes: Option<Changes>,
     /// How many runs it took.
     pub runs: u64,
@@ -93,6 +95,66 @@ pub fn explain(
     sources: &Sources<'_>,
     options: &ExplainOptions,
 ) -> Result<Explanation, Unexplained> {
+    let case = case(scenario, plan, seed)?;
+    let lab = Lab {
+        anomaly: case.anomaly.id(),
+        jobs: options.jobs,
+        deadline: options.budget.map(|budget| WallInstant::now() + budget),
+        stop: &options.stop,
+        runs: AtomicU64::new(1),
+    };
+    let necessities = necessity::necessities(&lab, scenario, &case.outcome);
+    let needed = necessities.needed();
+    let mut explanation = case.told(necessities, &needed);
+    let (outcome, chain) = (&explanation.outcome, &explanation.chain);
+    let mut forks = Forks::new(&lab, scenario, outcome, chain);
+    let moment = forks.moment();
+    let changes = changes::changes(&lab, scenario, outcome, &explanation.anomaly, sources);
+    // Last, because it is worth least when the time runs out.
+    let curve = moment.as_ref().and_then(|_| forks.curve());
+    explanation.cut_short = moment.is_none() || changes.is_none() || curve.is_none();
+    explanation.moment = moment;
+    explanation.changes = changes;
+    explanation.curve = curve.unwrap_or_default();
+    explanation.runs = lab.runs.load(Relaxed);
+    Ok(explanation)
+}
+
+/// Tells what led to the failure of `seed` and `plan`, from this one run: nothing else is tried.
+/// `minimal`: its faults are known to be necessary, each of them, as they are after a shrink that
+/// came to its end. Otherwise nothing is known of them, and what they did belongs to the chain.
+///
+/// # Errors
+/// When the run does not fail, or fails without an anomaly.
+pub fn tell(
+    scenario: &Arc<Scenario>,
+    plan: &FaultPlan,
+    seed: u64,
+    minimal: bool,
+) -> Result<Explanation, Unexplained> {
+    let case = case(scenario, plan, seed)?;
+    let necessities = Necessities::untried(&case.outcome, minimal);
+    let all: Vec<usize> = (0..case.outcome.faults.len()).collect();
+    Ok(case.told(necessities, &all))
+}
+
+/// Whether a run can be explained: it fails (or shows what its scenario expects), by an anomaly.
+#[must_use]
+pub fn explainable(scenario: &Scenario, outcome: &Outcome) -> bool {
+    let failure = failure(scenario, outcome);
+    failure.is_some_and(|(fingerprint, _)| telling(scenario, &fingerprint, outcome).is_some())
+}
+
+/// A run that fails, and by what.
+struct Case {
+    outcome: Outcome,
+    fingerprint: String,
+    judgement: Judgement,
+    anomaly: Anomaly,
+}
+
+/// Runs once, with everything that a run records of itself.
+fn case(scenario: &Arc<Scenario>, plan: &FaultPlan, seed: u64) -> Result<Case, Unexplained> {
     let outcome = run(
         scenario,
         &RunOptions {
@@ -109,30 +171,29 @@ pub fn explain(
     let Some(anomaly) = telling(scenario, &fingerprint, &outcome).cloned() else {
         return Err(Unexplained::NoAnomaly(Box::new(outcome)));
     };
-    let lab = Lab {
-        anomaly: anomaly.id(),
-        jobs: options.jobs,
-        deadline: options.budget.map(|budget| WallInstant::now() + budget),
-        stop: &options.stop,
-        runs: AtomicU64::new(1),
-    };
-    let necessities = necessity::necessities(&lab, scenario, &outcome);
-    let (subject, chain) = sliced(scenario, &outcome, &anomaly, &necessities);
-    let moment = unavoidable::moment(&lab, scenario, &outcome, &chain);
-    let changes = changes::changes(&lab, scenario, &outcome, &anomaly, sources);
-    Ok(Explanation {
-        judgement,
-        fingerprint,
-        subject,
-        chain,
-        cut_short: moment.is_none() || changes.is_none(),
-        necessities,
-        moment,
-        changes,
-        runs: lab.runs.load(Relaxed),
-        outcome,
-        anomaly,
-    })
+    Ok(Case { outcome, fingerprint, judgement, anomaly })
+}
+
+impl Case {
+    /// What the run itself says. `concerned`: the faults that the chain may name.
+    fn told(self, necessities: Necessities, concerned: &[usize]) -> Explanation {
+        let Case { outcome, fingerprint, judgement, anomaly } = self;
+        let (subject, chain) = sliced(&outcome, &anomaly, concerned);
+        Explanation {
+            outcome,
+            judgement,
+            fingerprint,
+            anomaly,
+            subject,
+            chain,
+            necessities,
+            moment: None,
+            curve: Vec::new(),
+            changes: None,
+            runs: 1,
+            cut_short: false,
+        }
+    }
 }
 
 /// The anomaly to explain: the expected one; else of those that gave the failure its name the first
@@ -156,30 +217,13 @@ fn telling<'a>(
     expected.or_else(named).or_else(stuck).or_else(|| anomalies.first())
 }
 
-fn sliced(
-    scenario: &Scenario,
-    outcome: &Outcome,
-    anomaly: &Anomaly,
-    necessities: &Necessities,
-) -> (Subject, Vec<Link>) {
+fn sliced(outcome: &Outcome, anomaly: &Anomaly, concerned: &[usize]) -> (Subject, Vec<Link>) {
     let Some(history) = &outcome.history else { return Default::default() };
-    let processes = processes(scenario);
-    let subject = Subject::of(history, anomaly, &processes);
-    let needed: BTreeSet<u32> =
-        necessities.needed().into_iter().filter_map(|at| u32::try_from(at).ok()).collect();
-    let run = slice::Run { history, trace: &outcome.trace, processes: &processes };
-    let chain = slice::slice(&run, anomaly, &subject, &needed);
+    let processes = &outcome.trace.processes;
+    let subject = Subject::of(history, anomaly, processes);
+    let concerned: BTreeSet<u32> =
+        concerned.iter().filter_map(|at| u32::try_from(*at).ok()).collect();
+    let run = slice::Run { history, trace: &outcome.trace, processes };
+    let chain = slice::slice(&run, anomaly, &subject, &concerned);
     (subject, chain)
-}
-
-/// The first actor of each actor's process, by actor.
-fn processes(scenario: &Scenario) -> Vec<ActorId> {
-    let cast = cast(scenario, &[]);
-    let of = |(n, part): (usize, Part<'_>)| match part {
-        Part::ProcessorProducer(_, process, _)
-        | Part::ProcessorRestore(_, process)
-        | Part::RelayRestore(_, process) => process,
-        _ => ActorId(u16::try_from(n).expect("few actors")),
-    };
-    cast.iter().enumerate().map(|(n, member)| of((n, member.part))).collect()
 }

@@ -22,16 +22,10 @@ pub struct Necessity {
     pub kind: &'static str,
     /// When it struck; `None`: never.
     pub struck: Option<Instant>,
-    /// What the run without it showed; `None`: there was no time, or it never struck.
-    pub without: Option<Seen>,
-}
-
-impl Necessity {
     /// Whether the run without it does not show the anomaly.
-    #[must_use]
-    pub fn necessary(&self) -> bool {
-        self.without.as_ref().is_some_and(|seen| seen.same.is_none())
-    }
+    pub necessary: bool,
+    /// What the run without it showed; `None`: it was not tried, or it never struck.
+    pub without: Option<Seen>,
 }
 
 /// What the faults of a plan have to do with a failure.
@@ -50,8 +44,20 @@ impl Necessities {
     /// The faults that the failure needs, or needs one of.
     #[must_use]
     pub fn needed(&self) -> Vec<usize> {
-        let single = (0..self.faults.len()).filter(|at| self.faults[*at].necessary());
+        let single = (0..self.faults.len()).filter(|at| self.faults[*at].necessary);
         single.chain(self.either.iter().copied()).collect()
+    }
+
+    /// Of a run beside which nothing is tried: its faults are all necessary, or nobody knows.
+    pub(super) fn untried(outcome: &Outcome, necessary: bool) -> Self {
+        let faults = outcome.faults.iter().map(|report| Necessity {
+            description: report.description.clone(),
+            kind: report.kind,
+            struck: report.struck,
+            necessary,
+            without: None,
+        });
+        Necessities { faults: faults.collect(), ..Necessities::default() }
     }
 }
 
@@ -79,11 +85,15 @@ pub(super) fn necessities(lab: &Lab<'_>, scenario: &Arc<Scenario>, first: &Outco
         .faults
         .iter()
         .enumerate()
-        .map(|(at, report)| Necessity {
-            description: report.description.clone(),
-            kind: report.kind,
-            struck: report.struck,
-            without: seen.remove(&at),
+        .map(|(at, report)| {
+            let without = seen.remove(&at);
+            Necessity {
+                description: report.description.clone(),
+                kind: report.kind,
+                struck: report.struck,
+                necessary: without.as_ref().is_some_and(|seen| seen.same.is_none()),
+                without,
+            }
         })
         .collect();
     let mut found = Necessities { faults, either: Vec::new(), without_any };

@@ -8,7 +8,8 @@
 //! fetches, nearly everything happened before everything a second later, so the cone of the witness
 //! alone explains nothing. Three more conditions make a chain of it. An event belongs to it when
 //!
-//! 1. it is in the cone of an event of the witness, or is a fault that the failure needs;
+//! 1. it is in the cone of an event of the witness, or is a fault that the failure needs, or a message
+//!    that did not arrive and was sent in the cone;
 //! 2. it is *about* the anomaly's [`Subject`]: its records, the partitions, groups and transactions
 //!    that carry them, and what befell the processes that handled them (`facts.rs`);
 //! 3. where counterfactual runs have said that a fault is not necessary, what this fault did is out;
@@ -120,7 +121,7 @@ pub(super) fn slice(
             links.push(link(step, LinkWhat::Event(*position), *weight));
         }
     }
-    for (number, weight) in messages(run, subject, &weights, (first, last)) {
+    for (number, weight) in messages(run, subject, &weights, &cone, (first, last)) {
         let line = &run.trace.lines[number as usize];
         links.push(link(line.step, LinkWhat::Line(number), weight));
     }
@@ -169,18 +170,29 @@ fn drop_echoes(run: &Run<'_>, links: &mut Vec<Link>) {
             _ => {}
         }
     }
+    // Where the fault stands for what the witness names, it is a part of the proof.
+    let mut proved: BTreeSet<StepId> = BTreeSet::new();
     links.retain(|link| {
         let Some(event) = event(link) else { return true };
         let name = run.history.actor_name(event.actor);
         match &event.kind {
             EventKind::World(WorldEvent::Crashed { .. } | WorldEvent::Paused) => {
                 let said = |fault: &str| fault.split(' ').any(|word| word == name);
-                !strikes.iter().any(|(step, fault)| *step == link.step && said(fault))
+                let echo = strikes.iter().any(|(step, fault)| *step == link.step && said(fault));
+                proved.extend((echo && link.witness).then_some(link.step));
+                !echo
             }
-            EventKind::World(WorldEvent::Healed { .. }) => !returns.contains(&event.time),
+            EventKind::World(WorldEvent::Healed { .. }) => {
+                link.witness || !returns.contains(&event.time)
+            }
             _ => true,
         }
     });
+    for link in links.iter_mut().filter(|link| proved.contains(&link.step)) {
+        let strikes = event(link)
+            .is_some_and(|event| matches!(event.kind, EventKind::World(WorldEvent::Fault { .. })));
+        link.witness |= strikes;
+    }
 }
 
 /// Where a link is shown: as it happened, but a fault before what it does in its step.
@@ -287,6 +299,7 @@ fn messages(
     run: &Run<'_>,
     subject: &Subject,
     weights: &Weights,
+    cone: &BTreeSet<StepId>,
     (first, last): (u32, u32),
 ) -> Vec<(u32, u8)> {
     let told: BTreeSet<StepId> = weights
@@ -307,6 +320,12 @@ fn messages(
             continue;
         }
         let late = line.sent.is_some_and(|(sent, _)| line.time.since(sent) > LATE);
+        // What did not arrive led to nothing but its absence: what counts is that it was sent.
+        let arrived = line.kind == LineKind::Arrived;
+        let step = line.sent.filter(|_| !arrived).map_or(line.step, |(_, step)| step);
+        if !cone.contains(&step) {
+            continue;
+        }
         let weight = match line.kind {
             LineKind::Lost | LineKind::Repeated => LOST,
             LineKind::Unheard => 78,

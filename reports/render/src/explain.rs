@@ -224,6 +224,7 @@ fn faults(out: &mut String, view: &ExplanationView, styled: bool) {
 
 pub(crate) fn need(fault: &NecessityView) -> &'static str {
     match (fault.necessary, fault.either, fault.struck) {
+        (false, false, Some(_)) if !fault.known => "not tried",
         (true, _, _) => "necessary",
         (false, true, _) => "one of these",
         (false, false, Some(_)) => "not needed",
@@ -420,6 +421,8 @@ struct LinkDoc<'a> {
 struct FaultDoc<'a> {
     fault: &'a str,
     struck_virtual_ns: Option<u64>,
+    /// Whether it is known if the failure needs it; false: it never struck, or there was no time.
+    known: bool,
     necessary: bool,
     one_of_several: bool,
     without: &'a str,
@@ -494,6 +497,7 @@ pub fn explain_json(view: &ExplanationView) -> String {
             .map(|fault| FaultDoc {
                 fault: &fault.description,
                 struck_virtual_ns: fault.struck.map(|at| at.0),
+                known: fault.known,
                 necessary: fault.necessary,
                 one_of_several: fault.either,
                 without: &fault.without,

@@ -217,6 +217,8 @@ pub struct NecessityView {
     pub description: String,
     /// When it struck; `None`: never.
     pub struck: Option<Instant>,
+    /// Whether it is known if the failure needs it.
+    pub known: bool,
     /// Whether the run without it does not fail in the same way.
     pub necessary: bool,
     /// Whether it is one of several of which any is enough.

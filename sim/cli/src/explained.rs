@@ -275,6 +275,7 @@ fn faults(explanation: &Explanation) -> Vec<render::NecessityView> {
         render::NecessityView {
             description: fault.description.clone(),
             struck: fault.struck,
+            known: fault.necessary || fault.without.is_some(),
             necessary: fault.necessary,
             either,
             without,

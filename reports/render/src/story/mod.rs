@@ -143,7 +143,7 @@ fn window(facts: &Facts<'_>) -> String {
         .view
         .faults
         .iter()
-        .filter(|fault| !fault.necessary && !fault.either && fault.struck.is_some())
+        .filter(|fault| fault.known && !fault.necessary && !fault.either)
         .count();
     let rest = match (not_needed, needed.is_empty()) {
         (0, _) | (_, true) => String::new(),

@@ -49,6 +49,7 @@ pub(super) fn explanation() -> ExplanationView {
         faults: vec![NecessityView {
             description: fault.clone(),
             struck: Some(at),
+            known: true,
             necessary: true,
             either: false,
             without: "Without it nothing goes wrong.".to_owned(),

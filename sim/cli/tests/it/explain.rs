@@ -139,6 +139,22 @@ fn a_run_that_fails_names_the_command_that_explains_it() {
 }
 
 #[test]
+fn what_there_was_no_time_for_is_said() {
+    let folder = Folder::new();
+    let file = "scenarios/corpus/external/a-plain-insert-doubles-on-redelivery.toml";
+    let args = ["explain", file, "--seed", "1", "--jobs", "1", "--budget", "1ms"];
+    let done = folder.oncesim(&args);
+    let words = done.out.split_whitespace().collect::<Vec<_>>().join(" ");
+    for part in ["These faults struck: ", "Which it needs was not tried.", "ended early: its 1 ms"]
+    {
+        assert!(words.contains(part), "{part}: {}", done.out);
+    }
+    assert!(!done.out.contains("not needed"), "nobody knows: {}", done.out);
+    let faults = done.out.lines().filter(|line| line.starts_with("! "));
+    assert_eq!(faults.count(), 2, "what a fault did belongs to the chain: {}", done.out);
+}
+
+#[test]
 fn what_cannot_be_explained_is_refused() {
     let folder = Folder::new();
     let holds = "scenarios/corpus/at-least-once/acks-all-survives-leader-crashes.toml";

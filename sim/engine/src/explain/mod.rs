@@ -104,8 +104,7 @@ pub fn explain(
         runs: AtomicU64::new(1),
     };
     let necessities = necessity::necessities(&lab, scenario, &case.outcome);
-    let needed = necessities.needed();
-    let mut explanation = case.told(necessities, &needed);
+    let mut explanation = case.told(necessities);
     let (outcome, chain) = (&explanation.outcome, &explanation.chain);
     let mut forks = Forks::new(&lab, scenario, outcome, chain);
     let moment = forks.moment();
@@ -134,8 +133,7 @@ pub fn tell(
 ) -> Result<Explanation, Unexplained> {
     let case = case(scenario, plan, seed)?;
     let necessities = Necessities::untried(&case.outcome, minimal);
-    let all: Vec<usize> = (0..case.outcome.faults.len()).collect();
-    Ok(case.told(necessities, &all))
+    Ok(case.told(necessities))
 }
 
 /// Whether a run can be explained: it fails (or shows what its scenario expects), by an anomaly.
@@ -175,10 +173,10 @@ fn case(scenario: &Arc<Scenario>, plan: &FaultPlan, seed: u64) -> Result<Case, U
 }
 
 impl Case {
-    /// What the run itself says. `concerned`: the faults that the chain may name.
-    fn told(self, necessities: Necessities, concerned: &[usize]) -> Explanation {
+    /// What the run itself says.
+    fn told(self, necessities: Necessities) -> Explanation {
         let Case { outcome, fingerprint, judgement, anomaly } = self;
-        let (subject, chain) = sliced(&outcome, &anomaly, concerned);
+        let (subject, chain) = sliced(&outcome, &anomaly, &necessities.concerned());
         Explanation {
             outcome,
             judgement,

@@ -48,6 +48,13 @@ impl Necessities {
         single.chain(self.either.iter().copied()).collect()
     }
 
+    /// The faults that belong to the story: those that the failure needs, or needs one of; all of
+    /// them while nobody knows.
+    pub(super) fn concerned(&self) -> Vec<usize> {
+        let known = self.faults.iter().any(|fault| fault.necessary || fault.without.is_some());
+        if known { self.needed() } else { (0..self.faults.len()).collect() }
+    }
+
     /// Of a run beside which nothing is tried: its faults are all necessary, or nobody knows.
     pub(super) fn untried(outcome: &Outcome, necessary: bool) -> Self {
         let faults = outcome.faults.iter().map(|report| Necessity {

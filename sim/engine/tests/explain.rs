@@ -170,7 +170,7 @@ proptest! {
         let path = PITFALLS[pitfall];
         let scenario = scenario(path);
         let tell = |seed, minimal| tell(&scenario, &plan(&scenario, seed), seed, minimal);
-        let failing = (from..from + 60).find_map(|seed| Some((seed, tell(seed, false).ok()?)));
+        let failing = (from..from + 300).find_map(|seed| Some((seed, tell(seed, false).ok()?)));
         let (seed, told) = failing.expect("a pitfall is there to be found");
         let all: Vec<usize> = (0..told.outcome.faults.len()).collect();
         let lawful = check_chain(&told, &all);

@@ -215,8 +215,13 @@ pub(super) fn reordered(facts: &Facts<'_>) -> Option<Vec<String>> {
         facts.records.iter().filter_map(|it| facts.sent(*it).map(|when| (when, *it))).collect();
     sent.sort();
     let [((at, shop), earlier), (_, later), ..] = sent.as_slice() else { return None };
-    let first = facts.appended(*earlier, true).last().copied()?;
-    let second = facts.appended(*later, true).last().copied()?;
+    // Either may be in the log more than once: the two places that are the wrong way round.
+    let second_places = facts.appended(*later, true);
+    let pair = |first: Appended| {
+        let before = |it: &&Appended| it.partition == first.partition && it.offset < first.offset;
+        Some((first, *second_places.iter().rfind(before)?))
+    };
+    let (first, second) = facts.appended(*earlier, true).into_iter().rev().find_map(pair)?;
     let (a, b) = (facts.name(*earlier), facts.name(*later));
     let shop_name = facts.actor(*shop);
     let spec = facts.producer(*shop);

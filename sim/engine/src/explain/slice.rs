@@ -127,7 +127,7 @@ pub(super) fn slice(
     }
     drop_echoes(run, &mut links);
     let mut chain = heaviest(links);
-    chain.sort_by_key(|link| place_of(run, link.what));
+    chain.sort_by_key(|link| (link.step, place_of(run, link.what)));
     count_left_out(run.trace, &mut chain);
     // What was before the story is no part of it.
     if let Some(first) = chain.first_mut() {
@@ -195,7 +195,7 @@ fn drop_echoes(run: &Run<'_>, links: &mut Vec<Link>) {
     }
 }
 
-/// Where a link is shown: as it happened, but a fault before what it does in its step.
+/// Where in its step a link is shown: as it happened, but a fault before what it does.
 fn place_of(run: &Run<'_>, what: LinkWhat) -> (u32, u8, u32) {
     if let LinkWhat::Event(position) = what
         && let Some(EventKind::World(WorldEvent::Fault { .. })) =

@@ -187,7 +187,7 @@ fn guided(seeds: u64, jobs: usize) -> Campaign {
         config.enable.idempotence = false
 
         [faults]
-        swarm = { kinds = ["ack-loss", "delay", "leader-change", "crash"], count = 2 }
+        swarm = { kinds = ["ack-loss", "delay", "leader-change", "crash"], count = 4 }
         vary = { "producers.shop.config.linger.ms" = [0, 5] }
         "#;
     let loaded = oncesim_spec::parse("learning.toml", text, None);

@@ -29,6 +29,8 @@ const AIMING: u64 = 50;
 const AIMED: u64 = 50;
 /// So many in a hundred brokers are named by role.
 const BY_ROLE: u64 = 15;
+/// How often a fault is drawn that the plan has already.
+const DRAWS: u32 = 4;
 /// How short a burst may be.
 const SHORTEST: Duration = Duration::from_millis(50);
 
@@ -69,12 +71,16 @@ pub(super) fn scripted(scenario: &Scenario, seed: u64) -> Vec<PlannedFault> {
 pub(super) fn drawn(scenario: &Scenario, spec: &SwarmSpec, draws: Draws) -> Vec<PlannedFault> {
     let mut draw = FaultDraw::new(scenario, spec, draws).by_role(BY_ROLE);
     let character = Character::new(spec, &mut draw);
-    let mut faults = Vec::new();
+    let mut faults: Vec<PlannedFault> = Vec::new();
     for _ in 0..character.count {
         let Some(kind) = draw.draws.pick(&character.kinds).copied() else { break };
-        let Some(mut fault) = draw.fault(kind) else { continue };
-        character.time(&mut fault, &mut draw);
-        faults.push(fault);
+        // The same message is lost once.
+        let another = |_| {
+            let mut fault = draw.fault(kind)?;
+            character.time(&mut fault, &mut draw);
+            Some(fault).filter(|fault| !faults.contains(fault))
+        };
+        faults.extend((0..DRAWS).find_map(another));
     }
     faults
 }

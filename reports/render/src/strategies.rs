@@ -251,8 +251,8 @@ Which one? Most planted bugs fall to any of them within a few seeds. Where a bug
 takes faults that meet within a moment, or one just after a certain message, and seeds that differ in
 character find that sooner than seeds that are all alike; the last lines of this page count it. `swarm` is
 the default: its seed is a whole run (`oncesim run --seed`), its seeds are a sample from which a
-bound follows, and shards of it add up. `guided` gains a little more where a bug needs dozens of runs.
-Hunt with it, state bounds with the default.
+bound follows, and shards of it add up. `guided` needs about as many runs as `swarm` here, where hunts are
+short; it is for long campaigns, which it leads to what they have not seen. State bounds with the default.
 
 Classic swarm testing leaves out half of the kinds in each seed. Here that costs more than it gains:
 scenarios declare few kinds, and a bug that takes two of them together is then out of reach of three

@@ -204,7 +204,7 @@ fn faults(out: &mut String, view: &ExplanationView, styled: bool) {
     let words: Vec<&str> = view.faults.iter().map(need).collect();
     let word_width = widest(words.iter().copied());
     for (fault, word) in view.faults.iter().zip(&words) {
-        let style = match (fault.necessary || fault.either, fault.struck) {
+        let style = match (fault.concerned(), fault.struck) {
             (true, _) => BAD,
             (false, Some(_)) => GOOD,
             (false, None) => FAINT,
@@ -222,8 +222,16 @@ fn faults(out: &mut String, view: &ExplanationView, styled: bool) {
     }
 }
 
+impl NecessityView {
+    /// Whether it belongs to the story.
+    pub(crate) fn concerned(&self) -> bool {
+        self.necessary || self.either || self.for_this_one
+    }
+}
+
 pub(crate) fn need(fault: &NecessityView) -> &'static str {
     match (fault.necessary, fault.either, fault.struck) {
+        (false, false, Some(_)) if fault.for_this_one => "for this one",
         (false, false, Some(_)) if !fault.known => "not tried",
         (true, _, _) => "necessary",
         (false, true, _) => "one of these",
@@ -424,6 +432,8 @@ struct FaultDoc<'a> {
     /// Whether it is known if the failure needs it; false: it never struck, or there was no time.
     known: bool,
     necessary: bool,
+    /// Whether it decided which record it is: without it the first one is another.
+    for_this_one: bool,
     one_of_several: bool,
     without: &'a str,
 }
@@ -499,6 +509,7 @@ pub fn explain_json(view: &ExplanationView) -> String {
                 struck_virtual_ns: fault.struck.map(|at| at.0),
                 known: fault.known,
                 necessary: fault.necessary,
+                for_this_one: fault.for_this_one,
                 one_of_several: fault.either,
                 without: &fault.without,
             })

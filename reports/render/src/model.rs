@@ -221,6 +221,8 @@ pub struct NecessityView {
     pub known: bool,
     /// Whether the run without it does not fail in the same way.
     pub necessary: bool,
+    /// Whether that run fails in the same way, but on another record.
+    pub for_this_one: bool,
     /// Whether it is one of several of which any is enough.
     pub either: bool,
     /// What the run without it does, in a sentence.

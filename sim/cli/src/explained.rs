@@ -270,6 +270,10 @@ fn faults(explanation: &Explanation) -> Vec<render::NecessityView> {
             // Something else than a run without it has shown that.
             (None, Some(_)) if fault.necessary => String::new(),
             (None, Some(_)) => "There was no time to try the run without it.".to_owned(),
+            (Some(seen), _) if fault.for_this_one => format!(
+                "Without it another record is the first: {}.",
+                seen.same.as_deref().unwrap_or_default()
+            ),
             (Some(seen), _) => without(seen, explanation),
         };
         render::NecessityView {
@@ -277,6 +281,7 @@ fn faults(explanation: &Explanation) -> Vec<render::NecessityView> {
             struck: fault.struck,
             known: fault.necessary || fault.without.is_some(),
             necessary: fault.necessary,
+            for_this_one: fault.for_this_one,
             either,
             without,
         }

@@ -132,7 +132,10 @@ fn the_chain_of_an_explanation_holds_the_faults_that_it_needs_and_no_others() {
             (0..20).find_map(|seed| explained(&scenario, seed)).expect("some seed fails");
         let needed = explanation.necessities.needed();
         assert!(!needed.is_empty() || explanation.necessities.faults.is_empty(), "{path}");
-        check_chain(&explanation, &needed).unwrap_or_else(|why| panic!("{path}: {why}"));
+        let faults = explanation.necessities.faults.iter().enumerate();
+        let mut concerned = needed;
+        concerned.extend(faults.filter(|(_, it)| it.for_this_one).map(|(at, _)| at));
+        check_chain(&explanation, &concerned).unwrap_or_else(|why| panic!("{path}: {why}"));
         let curve = &explanation.curve;
         assert!((2..=24).contains(&curve.len()), "{path}: {curve:?}");
         assert!(curve.is_sorted_by_key(|point| (point.link, point.after)), "{path}: {curve:?}");
@@ -182,6 +185,49 @@ proptest! {
         prop_assert!(told.necessities.needed().is_empty() && told.runs == 1);
         prop_assert!(explainable(&scenario, &told.outcome));
     }
+}
+
+/// Two answers are lost, each to another record: either alone doubles one.
+#[test]
+fn a_fault_that_decides_which_record_it_is_belongs_to_its_story() {
+    let text = r#"
+        title = "Two lost answers"
+        claim = { log = "exactly-once" }
+        topics.orders = { partitions = 1 }
+        network.latency = "1ms"
+
+        [producers.shop]
+        to = "orders"
+        records = 4
+        interval = "100ms"
+        config.linger.ms = 0
+        config.enable.idempotence = false
+
+        [[fault]]
+        drop = { response = "Produce", to = "shop", nth = 2 }
+        [[fault]]
+        drop = { response = "Produce", to = "shop", nth = 4 }
+        "#;
+    let scenario = Arc::new(oncesim::spec::parse("two.toml", text, None).expect("valid").scenario);
+    let explanation = explained(&scenario, 0).expect("it fails");
+    let told: Vec<_> = explanation.necessities.faults.iter().collect();
+    assert!(told.iter().all(|fault| !fault.necessary), "either is enough");
+    assert_eq!(told.iter().map(|it| it.for_this_one).collect::<Vec<_>>(), [true, false]);
+    let faults: Vec<u32> = struck(&explanation);
+    assert_eq!(faults.first(), Some(&0), "what doubled this record comes first");
+}
+
+/// The faults of a chain, by number.
+fn struck(explanation: &Explanation) -> Vec<u32> {
+    let history = explanation.outcome.history.as_ref().expect("it was kept");
+    let fault = |link: &Link| match link.what {
+        LinkWhat::Event(at) => match history.events[at as usize].kind {
+            EventKind::World(WorldEvent::Fault { index }) => Some(index),
+            _ => None,
+        },
+        LinkWhat::Line(_) => None,
+    };
+    explanation.chain.iter().filter_map(fault).collect()
 }
 
 #[test]

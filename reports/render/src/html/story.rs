@@ -42,7 +42,7 @@ pub(super) fn story(view: &ExplanationView) -> Markup {
             .faults
             .iter()
             .map(|fault| {
-                let class = if fault.necessary || fault.either { "bad" } else { "faint" };
+                let class = if fault.concerned() { "bad" } else { "faint" };
                 (class, need(fault), fault)
             })
             .collect(),

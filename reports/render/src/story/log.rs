@@ -1,6 +1,6 @@
 //! Why the log has a record twice, not at all, or in the wrong order.
 
-use oncesim_types::{Instant, ProducerId};
+use oncesim_types::{ErrorCode, Instant, ProducerId};
 
 use super::and;
 use super::facts::{Appended, Facts};
@@ -59,11 +59,23 @@ pub(super) fn duplicate(facts: &Facts<'_>) -> Option<Vec<String>> {
             );
         }
         _ => {
-            story.push(format!(
-                "{broker} appended {name} at {place} ({}), but its answer never reached {shop_name}.",
-                first.time
-            ));
-            if let Some((at, _, error)) = facts.retried(first.partition, first.time) {
+            let retried = facts.retried(first.partition, first.time);
+            let error = retried.map(|(_, _, error)| error);
+            let answered = error.filter(|error| {
+                !matches!(error, ErrorCode::NetworkException | ErrorCode::RequestTimedOut)
+            });
+            story.push(match answered {
+                Some(error) => format!(
+                    "{broker} appended {name} at {place} ({}), and then answered {error} for it.",
+                    first.time
+                ),
+                None => format!(
+                    "{broker} appended {name} at {place} ({}), but its answer never reached \
+                     {shop_name}.",
+                    first.time
+                ),
+            });
+            if let Some((at, _, error)) = retried {
                 story.push(format!(
                     "The client saw {error}, which does not say whether the batch was written, and \
                      sent it again at {at}. That is right: if it had not been written, giving up \

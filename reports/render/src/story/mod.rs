@@ -23,7 +23,8 @@ pub fn story(facts: &Facts<'_>) -> Vec<Vec<String>> {
     if why.is_empty() {
         why.push(facts.anomaly.class.causes.to_owned());
     }
-    let window = std::iter::once(window(facts)).chain(too_late(facts)).collect();
+    let window = [Some(window(facts)), which_one(facts), too_late(facts)];
+    let window = window.into_iter().flatten().collect();
     let mut story =
         vec![vec![promised(facts), happened(facts)], why, window, helps(facts).unwrap_or_default()];
     for paragraph in &mut story {
@@ -139,12 +140,8 @@ fn why(facts: &Facts<'_>) -> Vec<String> {
 /// Which faults opened the window.
 fn window(facts: &Facts<'_>) -> String {
     let needed = facts.needed();
-    let not_needed = facts
-        .view
-        .faults
-        .iter()
-        .filter(|fault| fault.known && !fault.necessary && !fault.either)
-        .count();
+    let not_needed =
+        facts.view.faults.iter().filter(|fault| fault.known && !fault.concerned()).count();
     let rest = match (not_needed, needed.is_empty()) {
         (0, _) | (_, true) => String::new(),
         (1, _) => "; the other fault that struck has nothing to do with it".to_owned(),
@@ -174,6 +171,23 @@ fn window(facts: &Facts<'_>) -> String {
             )
         }
     }
+}
+
+/// Faults without which another record would be the one to tell of.
+fn which_one(facts: &Facts<'_>) -> Option<String> {
+    let faults = facts.view.faults.iter().filter(|fault| fault.for_this_one);
+    let list: Vec<String> = faults
+        .filter_map(|fault| Some(format!("\"{}\" at {}", fault.description, fault.struck?)))
+        .collect();
+    let them = if list.len() == 1 { "it" } else { "any of them" };
+    let that = if list.len() == 1 { "it is" } else { "they are" };
+    (!list.is_empty()).then(|| {
+        format!(
+            "That it is this record is due to {}: without {them} another one is the first, so {that} \
+             part of this story, and not of every such failure.",
+            and(&list)
+        )
+    })
 }
 
 /// Faults of which nobody knows whether they are needed.

@@ -51,6 +51,7 @@ pub(super) fn explanation() -> ExplanationView {
             struck: Some(at),
             known: true,
             necessary: true,
+            for_this_one: false,
             either: false,
             without: "Without it nothing goes wrong.".to_owned(),
         }],

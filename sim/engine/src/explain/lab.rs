@@ -7,6 +7,7 @@ use std::time::Instant as WallInstant;
 
 use oncesim_semantics::Severity;
 use oncesim_spec::Scenario;
+use oncesim_types::RecordId;
 
 use crate::outcome::{Judgement, Outcome, RunEnd, RunOptions, judge};
 use crate::run::run;
@@ -23,6 +24,8 @@ pub(super) struct Task {
 pub struct Seen {
     /// It shows the anomaly in question: what its witness says.
     pub same: Option<String>,
+    /// Of which record that is.
+    pub record: Option<RecordId>,
     /// Other anomalies that it shows, those for information left out.
     pub others: Vec<&'static str>,
     /// Whether it came to rest.
@@ -49,6 +52,7 @@ impl Seen {
         };
         Seen {
             same: same.map(|it| it.witness.sentence.clone()),
+            record: same.and_then(|it| it.witness.record),
             others: others.into_iter().collect(),
             live: outcome.end == RunEnd::Settled,
             judgement: judge(scenario, outcome),
@@ -61,6 +65,8 @@ impl Seen {
 pub(super) struct Lab<'a> {
     /// The anomaly that is looked for.
     pub(super) anomaly: &'a str,
+    /// Of which record, if of one.
+    pub(super) record: Option<RecordId>,
     pub(super) jobs: usize,
     pub(super) deadline: Option<WallInstant>,
     pub(super) stop: &'a AtomicBool,

@@ -98,6 +98,7 @@ pub fn explain(
     let case = case(scenario, plan, seed)?;
     let lab = Lab {
         anomaly: case.anomaly.id(),
+        record: case.anomaly.witness.record,
         jobs: options.jobs,
         deadline: options.budget.map(|budget| WallInstant::now() + budget),
         stop: &options.stop,

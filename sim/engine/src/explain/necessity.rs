@@ -3,7 +3,9 @@
 //!
 //! Every decision of the world is keyed, so that the run without a fault is the same run in
 //! everything that the fault did not touch. This is Lewis' counterfactual, taken literally: a fault
-//! is necessary when the nearest world without it does not show the anomaly.
+//! is necessary when the nearest world without it does not show the anomaly. A run may show an anomaly
+//! of many records, and its witness is the first: when another record is the first without a fault,
+//! that fault has decided which one it is, and belongs to the story of this one.
 
 use std::sync::Arc;
 
@@ -24,6 +26,8 @@ pub struct Necessity {
     pub struck: Option<Instant>,
     /// Whether the run without it does not show the anomaly.
     pub necessary: bool,
+    /// Whether that run shows the anomaly of another record.
+    pub for_this_one: bool,
     /// What the run without it showed; `None`: it was not tried, or it never struck.
     pub without: Option<Seen>,
 }
@@ -48,11 +52,18 @@ impl Necessities {
         single.chain(self.either.iter().copied()).collect()
     }
 
-    /// The faults that belong to the story: those that the failure needs, or needs one of; all of
-    /// them while nobody knows.
+    /// The faults that belong to the story: those that the failure needs, or needs one of, and those
+    /// that decided which record it is; all of them while nobody knows.
     pub(super) fn concerned(&self) -> Vec<usize> {
         let known = self.faults.iter().any(|fault| fault.necessary || fault.without.is_some());
-        if known { self.needed() } else { (0..self.faults.len()).collect() }
+        if !known {
+            return (0..self.faults.len()).collect();
+        }
+        let mut concerned = self.needed();
+        concerned.extend((0..self.faults.len()).filter(|at| self.faults[*at].for_this_one));
+        concerned.sort_unstable();
+        concerned.dedup();
+        concerned
     }
 
     /// Of a run beside which nothing is tried: its faults are all necessary, or nobody knows.
@@ -62,6 +73,7 @@ impl Necessities {
             kind: report.kind,
             struck: report.struck,
             necessary,
+            for_this_one: false,
             without: None,
         });
         Necessities { faults: faults.collect(), ..Necessities::default() }
@@ -99,6 +111,9 @@ pub(super) fn necessities(lab: &Lab<'_>, scenario: &Arc<Scenario>, first: &Outco
                 kind: report.kind,
                 struck: report.struck,
                 necessary: without.as_ref().is_some_and(|seen| seen.same.is_none()),
+                for_this_one: without.as_ref().is_some_and(|seen| {
+                    seen.same.is_some() && lab.record.is_some() && seen.record != lab.record
+                }),
                 without,
             }
         })

@@ -56,6 +56,8 @@ impl Table {
                 vec![format!("{at}.transaction=per-record")],
             );
         }
+        // What overwrites needs a version more than it needs a mark: it repeats without harm.
+        self.versioned(sink, sql, system, &at);
         match &sql.dedup {
             Some(dedup) => {
                 let kind = if dedup.inbox { "inbox" } else { "dedup" };
@@ -82,7 +84,6 @@ impl Table {
         if sql.offsets.is_some_and(|offsets| !offsets.fenced) {
             self.fence(sink, system, &at);
         }
-        self.versioned(sink, sql, system, &at);
     }
 
     /// A table of what was seen, marked in the transaction of the effect.

@@ -219,7 +219,7 @@ pub(super) fn others(facts: &Facts<'_>) -> Option<Vec<String>> {
              writes it."
                 .to_owned(),
             "Between the read and the write somebody else changed the row, and the write put the old \
-             value, plus its own, on top: a read and a write that depends on it belong into one \
+             value, plus its own, on top: a read and a write that depends on it belong in one \
              statement, or need a check that nothing changed."
                 .to_owned(),
         ],

@@ -407,7 +407,13 @@ fn transactional(processor: &ProcessorSpec, consumer: &str) -> Vec<String> {
 
 /// What an application does when it makes none of its mistakes, and why that helps.
 fn without_mistakes(name: &str, mistakes: &[Mistake]) -> (String, &'static str) {
-    let [mistake] = mistakes else { return (format!("{name} without its mistakes"), "") };
+    let [mistake] = mistakes else {
+        return (
+            format!("{name} without any of its mistakes"),
+            "It then keeps to the rules of transactional applications: group metadata with the offsets, \
+             back to the committed position after an abort, a new process after a fatal error.",
+        );
+    };
     match mistake {
         Mistake::NoGroupMetadata => (
             format!("{name} sends its offsets with the group's metadata (KIP-447)"),

@@ -57,7 +57,9 @@ impl Table {
             );
         }
         // What overwrites needs a version more than it needs a mark: it repeats without harm.
-        self.versioned(sink, sql, system, &at);
+        if sql.overwrites {
+            self.versioned(sink, sql, system, &at);
+        }
         match &sql.dedup {
             Some(dedup) => {
                 let kind = if dedup.inbox { "inbox" } else { "dedup" };
@@ -83,6 +85,9 @@ impl Table {
         }
         if sql.offsets.is_some_and(|offsets| !offsets.fenced) {
             self.fence(sink, system, &at);
+        }
+        if !sql.overwrites {
+            self.versioned(sink, sql, system, &at);
         }
     }
 

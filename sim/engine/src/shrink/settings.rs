@@ -14,7 +14,7 @@ use oncesim_spec::{
 use super::{Shrinker, Size};
 
 /// Ends of the paths that stay.
-const STORY: [&str; 14] = [
+const STORY: [&str; 15] = [
     "replication-factor",
     "replication.factor",
     "min.insync.replicas",
@@ -26,6 +26,7 @@ const STORY: [&str; 14] = [
     "isolation.level",
     "transactional.id",
     "enable.auto.commit",
+    "auto.offset.reset",
     "commit",
     "transform",
     "announce",

@@ -23,8 +23,9 @@ use super::{ConsumerApp, Doing};
 pub(super) enum Stage {
     /// They are being prepared.
     Preparing(StagedName),
-    /// Their offset is being committed.
-    Deciding(StagedName),
+    /// Their offset is being committed, maybe for the second time: an earlier attempt ended without
+    /// an answer.
+    Deciding(StagedName, bool),
     /// The group is asked what it has committed.
     Learning(StagedName),
     /// They are being committed in the sink, or dropped.
@@ -56,17 +57,17 @@ impl ConsumerApp {
     /// The sink has answered.
     pub(super) fn staged(&mut self, stage: Stage, out: &mut Vec<AppEffect>) {
         match stage {
-            Stage::Preparing(name) => self.decide(name, out),
+            Stage::Preparing(name) => self.decide(name, false, out),
             Stage::Finishing(name, committed) => self.finished(name, committed, out),
-            Stage::Deciding(_) | Stage::Learning(_) => {}
+            Stage::Deciding(..) | Stage::Learning(_) => {}
         }
     }
 
-    fn decide(&mut self, name: StagedName, out: &mut Vec<AppEffect>) {
+    fn decide(&mut self, name: StagedName, again: bool, out: &mut Vec<AppEffect>) {
         let last = self.todo.iter().rfind(|it| it.partition == name.partition);
         let Some(last) = last else { return };
         let offsets = vec![(name.partition, name.next, last.leader_epoch)];
-        self.doing = Doing::Staging(Stage::Deciding(name));
+        self.doing = Doing::Staging(Stage::Deciding(name, again));
         self.awaited = self.call(ConsumerCall::CommitSync(Some(offsets)), out);
     }
 
@@ -79,12 +80,13 @@ impl ConsumerApp {
     ) {
         match (stage, end) {
             (
-                Stage::Deciding(name),
+                Stage::Deciding(name, again),
                 ConsumerCompletion::Committed { error, maybe_committed, .. },
             ) => match error {
                 ErrorCode::None => self.finish(name, true, out),
-                ErrorCode::RequestTimedOut if *maybe_committed => self.decide(name, out),
-                _ if *maybe_committed => self.learn(name, out),
+                ErrorCode::RequestTimedOut if *maybe_committed => self.decide(name, true, out),
+                // A refusal says nothing of the attempt before it.
+                _ if *maybe_committed || again => self.learn(name, out),
                 _ => self.finish(name, false, out),
             },
             (Stage::Learning(name), ConsumerCompletion::Offsets(Ok(found))) => {

@@ -324,8 +324,12 @@ impl World {
             if v2 {
                 coordinator.epoch = coordinator.epoch.next();
             } else {
-                // Under version 1 they could join the next transaction.
+                // Under version 1 they could join the next transaction: those of broken connections,
+                // and those that a batch's deadline has let the end of the transaction overtake.
                 self.limbo.clear();
+                for queue in &mut self.requests {
+                    queue.retain(|(_, request)| !matches!(request, Request::Produce(_)));
+                }
             }
             let epoch = coordinator.epoch;
             self.logs.iter_mut().for_each(|log| log.end(end.result, epoch));

@@ -40,6 +40,8 @@ pub fn percent(share: f64) -> String {
 /// `4.5 days`.
 #[must_use]
 pub fn seconds(s: f64) -> String {
+    // The sum of no numbers at all is -0.
+    let s = s + 0.0;
     if s < 0.0005 {
         format!("{:.0} us", s * 1e6)
     } else if s < 1.0 {
@@ -58,4 +60,18 @@ pub fn seconds(s: f64) -> String {
 /// Virtual time in seconds.
 pub(crate) fn virtual_seconds(duration: oncesim_types::Duration) -> f64 {
     duration.as_nanos() as f64 / 1e9
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_has_a_short_unit_and_nothing_is_no_less_than_nothing() {
+        for (span, text) in [(0.812, "812 ms"), (4.21, "4.21 s"), (210.0, "3.5 min"), (0.0, "0 us")]
+        {
+            assert_eq!(seconds(span), text);
+        }
+        assert_eq!(seconds([0.0_f64; 0].iter().sum()), "0 us");
+    }
 }

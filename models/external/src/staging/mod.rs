@@ -19,7 +19,8 @@
 //! Aborting what is pending is not enough, for a deposed client may prepare more after it, which the
 //! next one to recover could not tell from what was decided. So whoever asks for what is pending
 //! claims the partition with a fencing token (as `initTransactions()` does with an epoch), and a
-//! `Prepare` with a lower one is refused with [`SystemError::Fenced`].
+//! `Prepare` with a lower one is refused with [`SystemError::Fenced`]. So is a claim with a lower one:
+//! a deposed client that recovers late would see what its successor has prepared, and drop it.
 //!
 //! What is prepared and not finished in time is aborted by the sink itself, as by a transaction
 //! timeout (XA's heuristic rollback): the client that commits it later is told
@@ -154,7 +155,10 @@ impl Staging {
             }
             Request::Pending { partition, token } => {
                 let claim = self.claims.entry(*partition).or_insert(*token);
-                *claim = (*claim).max(*token);
+                if *token < *claim {
+                    return Response::Refused(SystemError::Fenced);
+                }
+                *claim = *token;
                 Response::Pending(self.pending(*partition))
             }
             Request::Begin

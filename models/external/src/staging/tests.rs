@@ -157,6 +157,8 @@ fn who_was_deposed_prepares_nothing_more() {
         }
         assert_eq!(t.ask(prepare_with(late, 1)), Response::Refused(SystemError::Fenced));
         assert_eq!(t.ask(prepare_with(old, 1)), Response::Prepared, "it was, before");
+        let late = Request::Pending { partition: partition(0), token: 1 };
+        assert_eq!(t.ask(late), Response::Refused(SystemError::Fenced), "nor does it recover");
     }
     assert_eq!(t.ask(prepare_with(own, 2)), Response::Prepared);
     let elsewhere = name(1, 0, 2);

@@ -111,17 +111,17 @@ pub(super) const fn of_call(call: Call) -> (&'static [ErrorCode], &'static [Erro
 pub(super) const fn of_operation(operation: Operation) -> &'static [SystemError] {
     use SystemError as E;
     match operation {
-        Operation::Begin
-        | Operation::Capture
-        | Operation::Snapshot
-        | Operation::Pending
-        | Operation::Rollback => &[E::ConnectionLost, E::Timeout, E::Unavailable],
+        Operation::Begin | Operation::Capture | Operation::Snapshot | Operation::Rollback => {
+            &[E::ConnectionLost, E::Timeout, E::Unavailable]
+        }
         Operation::Execute => {
             &[E::ConnectionLost, E::Timeout, E::Unavailable, E::Deadlock, E::IdleTimeout]
         }
         Operation::Commit => {
             &[E::ConnectionLost, E::Timeout, E::Unavailable, E::Deadlock, E::IdleTimeout]
         }
+        // A claim of the partition comes after that of a newer owner.
+        Operation::Pending => &[E::ConnectionLost, E::Timeout, E::Unavailable, E::Fenced],
         Operation::Perform => &[E::ConnectionLost, E::Timeout, E::Unavailable, E::InProgress],
         Operation::Prepare => {
             &[E::ConnectionLost, E::Timeout, E::Unavailable, E::Fenced, E::UnknownTransaction]

@@ -175,6 +175,8 @@ impl Consumer {
             "a commit is not over"
         } else if self.subscription.is_subscribed() && self.membership.is_rebalancing() {
             "its group rebalances"
+        } else if self.subscription.is_subscribed() && self.membership.may_be_deposed() {
+            "it has not heard from its group since it lost the coordinator"
         } else if !self.fetcher.buffer.is_empty() {
             "records are buffered that the application has not been given"
         } else {

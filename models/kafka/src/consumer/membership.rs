@@ -65,6 +65,8 @@ pub(super) struct Membership {
     pub(super) leaving: bool,
     heartbeating: bool,
     heartbeat_in_flight: bool,
+    /// Whether no heartbeat was answered since the coordinator was lost.
+    unheard: bool,
     next_heartbeat: Instant,
     session_deadline: Instant,
     pub(super) poll_deadline: Instant,
@@ -93,6 +95,7 @@ impl Membership {
             leaving: false,
             heartbeating: false,
             heartbeat_in_flight: false,
+            unheard: false,
             next_heartbeat: Instant::NEVER,
             session_deadline: Instant::NEVER,
             poll_deadline: Instant::NEVER,
@@ -115,6 +118,11 @@ impl Membership {
         self.rejoin_needed = true;
         self.needs_join_prepare = true;
         self.heartbeating = false;
+    }
+
+    /// Whether its group may have gone on without it, as far as it knows.
+    pub(super) fn may_be_deposed(&self) -> bool {
+        self.heartbeating && self.unheard
     }
 
     /// Whether a rebalance is needed or under way (`rejoinNeededOrPending`).
@@ -182,6 +190,7 @@ impl Consumer {
 
     pub(super) fn mark_coordinator_unknown(&mut self) {
         self.membership.coordinator = None;
+        self.membership.unheard = true;
     }
 
     /// What every answer of a coordinator means for the knowledge of it.
@@ -390,6 +399,7 @@ impl Consumer {
         let membership = &mut self.membership;
         membership.heartbeating = true;
         membership.heartbeat_in_flight = false;
+        membership.unheard = false;
         membership.next_heartbeat = now + self.config.heartbeat_interval;
         membership.session_deadline = now + self.config.session_timeout;
         membership.poll_deadline = now + self.config.max_poll_interval;
@@ -478,9 +488,11 @@ impl Consumer {
         let unchanged = sent == self.membership.identity();
         match error {
             ErrorCode::None => {
+                self.membership.unheard = false;
                 self.membership.session_deadline = now + self.config.session_timeout;
             }
             ErrorCode::RebalanceInProgress => {
+                self.membership.unheard = false;
                 self.membership.session_deadline = now + self.config.session_timeout;
                 if self.membership.state == MemberState::Stable {
                     self.membership.rejoin_needed = true;

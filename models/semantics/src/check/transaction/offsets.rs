@@ -245,8 +245,10 @@ impl Offsets {
 fn asked(asks: &[Ask], transactions: &Transactions, resolved: &Resolved) -> u32 {
     let key = (resolved.group, resolved.p, resolved.offset);
     let end = asks.partition_point(|ask| ((ask.0, ask.1, ask.2), ask.3) < (key, resolved.pending));
-    let same = asks[..end].iter().rev().take_while(|ask| (ask.0, ask.1, ask.2) == key);
-    let of_session =
-        |ask: &&Ask| transactions.rows[ask.4 as usize].producer.0 == resolved.producer.0;
-    same.take(64).find(of_session).map_or(NONE, |ask| ask.4)
+    let same = asks[..end].iter().rev().take_while(|ask| (ask.0, ask.1, ask.2) == key).take(64);
+    let producer = |ask: &Ask| transactions.rows[ask.4 as usize].producer;
+    // A zombie of the same session that asks later, and in vain, has an older epoch.
+    let exactly = same.clone().find(|ask| producer(ask) == resolved.producer);
+    let of_session = || same.clone().find(|ask| producer(ask).0 == resolved.producer.0);
+    exactly.or_else(of_session).map_or(NONE, |ask| ask.4)
 }

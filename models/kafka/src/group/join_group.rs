@@ -266,6 +266,8 @@ impl ClassicGroup {
                 if let Some(to) = waiting {
                     turn.reply(to, refused(new, response_error(error)));
                 }
+                // Whatever has happened since, as in `GroupMetadataManager`: if the group has
+                // rebalanced with the new id, its assignment goes with it, and nobody reads that.
                 self.rename_static_member(instance, new, old, turn);
                 if let Some(member) = self.members.get_mut(&old) {
                     member.protocols = replacement.protocols;

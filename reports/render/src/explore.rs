@@ -102,7 +102,7 @@ fn conclusion(explore: &ExploreView) -> String {
     }
     let merged = match covered - done {
         0 => String::new(),
-        n => format!(" ({} merged as symmetric with one of them)", grouped(n)),
+        n => format!(" ({} merged, each the same run as one of them)", grouped(n)),
     };
     format!(
         "No run of this world with up to {} of these kinds {what}: all {} were run{merged}.",

@@ -247,6 +247,31 @@ pub enum Coordinated {
     Transaction(String),
 }
 
+impl FaultAction {
+    /// The actors that it names, by name or by role; whom it strikes comes first.
+    #[must_use]
+    pub fn actors(&self) -> Vec<&String> {
+        match self {
+            FaultAction::Crash { actor, .. }
+            | FaultAction::Pause { actor, .. }
+            | FaultAction::Rebalance { actor }
+            | FaultAction::ClockJump { actor, .. }
+            | FaultAction::ClockSkew { actor, .. }
+            | FaultAction::System { actor, .. }
+            | FaultAction::Disk { actor, .. } => vec![actor],
+            FaultAction::Partition { from, to, .. } => from.iter().chain(to).collect(),
+            FaultAction::Clog { from, to, .. } => vec![from, to],
+            FaultAction::LeaderChange { to, .. } => to.iter().collect(),
+            FaultAction::Drop
+            | FaultAction::Delay(_)
+            | FaultAction::Duplicate(_)
+            | FaultAction::UncleanElection { .. }
+            | FaultAction::CoordinatorMove { .. }
+            | FaultAction::ControllerFailover { .. } => Vec::new(),
+        }
+    }
+}
+
 /// What goes wrong with a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DiskFault {

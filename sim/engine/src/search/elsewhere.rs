@@ -63,36 +63,22 @@ impl Places<'_> {
                 pattern.from.iter().chain(&pattern.to).all(|name| self.actor(name))
             }
         };
-        message && self.has_target(&fault.action)
+        let actors = fault.action.actors().into_iter().all(|name| self.actor(name));
+        message && actors && self.has_subject(&fault.action)
     }
 
-    fn has_target(&self, action: &FaultAction) -> bool {
+    /// Whether the partition, the group or the transactional id of a fault is there.
+    fn has_subject(&self, action: &FaultAction) -> bool {
         match action {
-            FaultAction::Drop
-            | FaultAction::Delay(_)
-            | FaultAction::Duplicate(_)
-            | FaultAction::ControllerFailover { .. } => true,
-            FaultAction::Crash { actor, .. }
-            | FaultAction::Pause { actor, .. }
-            | FaultAction::Rebalance { actor }
-            | FaultAction::ClockJump { actor, .. }
-            | FaultAction::ClockSkew { actor, .. }
-            | FaultAction::System { actor, .. }
-            | FaultAction::Disk { actor, .. } => self.actor(actor),
-            FaultAction::Partition { from, to, .. } => {
-                from.iter().chain(to).all(|name| self.actor(name))
-            }
-            FaultAction::Clog { from, to, .. } => self.actor(from) && self.actor(to),
-            FaultAction::LeaderChange { partition, to } => {
-                self.partition(partition) && to.iter().all(|name| self.actor(name))
-            }
-            FaultAction::UncleanElection { partition } => self.partition(partition),
+            FaultAction::LeaderChange { partition, .. }
+            | FaultAction::UncleanElection { partition } => self.partition(partition),
             FaultAction::CoordinatorMove { of: Coordinated::Group(name) } => {
                 self.world.groups.contains(name)
             }
             FaultAction::CoordinatorMove { of: Coordinated::Transaction(id) } => {
                 self.world.transactional_ids.contains(id)
             }
+            _ => true,
         }
     }
 }

@@ -216,7 +216,8 @@ impl<'a> FaultDraw<'a> {
     pub(super) fn aimed(&mut self, action: &FaultAction) -> Option<Trigger> {
         const OF_THE_VICTIM: u64 = 70;
         const INNER: u64 = 33;
-        let victim = victim(action).filter(|_| self.percent(OF_THE_VICTIM)).map(str::to_owned);
+        let victim = action.actors().first().copied().cloned();
+        let victim = victim.filter(|_| self.percent(OF_THE_VICTIM));
         let is_client =
             |name: &String| self.class_of(name).is_some_and(|class| CLIENTS.contains(&class));
         let (client, server) = match victim {
@@ -482,27 +483,5 @@ impl<'a> FaultDraw<'a> {
         let groups = groups.iter().map(|name| Coordinated::Group(name.clone()));
         let ids = transactional_ids.iter().map(|id| Coordinated::Transaction(id.clone()));
         groups.chain(ids).collect()
-    }
-}
-
-/// The process that a fault strikes, if it strikes one.
-fn victim(action: &FaultAction) -> Option<&str> {
-    match action {
-        FaultAction::Crash { actor, .. }
-        | FaultAction::Pause { actor, .. }
-        | FaultAction::Rebalance { actor }
-        | FaultAction::ClockJump { actor, .. }
-        | FaultAction::ClockSkew { actor, .. }
-        | FaultAction::Disk { actor, .. }
-        | FaultAction::System { actor, .. } => Some(actor),
-        FaultAction::Partition { from, .. } => from.first().map(String::as_str),
-        FaultAction::Clog { from, .. } => Some(from),
-        FaultAction::Drop
-        | FaultAction::Delay(_)
-        | FaultAction::Duplicate(_)
-        | FaultAction::LeaderChange { .. }
-        | FaultAction::UncleanElection { .. }
-        | FaultAction::CoordinatorMove { .. }
-        | FaultAction::ControllerFailover { .. } => None,
     }
 }
